@@ -1,0 +1,36 @@
+# make sweep   installs into .venv and runs the default sweep (ARGS="…" adds to its command line)
+# make test    the same environment with the test extra, then the quick suite
+PYTHON ?= python3.11
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+ARGS   ?=
+
+.PHONY: sweep test test-slow test-cluster lint clean
+
+sweep: $(VENV)/.installed
+	$(RUN) -m orchestrator.sweep $(ARGS)
+
+test: $(VENV)/.installed-test
+	$(RUN) -m pytest $(ARGS)
+
+test-slow: $(VENV)/.installed-test
+	$(RUN) -m pytest -m slow $(ARGS)
+
+test-cluster: $(VENV)/.installed-test
+	$(RUN) -m pytest -m cluster $(ARGS)
+
+lint: $(VENV)/.installed-test
+	$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy
+
+# The stamps make a second call install nothing; a changed project file installs again.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs
