@@ -1,0 +1,185 @@
+"""Named sets of images without labels, against which a benchmark's test images are told apart.
+
+A set is a folder of images (whatever folders lie in it, such as the ODIN repository's Imagenet_resize/),
+a tar archive of images (that repository's downloads as they come), or a Parquet file with an image column.
+How images of another size are brought to the benchmark's changes what a detector of statistics sees, so
+nothing is resized unless it is said how.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image, ImageOps
+
+from trainables.mistake import Mistake
+from trainables.randomness import stream
+from trainables.readers.image_folder import EXTENSIONS, image_files
+from trainables.readers.parquet import SUFFIXES, image_column
+from trainables.readers.pixels import Item, open_image, with_mode
+
+CROP = "crop"
+UNCHANGED = "none"
+"""The resize of a set whose images all had the wanted size."""
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+}
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of one size, uint8 (n, side, side, channels), and how they were brought to it.
+
+    `resize` is "nearest", "box", "bilinear", "crop" or UNCHANGED; `digest` identifies the pixels.
+    """
+
+    name: str
+    pixels: np.ndarray
+    resize: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of shape and pixels."""
+        found = hashlib.sha256(repr(self.pixels.shape).encode())
+        found.update(self.pixels.data)
+        return found.hexdigest()
+
+
+def load_images(
+    name: str,
+    path: str,
+    *,
+    side: int,
+    channels: int,
+    resize: str | None = None,
+    crops_per_image: int = 1,
+    seed: int = 0,
+) -> ImageSet:
+    """All images at a path, in order of their names or rows; Mistake where that cannot be.
+
+    `resize` other than "crop" brings the shorter side to `side` by that filter of Pillow (bilinear and box
+    take in the whole footprint of a pixel) and cuts out the centre. "crop" cuts `crops_per_image` squares
+    at random places of each image as it is, seeded. None demands that all images have the size already.
+    """
+    random = stream(0, seed, 0, "crops of image sets")
+    found, changed = [], False
+    for where, item in _items(Path(path).expanduser(), name):
+        image = _decoded(item, where, channels)
+        sized = image.size == (side, side)
+        changed |= not sized
+        if not sized and resize is None:
+            width, height = image.size
+            raise Mistake(
+                f"{where} of the image set {name} is {width}x{height} where {side}x{side} is needed: say how "
+                f"with --ood-resize {', '.join(FILTERS)} or {CROP}, which changes the scores very much."
+            )
+        if resize == CROP:
+            found += _crops(image, side, crops_per_image, random, f"{where} of the image set {name}")
+        else:
+            found.append(_pixels(image if sized else _resized(image, side, str(resize)), channels))
+    if not found:
+        raise Mistake(f"{path} holds no image for the image set {name}: name a place that does, with --ood.")
+    return ImageSet(name, np.stack(found), (resize or UNCHANGED) if changed else UNCHANGED)
+
+
+def _items(path: Path, name: str) -> Iterator[tuple[str, Item]]:
+    """What to call each image, and the image as it is encoded."""
+    if path.is_dir():
+        return ((file, file) for file in image_files(path))
+    if not path.is_file():
+        raise Mistake(f"{path} does not exist: --ood {name}=PATH names a folder, an archive or Parquet file.")
+    if path.suffix.lower() in SUFFIXES:
+        return _parquet_items(path)
+    if tarfile.is_tarfile(path):
+        return _archive_items(path)
+    raise Mistake(
+        f"{path} is no set of images: --ood takes a folder of images, a tar archive of images, or a Parquet "
+        "file with an image column."
+    )
+
+
+def _archive_items(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The images of a tar archive in order of their names; hidden files are passed over."""
+    found = {}
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                file = Path(member.name)
+                if member.isfile() and file.suffix.lower() in EXTENSIONS and not file.name.startswith("."):
+                    data = archive.extractfile(member)
+                    found[member.name] = data.read() if data is not None else b""
+    except (OSError, EOFError, tarfile.TarError) as error:
+        raise Mistake(f"{path} is no archive that can be read ({error}): fetch it again.") from error
+    for name in sorted(found):
+        yield f"{name} in {path}", found[name]
+
+
+def _parquet_items(path: Path) -> Iterator[tuple[str, bytes]]:
+    try:
+        with pq.ParquetFile(path) as file:
+            column = image_column(file.schema_arrow, path).leaf
+            row = 0
+            for batch in file.iter_batches(1024, columns=[column]):
+                for value in batch.column(0).to_pylist():
+                    data = value["bytes"] if isinstance(value, dict) else value
+                    yield f"Row {row} of {path}", data or b""
+                    row += 1
+    except (pa.ArrowException, OSError) as error:
+        raise Mistake(f"{path} is no Parquet file that can be read ({error}): fetch it again.") from error
+
+
+def _decoded(item: Item, where: str, channels: int) -> Image.Image:
+    """The image upright, in the colours that are wanted; Mistake for one that cannot be read."""
+    try:
+        image = ImageOps.exif_transpose(open_image(item))
+        return with_mode(image, "L" if channels == 1 else "RGB")
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds for bad data
+        raise Mistake(
+            f"{where} is no image that can be read ({error}): replace it or take it out."
+        ) from error
+
+
+def _resized(image: Image.Image, side: int, resize: str) -> Image.Image:
+    scale = side / min(image.size)
+    width, height = (max(side, round(length * scale)) for length in image.size)
+    image = image.resize((width, height), FILTERS[resize])
+    left, top = (width - side) // 2, (height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def _crops(
+    image: Image.Image, side: int, count: int, random: torch.Generator, where: str
+) -> list[np.ndarray]:
+    """Squares at uniform places of an image: two draws each, whatever the image's size."""
+    width, height = image.size
+    if min(width, height) < side:
+        raise Mistake(
+            f"{where} is {width}x{height}, too small for crops of {side}x{side}: resize such images instead, "
+            f"with --ood-resize {' or '.join(FILTERS)}."
+        )
+    if count > 1 and image.size == (side, side):
+        raise Mistake(
+            f"{where} is {side}x{side} already, so that {count} crops of it would be the same: leave "
+            "--crops-per-image out."
+        )
+    pixels = _pixels(image, len(image.getbands()))
+    draws = torch.rand((count, 2), dtype=torch.float64, generator=random).tolist()
+    corners = [(int(y * (height - side + 1)), int(x * (width - side + 1))) for y, x in draws]
+    return [pixels[top : top + side, left : left + side].copy() for top, left in corners]
+
+
+def _pixels(image: Image.Image, channels: int) -> np.ndarray:
+    """uint8 (H, W, channels)."""
+    return np.asarray(image).reshape(image.height, image.width, channels)

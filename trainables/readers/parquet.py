@@ -1,0 +1,236 @@
+"""Parquet files with an image column and a label column, for any benchmark.
+
+The image column holds encoded files: bytes, or the struct {bytes, path} of the Hugging Face hub. Labels are
+class names, or whole numbers whose names stand in the schema's metadata (a JSON list under "class_names", or
+the hub's ClassLabel features), or else in the benchmark. The compressed images are held in memory while they
+are prepared.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainables.mistake import Mistake
+from trainables.readers.imagenet_classes import member_named
+from trainables.readers.source import Source, Split, with_test_part
+
+if TYPE_CHECKING:
+    from trainables.data_request import DataRequest
+
+SUFFIXES = (".parquet", ".pq")
+IMAGE_COLUMNS = ("image", "img")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "class_name", "target", "category")
+TEST_NAMES = ("test", "val")
+
+
+def find(request: DataRequest) -> tuple[Path, Path | None] | None:
+    """The Parquet files of the training and the test images that --data means, or None if it means none.
+
+    In a folder <benchmark>_train.parquet comes before train.parquet; digits, which need no --data, take the
+    former only. The test file is named like the training file with test (or val) for train.
+    """
+    given = Path(request.path)
+    if given.suffix.lower() in SUFFIXES and not given.is_dir():
+        if not given.exists():
+            raise Mistake(
+                f"{given} does not exist: --data names a Parquet file of training images, or a folder."
+            )
+        return given, _test_file(given)
+    names = [f"{request.name}_train.parquet"] + ["train.parquet"] * (request.reader != "digits")
+    for name in names:
+        if (given / name).is_file():
+            return given / name, _test_file(given / name)
+    return None
+
+
+def sources(request: DataRequest) -> list[str]:
+    """The files that are read."""
+    found = find(request)
+    if found is None:
+        raise Mistake(f"{request.path} is no Parquet file, nor a folder that holds train.parquet.")
+    return [str(path) for path in found if path is not None]
+
+
+def read(request: DataRequest) -> Source:
+    """The images in their files' order; classes in the order of their names' list, else sorted.
+
+    Without a test file a seeded 20% is set aside for the benchmark image-folder; for the others, whose test
+    images are given, that is a Mistake, as are files without the two columns.
+    """
+    files = find(request)
+    assert files is not None
+    train, test = files
+    if test is None and request.classes is not None:
+        raise Mistake(
+            f"{train} has no test file beside it, and {request.name}'s test images are fixed: put them into "
+            "a file of the same name with test for train."
+        )
+    tables = [_LabelledFile(path, request) for path in (train, test) if path is not None]
+    present = {name for table in tables for name in table.names}
+    known = [name for table in tables for name in table.known_names]
+    order = list(dict.fromkeys(known)) or sorted(present, key=_number_first)
+    classes = tuple(name for name in order if name in present)
+    splits = [table.split(classes) for table in tables]
+    if test is None:
+        return with_test_part(classes, splits[0])
+    return Source(classes, {"train": splits[0], "test": splits[1]}, oriented=request.classes is None)
+
+
+class _LabelledFile:
+    """One file: its rows' class names, where known in order, and its images, read when first asked for.
+
+    `rows` are the rows that belong to the benchmark, `names` the class name of each.
+    """
+
+    def __init__(self, path: Path, request: DataRequest) -> None:
+        self.path = path
+        try:
+            self._schema = pq.read_schema(path)
+            self._image = image_column(self._schema, path)
+            label = _label_column(self._schema, path)
+            values = pq.read_table(path, columns=[label])[label].combine_chunks()
+        except (pa.ArrowException, OSError) as error:
+            raise Mistake(f"{path} is no Parquet file that can be read ({error}): fetch it again.") from error
+        self.known_names, names = _names_of(values, label, self._schema, path, request.classes)
+        self.rows = np.arange(len(names))
+        if request.reader == "imagenet":
+            self.known_names = ()
+            members = [member_named(name, request.classes or ()) for name in names]
+            self.rows = np.array([row for row, member in enumerate(members) if member is not None], np.int64)
+            names = [member for member in members if member is not None]
+        self.names = names
+
+    def split(self, classes: tuple[str, ...]) -> Split:
+        """The file's rows with labels into these classes."""
+        number = {name: label for label, name in enumerate(classes)}
+        labels = np.array([number[name] for name in self.names], np.int64)
+        images = _Images(self.path, self._image)
+        rows = self.rows.tolist()
+        return Split(labels, lambda i: images[rows[i]], lambda i: f"row {rows[i]} of {self.path}")
+
+
+class _Images:
+    """The encoded images of a file by row, read when the first is asked for; threads may ask at once."""
+
+    def __init__(self, path: Path, column: ImageColumn) -> None:
+        self._path, self._column = path, column
+        self._lock = threading.Lock()
+        self._chunks: list[pa.Array] = []
+        self._starts: list[int] = []
+
+    def __getitem__(self, row: int) -> bytes:
+        with self._lock:
+            if not self._chunks:
+                self._read()
+        place = bisect_right(self._starts, row) - 1
+        return self._chunks[place][row - self._starts[place]].as_py() or b""
+
+    def _read(self) -> None:
+        start = 0
+        with pq.ParquetFile(self._path) as file:
+            for batch in file.iter_batches(1024, columns=[self._column.leaf]):
+                column = batch.column(0)
+                self._chunks.append(column.field("bytes") if self._column.struct else column)
+                self._starts.append(start)
+                start += len(batch)
+
+
+@dataclass(frozen=True)
+class ImageColumn:
+    """Where a file keeps its encoded images: the column to read, and whether it comes as a struct."""
+
+    leaf: str
+    struct: bool
+
+
+def _test_file(train: Path) -> Path | None:
+    before, found, after = train.name.rpartition("train")
+    candidates = [train.with_name(f"{before}{name}{after}") for name in TEST_NAMES] if found else []
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def image_column(schema: pa.Schema, path: Path) -> ImageColumn:
+    """The column of encoded files, bytes or the hub's struct; Mistake where there is none."""
+    found = {}
+    for field in schema:
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            found[field.name] = ImageColumn(field.name, struct=False)
+        elif pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
+            found[field.name] = ImageColumn(f"{field.name}.bytes", struct=True)
+    for name in (*IMAGE_COLUMNS, *(found if len(found) == 1 else ())):
+        if name in found:
+            return found[name]
+    raise Mistake(
+        f"{path} has no image column: one named image or img, of encoded files (bytes, or a struct with a "
+        f"field bytes), is needed; its columns are {_columns(schema)}."
+    )
+
+
+def _label_column(schema: pa.Schema, path: Path) -> str:
+    for name in LABEL_COLUMNS:
+        if name in schema.names:
+            return name
+    raise Mistake(
+        f"{path} has no label column (one of {', '.join(LABEL_COLUMNS)}), so its images cannot be sorted "
+        f"into classes; its columns are {_columns(schema)}."
+    )
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)
+
+
+def _names_of(
+    values: pa.Array, column: str, schema: pa.Schema, path: Path, benchmark_classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], list[str]]:
+    """(the classes in their order, as far as that is known; the class name of each row)."""
+    if values.null_count:
+        row = next(row for row, value in enumerate(values) if not value.is_valid)
+        raise Mistake(f"Row {row} of {path} has no label: remove such rows or label them.")
+    labels = values.to_pylist()
+    listed = _listed_names(schema, column)
+    if all(isinstance(label, str) for label in labels):
+        return tuple(listed), labels
+    if not all(isinstance(label, int) for label in labels):
+        raise Mistake(
+            f"The label column {column} of {path} is of type {values.type}: labels are numbers or names."
+        )
+    names = listed or list(benchmark_classes or ())
+    if not names and min(labels, default=0) >= 0:
+        return (), [str(label) for label in labels]
+    for row, label in enumerate(labels):
+        if not 0 <= label < max(1, len(names)):
+            raise Mistake(
+                f"Row {row} of {path} has the label {label}, but labels count from 0"
+                + (f" to {len(names) - 1}, the last of its {len(names)} classes" if names else "")
+                + ": an unlabelled split cannot be used; correct the file or its class names."
+            )
+    return tuple(names), [names[label] for label in labels]
+
+
+def _listed_names(schema: pa.Schema, column: str) -> list[str]:
+    """The class names that the schema's metadata lists for a column of numbers, or none."""
+    metadata = schema.metadata or {}
+    try:
+        if b"class_names" in metadata:
+            return [str(name) for name in json.loads(metadata[b"class_names"])]
+        if b"huggingface" in metadata:
+            feature = json.loads(metadata[b"huggingface"])["info"]["features"][column]
+            return [str(name) for name in feature.get("names", [])]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass  # metadata of another make: as if there were none
+    return []
+
+
+def _number_first(name: str) -> tuple[int, int, str]:
+    return (0, int(name), name) if name.isdecimal() else (1, 0, name)

@@ -1,0 +1,174 @@
+"""Anomaly scores of test images and average precision.
+
+Higher scores are more anomalous; anomalies are the positives. Scoring runs in float32 with autocast and
+TF32 off, since they would round ODIN's step away; softmax maxima are taken in float64, in which neither
+confident predictions (up to a logit gap of about 36) nor T = 1000 make ties that the logits do not have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainables.augment import Normalisation, center_crop
+from trainables.datasets import ImageTable
+from trainables.holdout import ANOMALY, Part, TestData
+from trainables.spec import Recipe
+from trainables.wide_resnet import WideResNet
+from trainables.workers import Workers
+
+TEMPERATURE = 1000.0
+EPSILON = 5e-5
+"""ODIN's step in units of pixels scaled to 0..1, the same for all experiments (paper, section 4)."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scored test images, in the table's order: numpy arrays of length n, logits (n, K).
+
+    `index` is the position in the test split's own order; `label` is ANOMALY for the held-out class.
+    """
+
+    index: np.ndarray
+    label: np.ndarray
+    logits: np.ndarray
+    msp: np.ndarray
+    odin: np.ndarray
+
+    @property
+    def is_anomaly(self) -> np.ndarray:
+        """Whether each image is of the held-out class, bool (n,)."""
+        return self.label == ANOMALY
+
+    def metrics(self) -> dict[str, float]:
+        """Loss and accuracy on the kept classes; AP of both scores where there are anomalies."""
+        kept = ~self.is_anomaly
+        logits = torch.from_numpy(self.logits[kept]).double()
+        label = torch.from_numpy(self.label[kept])
+        found = {
+            "test/loss": F.cross_entropy(logits, label).item(),
+            "test/accuracy": (logits.argmax(1) == label).double().mean().item(),
+        }
+        if self.is_anomaly.any():
+            found["ap/msp"] = average_precision(self.msp, self.is_anomaly)
+            found["ap/odin"] = average_precision(self.odin, self.is_anomaly)
+        return found
+
+
+def average_precision(scores: np.ndarray, is_anomaly: np.ndarray) -> float:
+    """AP = sum over thresholds of precision x gain in recall, no interpolation, ties grouped.
+
+    Takes scores (n,) and bool (n,); raises ValueError where there is no anomaly or a score is NaN.
+    """
+    positives = int(np.count_nonzero(is_anomaly))
+    if positives == 0 or np.isnan(scores).any():
+        raise ValueError("average precision needs at least one anomaly and no score that is NaN")
+    order = np.argsort(-scores, kind="stable")
+    ranked, hits = scores[order], is_anomaly[order]
+    last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
+    found = np.cumsum(hits)[last_of_tie]
+    flagged = np.flatnonzero(last_of_tie) + 1
+    return float(np.sum(found / flagged * np.diff(found, prepend=0)) / positives)
+
+
+def msp(logits: Tensor) -> Tensor:
+    """Minus the maximum softmax probability of logits (n, K): float64 (n,)."""
+    return -F.log_softmax(logits.double(), 1).max(1).values.exp()
+
+
+def odin(network: WideResNet, inputs: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (n, K) of normalised inputs (n, C, H, W), and ODIN's score, float64 (n,).
+
+    The input steps by -step * sign(gradient of the cross-entropy between softmax(logits / T) and the
+    predicted class), sign(0) counted as +1; the score is minus the maximum of softmax(logits / T) there.
+    `step` is in normalised units, broadcast over the inputs.
+    """
+    inputs = inputs.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = network(inputs)
+        loss = F.cross_entropy(logits / TEMPERATURE, logits.argmax(1), reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, inputs)
+    with torch.no_grad():
+        stepped = torch.where(gradient >= 0, inputs - step, inputs + step)
+        return logits.detach(), msp(network(stepped).double() / TEMPERATURE)
+
+
+def odin_step(normalisation: Normalisation, recipe: Recipe) -> Tensor:
+    """ODIN's step in normalised units, (1, C, 1, 1); "byte" divides by deviations of 0..255 pixels."""
+    scale = 255.0 if recipe.odin_units == "byte" else 1.0
+    return (EPSILON / (scale * normalisation.std)).view(1, -1, 1, 1)
+
+
+def score(
+    network: WideResNet,
+    test: TestData,
+    normalisation: Normalisation,
+    recipe: Recipe,
+    workers: Workers,
+    *,
+    batch_size: int = 256,
+) -> Scores:
+    """Scores every test image by MSP and ODIN in one pass; workers share the images."""
+    images = test.images
+    normalisation = normalisation.to(next(network.parameters()).device)
+    step = odin_step(normalisation, recipe)
+    logits, odin_scores = [], []
+    with full_precision(network, gradients=False):
+        for batch in _batches(images, torch.arange(len(images))[workers.share(len(images))], batch_size):
+            found, scored = odin(network, normalisation(center_crop(batch, recipe.image_size)), step)
+            logits.append(found)
+            odin_scores.append(scored)
+    all_logits = workers.gather(torch.cat(logits)).float().cpu()
+    return Scores(
+        images.indices.numpy(),
+        test.labels.numpy(),
+        all_logits.numpy(),
+        msp(all_logits).numpy(),
+        workers.gather(torch.cat(odin_scores)).cpu().numpy(),
+    )
+
+
+def validate(
+    network: WideResNet, part: Part, normalisation: Normalisation, recipe: Recipe, workers: Workers
+) -> float:
+    """Accuracy on the images of a part, centre crops."""
+    device = next(network.parameters()).device
+    normalisation = normalisation.to(device)
+    share = workers.share(len(part))
+    rows, labels = part.rows[share], part.labels[share].to(device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    with full_precision(network), torch.no_grad():
+        start = 0
+        for batch in _batches(part.images, rows, 512):
+            logits = network(normalisation(center_crop(batch, recipe.image_size)))
+            correct += (logits.argmax(1) == labels[start : start + len(batch)]).sum()
+            start += len(batch)
+    return workers.total(correct).item() / len(part)
+
+
+@contextlib.contextmanager
+def full_precision(network: WideResNet, *, gradients: bool = True) -> Iterator[None]:
+    """Evaluation mode in float32: no autocast, no TF32 and, if asked, no gradients for parameters."""
+    was_training = network.training
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    network.eval()
+    network.requires_grad_(gradients)
+    try:
+        with torch.autocast(next(network.parameters()).device.type, enabled=False):
+            yield
+    finally:
+        network.requires_grad_(True)
+        network.train(was_training)
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+
+
+def _batches(images: ImageTable, rows: Tensor, batch_size: int) -> Iterator[Tensor]:
+    for chosen in rows.split(batch_size):
+        yield images.gather(chosen)

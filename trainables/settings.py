@@ -1,0 +1,133 @@
+"""Fields of data classes that a person may set by name: their meaning, type and valid range."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar, get_type_hints
+
+from trainables.mistake import Mistake, unknown
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Valid:
+    """What values a setting takes: numbers between the bounds, or one of the choices."""
+
+    meaning: str
+    at_least: float | None = None
+    more_than: float | None = None
+    at_most: float | None = None
+    less_than: float | None = None
+    choices: tuple[str, ...] | None = None
+
+    def words(self, kind: type) -> str:
+        """The valid values in words, such as "a whole number of at least 1"."""
+        if self.choices is not None:
+            return "one of " + ", ".join(self.choices)
+        if kind is bool:
+            return "true or false"
+        if kind is str:
+            return "a word"
+        noun = "a whole number" if kind is int else "a number"
+        bounds = [
+            ("of at least", self.at_least),
+            ("above", self.more_than),
+            ("of at most", self.at_most),
+            ("below", self.less_than),
+        ]
+        limits = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
+        return " ".join([noun, " and ".join(limits)]).strip()
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value of the right type is valid; NaN and infinities never are."""
+        if self.choices is not None:
+            return value in self.choices
+        if isinstance(value, bool | str):
+            return True
+        return (
+            math.isfinite(value)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.more_than is None or value > self.more_than)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.less_than is None or value < self.less_than)
+        )
+
+
+def setting(
+    default: Any,
+    meaning: str,
+    *,
+    at_least: float | None = None,
+    more_than: float | None = None,
+    at_most: float | None = None,
+    less_than: float | None = None,
+    choices: Sequence[str] | None = None,
+) -> Any:
+    """A data class field that `--set` knows, with its meaning and valid values."""
+    valid = Valid(meaning, at_least, more_than, at_most, less_than, tuple(choices) if choices else None)
+    return dataclasses.field(default=default, metadata={"valid": valid})
+
+
+def valid_of(cls: type) -> dict[str, tuple[type, Valid]]:
+    """Name, type and valid values of every setting of a data class."""
+    types = get_type_hints(cls)
+    return {
+        f.name: (types[f.name], f.metadata["valid"]) for f in dataclasses.fields(cls) if "valid" in f.metadata
+    }
+
+
+def check(instance: Any) -> None:
+    """Raise Mistake for the first setting of a data class whose type or value is not valid."""
+    for name, (kind, valid) in valid_of(type(instance)).items():
+        value = getattr(instance, name)
+        right_type = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        if not right_type or not valid.holds(value):
+            raise Mistake(f"{name}={value} is not valid: {name} ({valid.meaning}) takes {valid.words(kind)}.")
+
+
+def parse(kind: type, name: str, text: str, valid: Valid) -> Any:
+    """A setting's value from what was typed; Mistake says what is valid."""
+    wrong = Mistake(f"{name}={text} is not valid: {name} ({valid.meaning}) takes {valid.words(kind)}.")
+    if kind is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if text.lower() not in words:
+            raise wrong
+        return words[text.lower()]
+    try:
+        value = kind(text)
+    except ValueError:
+        raise wrong from None
+    if not valid.holds(value):
+        raise wrong
+    return value
+
+
+def split_assignments(assignments: Iterable[str]) -> dict[str, str]:
+    """{"key": "value"} from words like key=value; Mistake for a word of another form."""
+    pairs: dict[str, str] = {}
+    for word in assignments:
+        name, equals, value = word.partition("=")
+        if not equals or not name or not value:
+            raise Mistake(f"--set takes key=value pairs, such as epochs=20, but was given {word!r}.")
+        if pairs.get(name, value) != value:
+            raise Mistake(f"--set gives {name} twice, as {pairs[name]} and as {value}: keep one.")
+        pairs[name] = value
+    return pairs
+
+
+def assign(instance: T, assignments: dict[str, str]) -> T:
+    """A copy of a data class with the settings of these names parsed and replaced.
+
+    Raises Mistake for a name that is no setting of it or a value that is not valid.
+    """
+    known = valid_of(type(instance))
+    values = {}
+    for name, text in assignments.items():
+        if name not in known:
+            raise unknown("field", name, known)
+        kind, valid = known[name]
+        values[name] = parse(kind, name, text, valid)
+    return dataclasses.replace(instance, **values)  # type: ignore[type-var]

@@ -1,0 +1,203 @@
+"""What one training run is: its recipe, its method and what tells it from other runs.
+
+Nothing here imports torch, so that plans can be made and counted without it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from trainables.mistake import Mistake, unknown
+from trainables.settings import check, setting
+
+NO_HOLDOUT = "none"
+"""The holdout of a run from which no class is removed (paper, table 2)."""
+
+AUXILIARY_TASKS = ("rotation", "cpc")
+MODIFIERS = ("center-mask",)
+CPC_SIDES = 56
+"""CPC's patches are whole pixels where the image's side is a multiple of this: 224 in the paper."""
+METHODS = ("classification", *AUXILIARY_TASKS, *MODIFIERS)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is built, trained and evaluated; every field can be set by name.
+
+    The defaults are those of the paper's CIFAR-10 networks but for size and length, which each
+    benchmark states. Fields from `stem` on are the places where the authors' code departs from the
+    paper (docs/fidelity.md has a row for each).
+    """
+
+    depth: int = setting(10, "layers of the network, 6n + 4, or 8n + 4 with four groups", at_least=10)
+    width: int = setting(1, "widening factor", at_least=1)
+    groups: int = setting(
+        3, "groups of residual blocks; a fourth keeps the third's width", at_least=3, at_most=4
+    )
+    dropout: float = setting(0.0, "dropout inside the residual blocks", at_least=0, less_than=1)
+    stem_stride: int = setting(1, "stride of the first convolution", at_least=1, at_most=4)
+    stem_pool: bool = setting(False, "2x2 average pool after the first convolution")
+    padding: str = setting("zeros", "how convolutions pad", choices=("zeros", "symmetric"))
+
+    image_size: int = setting(32, "side in pixels of what the network sees", at_least=8, at_most=1024)
+    stored_size: int = setting(0, "side of the prepared images, 0 for image_size", at_least=0, at_most=2048)
+    crop_padding: float = setting(
+        0.125, "reflected border before the random crop, a share of the side", at_least=0, at_most=0.5
+    )
+    flip: bool = setting(True, "random reflections of training images")
+
+    epochs: int = setting(200, "passes over the training images", at_least=1)
+    batch_size: int = setting(128, "images a step of one worker", at_least=2)
+    micro_batch: int = setting(0, "images normalised together within a batch, 0 for all", at_least=0)
+    learning_rate: float = setting(0.1, "learning rate before its drops by 5", more_than=0, at_most=100)
+    momentum: float = setting(0.9, "Nesterov momentum", at_least=0, less_than=1)
+    weight_decay: float = setting(5e-4, "L2 penalty", at_least=0, at_most=1)
+
+    train_fraction: float = setting(
+        1.0, "stratified share of the training images that is used", more_than=0, at_most=1
+    )
+    validation_fraction: float = setting(
+        0.2, "stratified share that selects lambda", more_than=0, less_than=1
+    )
+    ap_window: int = setting(10, "last evaluations over which AP is averaged", at_least=1)
+    evaluate_every: int = setting(
+        0, "epochs between evaluations before the last ap_window, 0 for none", at_least=0
+    )
+    precision: str = setting("float32", "arithmetic of training", choices=("float32", "bfloat16"))
+    cpc_batch_size: int = setting(32, "images of a CPC step of one worker", at_least=1)
+    cpc_channels: int = setting(256, "width of CPC's context network", at_least=8)
+
+    batch_norm_statistics: str = setting(
+        "primary",
+        "what feeds batch norm's running statistics: classification batches, all, or a last pass",
+        choices=("primary", "shared", "recalibrated"),
+    )
+    synchronised_batch_norm: bool = setting(False, "batch norm over all workers instead of each by itself")
+    fidelity: str = setting("paper", "sets all the switches below", choices=("paper", "reference"))
+    stem: str = setting(
+        "published", "first convolution: 16 channels or full width", choices=("published", "wide")
+    )
+    rotation_set: str = setting("rotations", "the four orientations", choices=("rotations", "transposes"))
+    epoch_length: str = setting(
+        "kept", "images an epoch counts: the kept or the whole set's", choices=("kept", "whole")
+    )
+    decay: str = setting("all", "what L2 applies to", choices=("all", "weights"))
+    odin_units: str = setting("unit", "pixel units of ODIN's step: 0..1 or 0..255", choices=("unit", "byte"))
+
+    def __post_init__(self) -> None:
+        """Raises Mistake for a value that is not valid."""
+        check(self)
+        layers = 2 * self.groups
+        if (self.depth - 4) % layers:
+            near = 4 + layers * max(1, round((self.depth - 4) / layers))
+            raise Mistake(
+                f"depth={self.depth} is not valid: with {self.groups} groups the depth is "
+                f"{layers}n + 4, such as {near}."
+            )
+        if self.stored_size and self.stored_size < self.image_size:
+            raise Mistake(
+                f"stored_size={self.stored_size} is smaller than image_size={self.image_size}: "
+                "prepared images must hold the crop; set stored_size=0 to use image_size."
+            )
+        if self.micro_batch and self.batch_size % self.micro_batch:
+            raise Mistake(
+                f"micro_batch={self.micro_batch} does not divide batch_size={self.batch_size}: "
+                "choose a divisor, or 0 to normalise the whole batch together."
+            )
+
+    @property
+    def prepared_size(self) -> int:
+        """Side in pixels of the images as they are kept prepared."""
+        return self.stored_size or self.image_size
+
+
+REFERENCE_SWITCHES = {
+    "fidelity": "reference",
+    "batch_norm_statistics": "shared",
+    "stem": "wide",
+    "rotation_set": "transposes",
+    "epoch_length": "whole",
+    "odin_units": "byte",
+}
+"""What fidelity=reference sets: the authors' code where it departs from the paper."""
+
+
+def with_fidelity(recipe: Recipe, fidelity: str) -> Recipe:
+    """The recipe with every switch as the paper has it, or as the authors' code ("reference")."""
+    if fidelity == "reference":
+        return dataclasses.replace(recipe, **REFERENCE_SWITCHES)  # type: ignore[arg-type]
+    return dataclasses.replace(recipe, fidelity=fidelity)
+
+
+def used_count(count: int, recipe: Recipe) -> int:
+    """How many of a class's training images are used."""
+    return max(1, round(count * recipe.train_fraction))
+
+
+def validation_count(count: int, recipe: Recipe) -> int:
+    """How many of a class's used images validate."""
+    return round(used_count(count, recipe) * recipe.validation_fraction)
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is trained beside, or done to, the classifier."""
+
+    name: str
+    auxiliary: tuple[str, ...]
+    center_mask: bool
+
+
+def parse_method(name: str) -> Method:
+    """The method of a name: "classification", or parts joined by "+", such as "rotation+cpc".
+
+    Raises Mistake for a part that does not exist or stands twice.
+    """
+    parts = name.split("+")
+    for part in parts:
+        if part not in METHODS:
+            raise unknown("method", part, METHODS)
+    if len(set(parts)) < len(parts) or ("classification" in parts and len(parts) > 1):
+        raise Mistake(
+            f"The method {name!r} names a part twice or adds to classification, which is in every method."
+        )
+    auxiliary = tuple(part for part in AUXILIARY_TASKS if part in parts)
+    return Method(name, auxiliary, "center-mask" in parts)
+
+
+def canonical(name: str) -> str:
+    """A method's name with its parts in the order of METHODS: rotation+cpc for cpc+rotation too."""
+    parts = name.split("+")
+    return "+".join(part for part in METHODS if part in parts)
+
+
+def check_fits(method: str, recipe: Recipe) -> None:
+    """Raises Mistake where a method cannot run with a recipe."""
+    if "cpc" in parse_method(method).auxiliary and recipe.image_size % CPC_SIDES:
+        near = CPC_SIDES * max(1, round(recipe.image_size / CPC_SIDES))
+        raise Mistake(
+            f"image_size={recipe.image_size} does not fit cpc, which cuts images into a grid of patches: "
+            f"choose a multiple of {CPC_SIDES}, such as {near}."
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run, complete: two equal runs on equal data give equal results.
+
+    A search run trains on 80% of the kept classes' training images and is validated on the rest;
+    a final run trains on all of them and is scored on the test images.
+    """
+
+    benchmark: str
+    holdout: str
+    method: str
+    seed: int
+    recipe: Recipe
+    aux_weights: dict[str, float]
+    search: bool
+    sweep_seed: int = 0
+    workers: int = 1
+    threads: int = 1
+    device: str = "cpu"

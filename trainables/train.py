@@ -1,0 +1,281 @@
+"""The training loop: alternating steps on auxiliary and classification batches, each with its optimiser.
+
+It trains one epoch a call and knows nothing of who schedules, stores or records it. What one epoch draws
+at random depends on (seeds, epoch) alone, so a loop that loads the state of epoch k goes on as if it had
+never stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainables.augment import Normalisation, Views, center_crop, draw_views, mask_squares, random_crop
+from trainables.auxiliary import OWN_NORM_TASKS, build_task
+from trainables.auxiliary.contract import AuxiliaryTask, Draws
+from trainables.compiling import compile_trunk
+from trainables.holdout import FinalData, Part, SearchData
+from trainables.memory import keep_freed_memory
+from trainables.randomness import stream, stream_seed
+from trainables.running_statistics import fresh_statistics, frozen_statistics
+from trainables.spec import Run, parse_method
+from trainables.synchronised import each_by_itself, synchronise
+from trainables.wide_resnet import WideResNet, initialise
+from trainables.workers import Workers
+
+DROPS = (0.3, 0.6, 0.8)
+DROP = 0.2
+"""The learning rate is divided by 5 after 60, 120 and 160 of the paper's 200 epochs."""
+
+
+class Diverged(ArithmeticError):
+    """The loss stopped being a finite number; the message says in which epoch."""
+
+
+def measure(part: Part) -> Normalisation:
+    """Per-channel mean and standard deviation of a part's images, exact to float32."""
+    channels = part.images.channels
+    counts = torch.zeros(channels, 256, dtype=torch.int64)
+    for rows in part.rows.split(4096):
+        images = part.images.gather(rows).cpu()
+        for channel in range(channels):
+            counts[channel] += torch.bincount(images[..., channel].flatten(), minlength=256)
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    shares = counts.double() / counts.sum(1, keepdim=True)
+    mean = shares @ levels
+    std = ((shares @ levels**2) - mean**2).clamp_min(0).sqrt()
+    # A channel in which all images agree says nothing; it is left unscaled.
+    return Normalisation(mean.float(), torch.where(std > 0, std, torch.ones_like(std)).float())
+
+
+def learning_rate(base: float, step: int, steps: int) -> float:
+    """The rate at a step, 0 to steps - 1: a drop counts once step >= share * steps."""
+    return base * DROP ** sum(step >= share * steps for share in DROPS)
+
+
+class Training:
+    """One run in training: the network, its auxiliary heads, their optimisers and the epochs done."""
+
+    def __init__(self, run: Run, data: SearchData | FinalData, workers: Workers | None = None) -> None:
+        keep_freed_memory()
+        self.run = run
+        self.recipe = run.recipe
+        self.method = parse_method(run.method)
+        self.workers = workers or Workers()
+        self.device = torch.device(run.device)
+        self.normalisation = measure(data.training).to(self.device)
+        images = data.training.images.to(self.device)
+        self.part = Part(images, data.training.rows, data.training.labels)
+        self.epoch = 0
+        self._count_steps(data.whole_count)
+        self._build(len(data.classes))
+
+    def _count_steps(self, whole_count: int) -> None:
+        size = self.workers.size
+        self.batch_size = min(self.recipe.batch_size * size, len(self.part) // size * size)
+        images = whole_count if self.recipe.epoch_length == "whole" else len(self.part)
+        self.steps_an_epoch = max(1, images // self.batch_size)
+        self.steps = self.steps_an_epoch * self.recipe.epochs
+        share = self.batch_size // size
+        self.micro_batches = math.ceil(share / (self.recipe.micro_batch or share))
+
+    def _build(self, classes: int) -> None:
+        own_tasks = tuple(task for task in OWN_NORM_TASKS if task in self.method.auxiliary)
+        network = WideResNet(self.recipe, self.part.images.channels, classes, own_tasks)
+        initialise(network, self._stream(0, "network"))
+        self.tasks: list[AuxiliaryTask] = []
+        for name in self.method.auxiliary:
+            task = build_task(name, network, self.recipe)
+            initialise(task, self._stream(0, f"head/{name}"))
+            self.tasks.append(task.to(self.device))
+        if self.recipe.synchronised_batch_norm and self.workers.size > 1:
+            for module in (network, *self.tasks):
+                synchronise(module)
+        self.network = network.to(self.device)
+        self.network.to(memory_format=torch.channels_last)
+        trunk = [p for n, p in self.network.named_parameters() if not n.startswith("classifier.")]
+        self.optimisers = {"classification": self._optimiser(list(self.network.parameters()), decay=True)}
+        for task in self.tasks:
+            parameters = trunk + list(task.parameters())
+            self.optimisers[task.name] = self._optimiser(parameters, decay=task.weight_decay)
+        compile_trunk(self.network, self.device)
+
+    def _optimiser(self, parameters: list[nn.Parameter], *, decay: bool) -> torch.optim.Optimizer:
+        """SGD with Nesterov momentum; parameters without a gradient in its step are left alone."""
+        everything = self.recipe.decay == "all"
+        decayed = [p for p in parameters if everything or p.ndim > 1]
+        exempt = [p for p in parameters if not everything and p.ndim <= 1]
+        penalty = self.recipe.weight_decay if decay else 0.0
+        return torch.optim.SGD(
+            [{"params": decayed, "weight_decay": penalty}, {"params": exempt, "weight_decay": 0.0}],
+            lr=self.recipe.learning_rate,
+            momentum=self.recipe.momentum,
+            nesterov=self.recipe.momentum > 0,
+            fused=True,
+        )
+
+    def _stream(self, epoch: int, purpose: str) -> torch.Generator:
+        return stream(self.run.sweep_seed, self.run.seed, epoch, purpose)
+
+    def train_epoch(self) -> dict[str, float]:
+        """Trains one epoch and returns its metrics; raises Diverged where a loss is not finite."""
+        epoch = self.epoch + 1
+        started = time.perf_counter()
+        self.network.train()
+        purpose = f"dropout/{self.workers.rank}"
+        torch.manual_seed(stream_seed(self.run.sweep_seed, self.run.seed, epoch, purpose))
+        order = self._order(epoch, "order", self.steps_an_epoch * self.batch_size)
+        views = draw_views(
+            len(order), self.recipe, self._stream(epoch, "views"), center_mask=self.method.center_mask
+        )
+        auxiliary = [(task, self._auxiliary_steps(task, epoch)) for task in self.tasks]
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        auxiliary_sums = torch.zeros(len(self.tasks), dtype=torch.float64, device=self.device)
+        for step in range(self.steps_an_epoch):
+            self._set_learning_rate(self.epoch * self.steps_an_epoch + step)
+            for number, (_, steps) in enumerate(auxiliary):
+                auxiliary_sums[number] += next(steps)
+            start = step * self.batch_size
+            share = self.workers.share(self.batch_size)
+            chosen = slice(start + share.start, start + share.stop)
+            sums += self._classification_step(order[chosen], views.take(chosen))
+        self.workers.average_statistics(self.network)
+        self.epoch = epoch
+        metrics = self._metrics(self.workers.total(sums), self.workers.total(auxiliary_sums))
+        metrics["speed/images_per_second"] = len(order) / (time.perf_counter() - started)
+        return metrics
+
+    def _order(self, epoch: int, purpose: str, n: int) -> Tensor:
+        """n positions in the training part: shuffles of it, one after another."""
+        generator = self._stream(epoch, purpose)
+        shuffles = math.ceil(n / len(self.part))
+        return torch.cat([torch.randperm(len(self.part), generator=generator) for _ in range(shuffles)])[:n]
+
+    def _metrics(self, sums: Tensor, auxiliary_sums: Tensor) -> dict[str, float]:
+        loss, correct, seen = sums.tolist()
+        rate = learning_rate(self.recipe.learning_rate, self.epoch * self.steps_an_epoch - 1, self.steps)
+        metrics = {"train/loss": loss / seen, "train/accuracy": correct / seen, "train/learning_rate": rate}
+        for task, total in zip(self.tasks, auxiliary_sums.tolist(), strict=True):
+            metrics[f"aux/{task.name}_loss"] = total / self.steps_an_epoch / self.workers.size
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise Diverged(
+                    f"{name} was {value} in epoch {self.epoch}: the training diverged; "
+                    "a smaller learning_rate or lambda may help."
+                )
+        return metrics
+
+    def _set_learning_rate(self, step: int) -> None:
+        rate = learning_rate(self.recipe.learning_rate, step, self.steps)
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+
+    def _classification_step(self, positions: Tensor, views: Views) -> Tensor:
+        """One step on this worker's images: the sums of loss and correct answers, and their count."""
+        images = self.part.images.gather(self.part.rows[positions])
+        labels = self.part.labels[positions].to(self.device)
+        inputs = mask_squares(self.normalisation(random_crop(images, views, self.recipe)), views)
+        micro = self.recipe.micro_batch or len(inputs)
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        for x, y in zip(inputs.split(micro), labels.split(micro), strict=True):
+            with self._autocast():
+                logits = self.network(x)
+            # Never in less than float32, whatever autocast made of the logits.
+            wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            loss = F.cross_entropy(wide, y, reduction="sum")
+            (loss / len(labels)).backward()
+            correct = (logits.detach().argmax(1) == y).sum()
+            sums += torch.stack([loss.detach().double(), correct.double(), loss.new_tensor(len(y)).double()])
+        self._step("classification")
+        return sums
+
+    def _auxiliary_steps(self, task: AuxiliaryTask, epoch: int) -> Iterator[Tensor]:
+        """The epoch's steps of a task, each on images of the task's own stream; yields each loss."""
+        images = task.images_a_step(self.batch_size)
+        positions = self._order(epoch, f"order/{task.name}", self.steps_an_epoch * images)
+        generator = self._stream(epoch, f"draws/{task.name}")
+        for rows in positions.split(images):
+            yield self._auxiliary_step(task, task.draw(rows, generator))
+
+    def _auxiliary_step(self, task: AuxiliaryTask, draws: Draws) -> Tensor:
+        """One step on this worker's share of the draws: their mean loss."""
+        own = task.name in OWN_NORM_TASKS
+        feeds = own or self.recipe.batch_norm_statistics == "shared"
+        parts = self._micro_parts(draws)
+        total = max(1, sum(len(part.rows) for part in parts))
+        mean = torch.zeros((), device=self.device)
+        for part in parts:
+            images = self.part.images.gather(self.part.rows[part.rows])
+            with contextlib.nullcontext() if feeds else frozen_statistics(self.network), self._autocast():
+                loss = task.loss(self.network, images, part, self.normalisation) * (len(part.rows) / total)
+            (self.run.aux_weights[task.name] * loss).backward()
+            mean = mean + loss.detach()
+        self._step(task.name)
+        return mean
+
+    def _micro_parts(self, draws: Draws) -> list[Draws]:
+        """This worker's draws in as many parts as a classification step has, but none of them empty.
+
+        Each is what one of so many workers would take, so it is normalised as that worker would.
+        """
+        rank, size, n = self.workers.rank, self.workers.size, len(draws.rows)
+        count = max(1, min(self.micro_batches, n // size))
+        return [draws.take(Workers(rank * count + k, size * count).share(n)) for k in range(count)]
+
+    def _step(self, name: str) -> None:
+        optimiser = self.optimisers[name]
+        self.workers.average_gradients(p for group in optimiser.param_groups for p in group["params"])
+        optimiser.step()
+        optimiser.zero_grad()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
+
+    def state(self) -> dict[str, object]:
+        """All that the next epoch depends on, for torch.save."""
+        return {
+            "epoch": self.epoch,
+            "network": self.network.state_dict(),
+            "tasks": {task.name: task.state_dict() for task in self.tasks},
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+        }
+
+    def load(self, state: dict) -> None:
+        """Goes back to a state; one of another network raises an error and changes nothing."""
+        before = copy.deepcopy(self.state())
+        try:
+            self._load(state)
+        except Exception:
+            self._load(before)
+            raise
+
+    def _load(self, state: dict) -> None:
+        self.network.load_state_dict(state["network"])
+        for task in self.tasks:
+            task.load_state_dict(state["tasks"][task.name])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        self.epoch = state["epoch"]
+
+    def recalibrate(self) -> None:
+        """Re-estimates batch norm's running statistics on all training images, upright centre crops.
+
+        Training never reads them, so this changes evaluations only. Workers may pass different numbers of
+        batches; the result is the mean over workers of each one's mean over its batches.
+        """
+        self.network.eval()
+        rows = self.part.rows[self.workers.share(len(self.part))]
+        with torch.no_grad(), each_by_itself(self.network), fresh_statistics(self.network):
+            for chosen in rows.split(self.recipe.micro_batch or self.recipe.batch_size):
+                self.network(
+                    self.normalisation(center_crop(self.part.images.gather(chosen), self.recipe.image_size))
+                )
+        self.workers.average_statistics(self.network)

@@ -1,0 +1,144 @@
+"""Wide residual networks (Zagoruyko & Komodakis, 2016) for any image size and channel count."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainables.architecture import block_shapes, stem_shape
+from trainables.spec import Recipe
+
+CLASSIFICATION = "classification"
+"""The task whose batch norm every layer has."""
+
+
+class Norm(nn.Module):
+    """Batch norm with scale, shift and running statistics of its own for some tasks.
+
+    Without such tasks it is plain batch norm; with them, conditional batch norm (paper, appendix B).
+    """
+
+    def __init__(self, channels: int, own_tasks: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        tasks = (CLASSIFICATION, *own_tasks)
+        self.by_task = nn.ModuleDict({task: nn.BatchNorm2d(channels) for task in tasks})
+
+    def forward(self, x: Tensor, task: str = CLASSIFICATION) -> Tensor:
+        """Normalises (B, C, H, W) with the task's own statistics, or classification's."""
+        return self.by_task[task if task in self.by_task else CLASSIFICATION](x)
+
+
+class Conv(nn.Conv2d):
+    """A convolution that keeps the size, but for its stride, padding with zeros or symmetrically.
+
+    Symmetric padding mirrors with the edge included, as numpy's "symmetric" does; for a pad of 1 that is
+    torch's "replicate", and no kernel here needs more than it can give exactly.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, stride: int, padding: str, bias: bool = False
+    ) -> None:
+        super().__init__(c_in, c_out, kernel, stride, 0 if padding == "symmetric" else kernel // 2, bias=bias)
+        self.mirror = kernel // 2 if padding == "symmetric" else 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c_in, H, W) to (B, c_out, ceil(H / stride), ceil(W / stride))."""
+        return super().forward(symmetric_pad(x, self.mirror) if self.mirror else x)
+
+
+def symmetric_pad(x: Tensor, pad: int) -> Tensor:
+    """Pads height and width of (B, C, H, W) by the mirror image, edge included."""
+    if pad == 1:
+        return F.pad(x, (1, 1, 1, 1), mode="replicate")
+    for axis in (-2, -1):
+        size = x.shape[axis]
+        head = x.narrow(axis, 0, pad).flip(axis)
+        tail = x.narrow(axis, size - pad, pad).flip(axis)
+        x = torch.cat([head, x, tail], axis)
+    return x
+
+
+class Block(nn.Module):
+    """Norm, ReLU, 3x3; norm, ReLU, dropout, 3x3; a shortcut that is a 1x1 where the shape changes.
+
+    As published, the 1x1 takes what follows the first norm and ReLU; `raw_shortcut` gives it the block's
+    input, as the authors' code does.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, stride: int, recipe: Recipe, own_tasks: tuple[str, ...]
+    ) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = Norm(c_in, own_tasks), Norm(c_out, own_tasks)
+        self.conv1 = Conv(c_in, c_out, 3, stride, recipe.padding)
+        self.conv2 = Conv(c_out, c_out, 3, 1, recipe.padding)
+        changes = stride != 1 or c_in != c_out
+        self.shortcut = Conv(c_in, c_out, 1, stride, recipe.padding) if changes else None
+        self.raw_shortcut = recipe.stem == "wide"
+        self.dropout = recipe.dropout
+
+    def forward(self, x: Tensor, task: str) -> Tensor:
+        """(B, c_in, H, W) to (B, c_out, H / stride, W / stride)."""
+        active = F.relu(self.norm1(x, task))
+        out = F.relu(self.norm2(self.conv1(active), task))
+        out = self.conv2(F.dropout(out, self.dropout, self.training) if self.dropout else out)
+        if self.shortcut is not None:
+            x = self.shortcut(x if self.raw_shortcut else active)
+        return x + out
+
+
+class WideResNet(nn.Module):
+    """A trunk of residual groups with a linear classifier.
+
+    `own_tasks` name the auxiliary tasks that have batch norm of their own in the first three groups.
+    """
+
+    def __init__(self, recipe: Recipe, channels: int, classes: int, own_tasks: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        wide = recipe.stem == "wide"
+        stem_channels, kernel = stem_shape(recipe)
+        self.stem = Conv(channels, stem_channels, kernel, recipe.stem_stride, recipe.padding, bias=wide)
+        self.pool = _stem_pool(recipe)
+        self.groups = nn.ModuleList()
+        for number, group in enumerate(block_shapes(recipe)):
+            own = own_tasks if number < 3 else ()
+            self.groups.append(nn.ModuleList(Block(*shape, recipe, own) for shape in group))
+        self.features = block_shapes(recipe)[-1][-1][1]
+        self.norm = Norm(self.features)
+        self.classifier = nn.Linear(self.features, classes)
+
+    def trunk(self, x: Tensor, task: str = CLASSIFICATION, groups: int | None = None) -> Tensor:
+        """(B, channels, S, S) to the last of the first `groups` groups' output, (B, c, s, s)."""
+        x = self.pool(self.stem(x))
+        for group in self.groups[:groups]:
+            for block in group.children():
+                x = block(x, task)
+        return x
+
+    def embed(self, x: Tensor, task: str = CLASSIFICATION) -> Tensor:
+        """(B, channels, S, S) to features (B, self.features): the trunk, norm, ReLU, spatial mean."""
+        return F.relu(self.norm(self.trunk(x, task), task)).mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, S, S) to logits (B, classes)."""
+        return self.classifier(self.embed(x))
+
+
+def _stem_pool(recipe: Recipe) -> nn.Module:
+    if not recipe.stem_pool:
+        return nn.Identity()
+    return nn.MaxPool2d(3, 2, padding=1) if recipe.stem == "wide" else nn.AvgPool2d(2)
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """He initialisation, in place: convolutions for ReLU by fan-out, linear layers by fan-in, biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+        elif isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear", generator=generator)
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()
