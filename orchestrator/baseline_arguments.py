@@ -1,0 +1,162 @@
+"""The command line of `python -m orchestrator.baseline`: its options, in one place."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from orchestrator.arguments import DEFAULT_STORAGE
+from search_spaces import all_benchmarks
+from trainables.mistake import Mistake
+from trainables.settings import split_assignments
+from trainables.spec import NO_HOLDOUT
+
+PIXEL_GAUSSIAN, EDGE_ENERGY = "pixel-gaussian", "edge-energy"
+RESIZES = ("nearest", "box", "bilinear", "crop")
+SETTINGS = ("image_size", "skip_bad_images")
+"""Fields of --set that mean something without a network."""
+PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was typed; `sets` are OOD image sets, paths by name, and empty in the hold-out-class setting."""
+
+    method: str
+    benchmark: str
+    holdouts: tuple[str, ...]
+    sets: dict[str, str]
+    resize: str | None
+    crops_per_image: int
+    seed: int
+    assignments: tuple[str, ...]
+    data: str
+    download: bool
+    cache: str
+    storage: str
+    tracking_uri: str | None
+    name: str | None
+
+
+def read_arguments(words: list[str] | None = None) -> Options:
+    """The options of a command line; Mistake for words that are not valid."""
+    values = vars(_parser().parse_args(words))
+    name, sets = values["name"], _sets(values["ood"] or ())
+    if name is not None and not PLAIN.fullmatch(name):
+        raise Mistake(f"--name {name!r} {_NOT_PLAIN}")
+    holdouts = tuple(values["holdouts"] or ())
+    if holdouts and sets:
+        raise Mistake("--holdouts and --ood are two settings: give one of them, and the other by itself.")
+    if NO_HOLDOUT in holdouts:
+        raise Mistake(
+            "--holdouts none leaves nothing to detect: name classes, or image sets with --ood NAME=PATH."
+        )
+    if values["ood_resize"] is not None and not sets:
+        raise Mistake("--ood-resize has no use without image sets: name some with --ood NAME=PATH.")
+    if values["crops_per_image"] is not None and values["ood_resize"] != "crop":
+        raise Mistake("--crops-per-image has no use without --ood-resize crop: add it, or leave this out.")
+    for field in split_assignments(values["set"] or ()):
+        if field not in SETTINGS:
+            raise Mistake(f"A baseline trains no network: --set takes {' and '.join(SETTINGS)}, not {field}.")
+    return Options(
+        method=values["method"],
+        benchmark=values["benchmark"] or "digits",
+        holdouts=holdouts,
+        sets=sets,
+        resize=values["ood_resize"],
+        crops_per_image=_whole("--crops-per-image", values["crops_per_image"], 1, at_least=1),
+        seed=_whole("--seed", values["seed"], 0, at_least=0),
+        assignments=tuple(values["set"] or ()),
+        **{key: values[key] for key in ("data", "download", "cache", "storage", "tracking_uri")},
+        name=name,
+    )
+
+
+_NOT_PLAIN = (
+    "is no plain word: use up to 100 letters, digits, dots, dashes and underscores, beginning with a letter "
+    "or digit."
+)
+
+
+def _sets(words: tuple[str, ...]) -> dict[str, str]:
+    sets: dict[str, str] = {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        if not equals or not path:
+            raise Mistake(f"--ood takes NAME=PATH, such as lsun-crop=LSUN/test, but was given {word!r}.")
+        if not PLAIN.fullmatch(name):
+            raise Mistake(f"--ood {word}: the name {name!r} {_NOT_PLAIN}")
+        if name in sets:
+            raise Mistake(f"--ood names {name!r} twice: give each image set a name of its own.")
+        if not Path(path).expanduser().exists():
+            raise Mistake(f"--ood {word}: {path} does not exist; give a folder, an archive or Parquet file.")
+        sets[name] = path
+    return sets
+
+
+def _whole(option: str, text: str | None, default: int, *, at_least: int) -> int:
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < at_least:
+        raise Mistake(f"{option} {text} is not valid: give a whole number of at least {at_least}.")
+    return int(text)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        message = message.removeprefix("argument ")
+        raise Mistake(f"{message[0].upper()}{message[1:]}; see python -m orchestrator.baseline --help.")
+
+
+def _wide(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m orchestrator.baseline",
+        usage="python -m orchestrator.baseline pixel-gaussian|edge-energy [BENCHMARK] [options]",
+        description="Scores a benchmark by a detector that trains no network: every class held out in turn,\n"
+        "or the benchmark's test images against named image sets. The same command again computes\n"
+        "nothing anew; under one --name, more classes or sets are added to the report.",
+        formatter_class=_wide,
+        allow_abbrev=False,
+    )
+    _what(parser.add_argument_group("what is scored"))
+    _where(parser.add_argument_group("where"))
+    return parser
+
+
+def _what(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("method", choices=(PIXEL_GAUSSIAN, EDGE_ENERGY), help="the detector")
+    add("benchmark", nargs="?", metavar="BENCHMARK", help=f"{', '.join(all_benchmarks())} (default: digits)")
+    add("--holdouts", nargs="+", metavar="C", help="classes to hold out in turn (default: every class)")
+    add(
+        "--ood",
+        nargs="+",
+        action="extend",
+        metavar="NAME=PATH",
+        help="image sets to tell from the test images: folders, tar archives or Parquet files",
+    )
+    add(
+        "--ood-resize",
+        choices=RESIZES,
+        help="how images of other sizes are brought to the benchmark's (default: they are refused)",
+    )
+    add("--crops-per-image", metavar="N", help="with --ood-resize crop, crops of each image (default: 1)")
+    add("--seed", metavar="N", help="seed of the crops (default: 0)")
+    add("--set", nargs="+", action="extend", metavar="KEY=VALUE", help=f"override {' or '.join(SETTINGS)}")
+
+
+def _where(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--data", metavar="PATH", default="./data", help="the benchmark's data (default: ./data)")
+    add("--download", action="store_true", help="let a reader fetch its data; nothing downloads without it")
+    add("--cache", metavar="DIR", default="", help="prepared data (default: the user's cache folder)")
+    add("--storage", metavar="URI", default=DEFAULT_STORAGE, help="a folder, s3://, ... (default: ./runs)")
+    add("--tracking-uri", metavar="URI", help="MLflow's (default: an SQLite file in the storage folder)")
+    add("--name", metavar="NAME", help="where results stand below the storage (default: from what is asked)")

@@ -1,0 +1,105 @@
+"""Scores the places of a baseline and writes them into its ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from orchestrator.baseline_arguments import PIXEL_GAUSSIAN
+from orchestrator.baseline_places import HOLDOUT, Baseline, Place
+from orchestrator.ledger import RESULT, SCORES, Ledger
+from trainables.baselines import edge_energy, pixel_gaussian, pixel_gaussian_by_holdout
+from trainables.datasets import ImageTable
+from trainables.holdout import ANOMALY, kept_classes
+from trainables.image_sets import ImageSet
+from trainables.prepared import Prepared
+from trainables.scoring import average_precision
+
+
+def score_places(
+    baseline: Baseline,
+    missing: Sequence[Place],
+    prepared: Prepared,
+    sets: Mapping[str, ImageSet],
+    ledger: Ledger,
+    told: Callable[[str], None],
+) -> None:
+    """Scores these places and writes their results; `sets` holds the image sets by name."""
+    began = time.monotonic()
+    test = prepared.open("test")
+    if baseline.setting == HOLDOUT:
+        found = _by_holdout(baseline, [place.name for place in missing], prepared, test, told)
+    else:
+        found = _beside_sets(baseline, [sets[place.name] for place in missing], prepared, test, told)
+    for place in missing:
+        _write(place, found[place.name], ledger, time.monotonic() - began)
+
+
+def _by_holdout(
+    baseline: Baseline,
+    holdouts: Sequence[str],
+    prepared: Prepared,
+    test: ImageTable,
+    told: Callable[[str], None],
+) -> dict[str, pa.Table]:
+    if baseline.method == PIXEL_GAUSSIAN:
+        scores = pixel_gaussian_by_holdout(prepared.open("train"), test, holdouts, told)
+    else:
+        scores = dict.fromkeys(holdouts, edge_energy(test.chunks))
+    return {
+        holdout: _table(test.indices.numpy(), _labels(test, kept_classes(test.classes, holdout)), found)
+        for holdout, found in scores.items()
+    }
+
+
+def _beside_sets(
+    baseline: Baseline,
+    sets: Sequence[ImageSet],
+    prepared: Prepared,
+    test: ImageTable,
+    told: Callable[[str], None],
+) -> dict[str, pa.Table]:
+    images = [test.chunks, *([torch.from_numpy(each.pixels)] for each in sets)]
+    if baseline.method == PIXEL_GAUSSIAN:
+        normal, *others = pixel_gaussian(prepared.open("train"), images, told)
+    else:
+        normal, *others = map(edge_energy, images)
+    tables = {}
+    for each, found in zip(sets, others, strict=True):
+        index = np.concatenate([test.indices.numpy(), np.arange(len(found))])
+        label = np.concatenate([_labels(test, test.classes), np.full(len(found), ANOMALY)])
+        tables[each.name] = _table(index, label, np.concatenate([normal, found]))
+    return tables
+
+
+def _labels(test: ImageTable, kept: Sequence[str]) -> np.ndarray:
+    """int64 (n,): each test image's place among the kept classes, ANOMALY where it has none."""
+    numbers = [kept.index(name) if name in kept else ANOMALY for name in test.classes]
+    return np.repeat(numbers, test.counts)
+
+
+def _table(index: np.ndarray, label: np.ndarray, score: np.ndarray) -> pa.Table:
+    """One row an image; the index counts within the test split or within the image set."""
+    return pa.table({"index": index, "label": label, "is_anomaly": label == ANOMALY, "score": score})
+
+
+def _write(place: Place, table: pa.Table, ledger: Ledger, seconds: float) -> None:
+    """Writes a place's scores, then the result that vouches for them."""
+    checksum = ledger.write_table(table, "cells", place.key, SCORES)
+    is_anomaly = table["is_anomaly"].to_numpy()
+    values = {
+        "final/ap": average_precision(table["score"].to_numpy(), is_anomaly),
+        "final/skew": float(is_anomaly.mean()),
+    }
+    result = {
+        "key": place.key,
+        "place": place.name,
+        "values": values,
+        "checksums": {SCORES: checksum},
+        "attempt": {"checksums": {}, "seconds": seconds, "finished_at": time.time()},
+    }
+    ledger.write_json(result, "cells", place.key, RESULT)

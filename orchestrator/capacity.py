@@ -1,0 +1,72 @@
+"""How many trials a cluster holds once it has grown to its maximum, and whether it holds one at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainables.mistake import Mistake
+
+TRIAL_CPU = 0.01
+"""What the process that looks after a group of workers asks for itself: Tune refuses 0."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a worker takes, how many a trial has, and how many trials run at once (0: all that fit)."""
+
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+    workers: int = 1
+    max_concurrent: int = 0
+
+    @property
+    def trial(self) -> dict[str, float]:
+        """What Tune reserves for a trial: its worker's share or, of several workers, next to nothing."""
+        if self.workers > 1:
+            return {"cpu": TRIAL_CPU}
+        return {"cpu": max(self.cpus_per_worker, TRIAL_CPU), "gpu": self.gpus_per_worker}
+
+    @property
+    def worker(self) -> dict[str, float]:
+        """What Ray Train reserves for each of several workers, the trial's own share taken off."""
+        share = {"CPU": max(self.cpus_per_worker - TRIAL_CPU, TRIAL_CPU)}
+        return {**share, "GPU": self.gpus_per_worker} if self.gpus_per_worker else share
+
+
+def trials_at_once(resources: Resources, nodes: Sequence[dict[str, float]]) -> int:
+    """How many trials fit on nodes with these resources.
+
+    Groups of workers are handed out one by one, so no more trials run than can have all their workers:
+    otherwise each could hold some and wait for the others.
+    """
+    fit = sum(_workers_on(resources, node) for node in nodes) // resources.workers
+    return min(fit, resources.max_concurrent) if resources.max_concurrent else fit
+
+
+def check_fits(resources: Resources, nodes: Sequence[dict[str, float]]) -> None:
+    """Raises Mistake where the nodes, at their most, do not hold one trial."""
+    for kind, asked in (("CPU", resources.cpus_per_worker), ("GPU", resources.gpus_per_worker)):
+        most = max((node.get(kind, 0) for node in nodes), default=0)
+        if asked > most:
+            raise Mistake(
+                f"--{kind.lower()}s-per-worker {asked:g} is more than any node has: the largest has {most:g}."
+            )
+    places = sum(_workers_on(resources, node) for node in nodes)
+    if places < resources.workers:
+        raise Mistake(
+            f"--workers {resources.workers} is more than there is room for: the nodes hold {places} workers "
+            f"of {resources.cpus_per_worker:g} CPU and {resources.gpus_per_worker:g} GPU at most; ask for "
+            "fewer or smaller ones (--cpus-per-worker, --gpus-per-worker)."
+        )
+
+
+def _workers_on(resources: Resources, node: dict[str, float]) -> int:
+    """Whole workers that fit on a node."""
+    fit = node.get("CPU", 0) / max(resources.cpus_per_worker, TRIAL_CPU)
+    if resources.gpus_per_worker:
+        gpus, share = node.get("GPU", 0), resources.gpus_per_worker
+        # A fraction is a share of one GPU: 0.4 fits twice on each, not five times on two.
+        whole = int(gpus) * int(1 / share + 1e-9) if share < 1 else int(gpus / share)
+        fit = min(fit, whole)
+    return int(fit + 1e-9)

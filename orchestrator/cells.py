@@ -1,0 +1,191 @@
+"""The cells of a sweep and their keys.
+
+A cell is one training run of the plan; its key is a hash of all that can change its result, so that a
+result in the ledger is the cell's or it is not there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+from orchestrator.specification import Specification
+from search_spaces.benchmark import Grid, LogUniform, Space, parse_space
+from trainables.spec import Run
+
+SEARCH, FINAL = "search", "final"
+FORMAT = 2
+"""Raised whenever an equal specification would give other results."""
+
+SEARCH_SEED = 0
+"""Every search cell trains with this seed, so that only lambda tells the cells of a study apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One training run of the plan: final cells have a seed, search cells an index in their study."""
+
+    key: str
+    phase: str
+    holdout: str
+    method: str
+    seed: int
+    search_index: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The cell's name for people, such as rotation/cat/s1 or rotation/cat/search3."""
+        place = f"s{self.seed}" if self.search_index is None else f"search{self.search_index}"
+        return f"{self.method}/{self.holdout}/{place}"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a study is: equal definitions and equal values lead to the same lambda."""
+
+    method: str
+    holdouts: tuple[str, ...]
+    spaces: tuple[tuple[str, Space], ...]
+    """Each task and where its weight is searched."""
+    trials: int
+    search_round: int
+    sweep_seed: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """A search for one method's weights: a row of cells for each search index, and what waits for it."""
+
+    definition: Definition
+    searches: tuple[tuple[Cell, ...], ...]
+    finals: tuple[Cell, ...]
+
+    @property
+    def label(self) -> str:
+        """The study's name for people."""
+        held = self.definition.holdouts
+        return f"{self.definition.method}/{held[0] if len(held) == 1 else 'all holdouts'}"
+
+
+@dataclass(frozen=True)
+class Cells:
+    """All cells of a sweep: those in studies, and final cells whose weights are known from the start."""
+
+    studies: tuple[Study, ...]
+    free: tuple[Cell, ...]
+
+    def all(self) -> list[Cell]:
+        """Every cell, search cells of a study before its final ones."""
+        cells = list(self.free)
+        for study in self.studies:
+            cells += [cell for row in study.searches for cell in row]
+            cells += study.finals
+        return cells
+
+
+def lay_out(specification: Specification, fingerprint: str) -> Cells:
+    """The cells of a specification on data of this fingerprint."""
+    keys = _Keys(specification, fingerprint)
+    studies: list[Study] = []
+    free: list[Cell] = []
+    for method in specification.methods:
+        if not specification.searches(method):
+            weights = {task: (specification.aux_weights or {})[task] for task in specification.tasks(method)}
+            free += _finals(specification, specification.holdouts, method, keys, {"weights": weights})
+            continue
+        groups = [(holdout,) for holdout in specification.holdouts]
+        together = [tuple(sorted(specification.holdouts))]  # the order in which they were named is no matter
+        for holdouts in groups if specification.select == "holdout" else together:
+            studies.append(_study(specification, method, holdouts, keys))
+    return Cells(tuple(studies), tuple(free))
+
+
+def run_of(cell: Cell, specification: Specification, aux_weights: dict[str, float]) -> Run:
+    """The training run that a cell is, once its weights are known."""
+    return Run(
+        benchmark=specification.benchmark,
+        holdout=cell.holdout,
+        method=cell.method,
+        seed=cell.seed,
+        recipe=specification.recipe,
+        aux_weights=aux_weights,
+        search=cell.phase == SEARCH,
+        sweep_seed=specification.sweep_seed,
+        workers=specification.workers,
+        threads=specification.threads,
+        device=specification.device,
+    )
+
+
+class _Keys:
+    """Makes keys; what all cells of a sweep share is hashed once."""
+
+    def __init__(self, specification: Specification, fingerprint: str) -> None:
+        shared = {
+            "format": FORMAT,
+            "benchmark": specification.benchmark,
+            "fingerprint": fingerprint,
+            "recipe": dataclasses.asdict(specification.recipe),
+            "sweep_seed": specification.sweep_seed,
+            "workers": specification.workers,
+            "threads": specification.threads,
+            "device": specification.device,
+        }
+        self._shared = _digest(shared)
+
+    def key(self, phase: str, holdout: str, method: str, number: int, origin: str) -> str:
+        text = "\n".join((self._shared, phase, holdout, method, str(number), origin))
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _digest(values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _finals(
+    specification: Specification, holdouts: tuple[str, ...], method: str, keys: _Keys, origin: object
+) -> list[Cell]:
+    digest = _digest(origin)
+    return [
+        Cell(keys.key(FINAL, holdout, method, seed, digest), FINAL, holdout, method, seed)
+        for holdout in holdouts
+        for seed in range(specification.seeds)
+    ]
+
+
+def _study(specification: Specification, method: str, holdouts: tuple[str, ...], keys: _Keys) -> Study:
+    tasks = specification.tasks(method)
+    spaces = tuple((task, parse_space(specification.spaces[task])) for task in tasks)
+    definition = Definition(
+        method,
+        holdouts,
+        spaces,
+        _trials(specification, spaces),
+        specification.search_round,
+        specification.sweep_seed,
+    )
+    origin = {"study": {**dataclasses.asdict(definition), "spaces": [[t, str(s)] for t, s in spaces]}}
+    digest = _digest(origin)
+    searches = tuple(
+        tuple(
+            Cell(
+                keys.key(SEARCH, holdout, method, index, digest), SEARCH, holdout, method, SEARCH_SEED, index
+            )
+            for holdout in holdouts
+        )
+        for index in range(definition.trials)
+    )
+    return Study(definition, searches, tuple(_finals(specification, holdouts, method, keys, origin)))
+
+
+def _trials(specification: Specification, spaces: tuple[tuple[str, Space], ...]) -> int:
+    """Lists are tried whole; a range has as many trials as asked for."""
+    if any(isinstance(space, LogUniform) for _, space in spaces):
+        return specification.lambda_trials
+    count = 1
+    for _, space in spaces:
+        assert isinstance(space, Grid)
+        count *= len(space.values)
+    return count

@@ -1,0 +1,51 @@
+"""What cells cost in floating-point operations, from the specification and the numbers of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.cells import SEARCH, Cell
+from orchestrator.specification import Specification
+from search_spaces.benchmark import Benchmark
+from trainables.flops import Work, run_flops
+from trainables.spec import NO_HOLDOUT, used_count, validation_count
+
+
+@dataclass(frozen=True)
+class Images:
+    """How many images each class has for training and for the test."""
+
+    classes: tuple[str, ...]
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+    channels: int
+
+    @staticmethod
+    def of_benchmark(benchmark: Benchmark) -> Images | None:
+        """The numbers that the benchmark's file states, or None where its data decides them."""
+        classes, train = benchmark.classes, benchmark.train_counts
+        if classes and benchmark.train_total and not train:
+            share, more = divmod(benchmark.train_total, len(classes))
+            train = tuple(share + (place < more) for place in range(len(classes)))
+        if not (classes and train and benchmark.test_counts):
+            return None
+        return Images(classes, train, benchmark.test_counts, benchmark.channels)
+
+    @staticmethod
+    def of_counts(classes: tuple[str, ...], counts: Mapping[str, tuple[int, ...]], channels: int) -> Images:
+        """The numbers of prepared data."""
+        return Images(classes, counts["train"], counts["test"], channels)
+
+
+def cell_flops(cell: Cell, specification: Specification, images: Images) -> int:
+    """Floating-point operations of a cell, evaluations included."""
+    recipe = specification.recipe
+    kept = [count for name, count in zip(images.classes, images.train, strict=True) if name != cell.holdout]
+    search = cell.phase == SEARCH
+    validated = sum(validation_count(count, recipe) for count in kept) if search else 0
+    used = sum(used_count(count, recipe) for count in kept)
+    trained = sum(images.train) if recipe.epoch_length == "whole" else used - validated
+    work = Work(trained, validated if search else sum(images.test))
+    classes = len(kept) if cell.holdout != NO_HOLDOUT else len(images.classes)
+    return run_flops(recipe, cell.method, work, images.channels, classes, search=search)

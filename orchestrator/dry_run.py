@@ -1,0 +1,79 @@
+"""What --dry-run prints: the cells by phase and method and what they cost, before anything runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from orchestrator.cells import SEARCH, lay_out
+from orchestrator.costs import Images, cell_flops
+from orchestrator.specification import Specification
+from search_spaces import find_benchmark
+from trainables.flops import training_flops
+
+UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
+
+
+def describe_plan(specification: Specification, name: str | None) -> str:
+    """The plan as text. Nothing is opened: numbers of images are those that the benchmark's file states.
+
+    A name that was not given is not known yet: the data's classes and the device are part of it.
+    """
+    images = Images.of_benchmark(find_benchmark(specification.benchmark))
+    cells = lay_out(specification, fingerprint="").all()
+    counts: Counter[tuple[str, str]] = Counter()
+    flops: Counter[tuple[str, str]] = Counter()
+    for cell in cells:
+        kind = (cell.phase, cell.method)
+        counts[kind] += 1
+        flops[kind] += cell_flops(cell, specification, images) if images else 0
+    named = f"sweep {name}" if name else f"a sweep of {specification.benchmark}"
+    lines = [f"Plan of {named} (a dry run: nothing runs, no data is opened)", *_facts(specification), ""]
+    width = max([len("method"), *(len(method) for _, method in counts)])
+    lines.append(f"{'phase':<8}{'method':<{width + 2}}{'cells':>7}{'FLOPs':>14}")
+    for kind in sorted(counts, key=lambda kind: (kind[0] != SEARCH, kind[1])):
+        cost = readable(flops[kind]) if images else "-"
+        lines.append(f"{kind[0]:<8}{kind[1]:<{width + 2}}{counts[kind]:>7}{cost:>14}")
+    total = readable(sum(flops.values())) if images else "-"
+    lines.append(f"{'all':<8}{'':<{width + 2}}{len(cells):>7}{total:>14}")
+    if images is None:
+        lines += ["", *_unknown(specification)]
+    return "\n".join(lines)
+
+
+def readable(flops: float) -> str:
+    """FLOPs with a prefix, such as 3.21 TFLOPs."""
+    for prefix, size in UNITS:
+        if flops >= size:
+            return f"{flops / size:.2f} {prefix}FLOPs"
+    return f"{flops:.0f} FLOPs"
+
+
+def _facts(specification: Specification) -> list[str]:
+    recipe = specification.recipe
+    held = ", ".join(specification.holdouts) or "every class of the data"
+    facts = [
+        f"held out: {held}; seeds: {specification.seeds}; one lambda a {specification.select}",
+        f"network: WRN-{recipe.depth}-{recipe.width} at {recipe.image_size}x{recipe.image_size}, "
+        f"{recipe.epochs} epochs, batch {recipe.batch_size}"
+        + (f" x {specification.workers} workers" if specification.workers > 1 else ""),
+    ]
+    for task, space in sorted(specification.spaces.items()):
+        if specification.aux_weights is None:
+            facts.append(f"lambda of {task}: searched in {space}")
+    for task, weight in sorted((specification.aux_weights or {}).items()):
+        facts.append(f"lambda of {task}: {weight:g}, given")
+    total = find_benchmark(specification.benchmark).total_batch
+    ours = recipe.batch_size * specification.workers
+    if total and ours != total:
+        facts.append(f"warning: workers x batch size is {ours}, the paper's total {total}")
+    return facts
+
+
+def _unknown(specification: Specification) -> list[str]:
+    benchmark = find_benchmark(specification.benchmark)
+    cost = readable(training_flops(specification.recipe, benchmark.channels, 10))
+    lines = [f"The cost depends on the number of images, which the data decides: {cost} an image and epoch"]
+    lines[0] += " for classification; auxiliary tasks come on top (rotation: as much again)."
+    if not specification.holdouts:
+        lines.append("So do the held-out classes: name some with --holdouts to see their cells.")
+    return lines

@@ -1,0 +1,314 @@
+"""A sweep's figures as PNG files: AP by held-out class, learning curves, and how lambda was chosen."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orchestrator.ledger import CURVES, THREADS
+from orchestrator.results import AP_MSP, AP_ODIN, METRICS, Final, Results, Selection
+from search_spaces.benchmark import LogUniform, Space
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's palette, told apart by colour-blind eyes; markers and lines differ as well."""
+MARKERS = ("o", "s", "^", "D", "v", "P")
+GREY = "#666666"
+CURVE_HOLDOUTS = 3
+"""Held-out classes in the figure of learning curves, as in the paper's figure 1."""
+PANELS = 30
+"""Studies in a figure of lambda; the others are left out."""
+FEW_POINTS = 12
+"""Evaluations up to which a curve shows its points."""
+CHANCE = "chance"
+DPI = 150
+
+Curve = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Epochs (n,), means over seeds (n,), standard deviations (n,), 0 for one seed."""
+
+
+def draw_figures(results: Results) -> dict[str, bytes]:
+    """PNG files by name; figures that have nothing to show are left out."""
+    figures = {
+        "ap-by-class.png": ap_by_class(results),
+        "learning-curves.png": learning_curves(results),
+    }
+    for method in results.specification.methods:
+        studies = [s for s in results.selections if s.study.definition.method == method and s.trials]
+        figures[f"lambda-{method}.png"] = lambda_choice(studies) if studies else None
+    return {name: _png(figure) for name, figure in figures.items() if figure is not None}
+
+
+def ap_by_class(results: Results) -> Figure | None:
+    """AP-MSP and AP-ODIN of every method by held-out class, ± one standard deviation, and chance."""
+    shown = [name for name in results.held_out if results.skew(name) is not None]
+    if not shown:
+        return None
+    figure = _figure(9.5, 1.9 + len(shown) * max(0.32, 0.13 * len(results.specification.methods)))
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, metric in zip(panels, (AP_MSP, AP_ODIN), strict=True):
+        _ap_panel(axes, results, shown, metric)
+    panels[0].set_yticks(range(len(shown)), [_plain(name) for name in shown])
+    panels[0].set_ylabel("held-out class")
+    panels[0].set_ylim(len(shown) - 0.5, -0.5)
+    n = results.specification.seeds
+    spread = f"mean ± standard deviation over {n} seeds" if n > 1 else "one seed"
+    figure.suptitle(f"{results.specification.benchmark}: AP by held-out class, {spread}", fontsize=11)
+    _legend(figure)
+    return figure
+
+
+def _ap_panel(axes: Axes, results: Results, shown: list[str], metric: str) -> None:
+    methods = results.specification.methods
+    for number, method in enumerate(methods):
+        found = [(row, results.estimate(method, name, metric)) for row, name in enumerate(shown)]
+        known = [(row, estimate) for row, estimate in found if estimate is not None]
+        if not known:
+            continue
+        offset = (number - (len(methods) - 1) / 2) * 0.55 / len(methods)
+        axes.errorbar(
+            [100 * estimate.mean for _, estimate in known],
+            [row + offset for row, _ in known],
+            xerr=[100 * (estimate.std or 0.0) for _, estimate in known],
+            label=method,
+            linestyle="none",
+            capsize=2.5,
+            markersize=5,
+            **_style(number),
+        )
+    chance = [100 * (results.skew(name) or 0.0) for name in shown]
+    edges = np.arange(len(shown) + 1) - 0.5
+    axes.stairs(
+        chance, edges, orientation="horizontal", baseline=None, color=GREY, linestyle=":", label=CHANCE
+    )
+    for edge in edges[1:-1]:
+        axes.axhline(edge, color="0.92", linewidth=0.6, zorder=0)
+    axes.set_xlabel(f"{METRICS[metric]} (%)")
+    axes.set_xlim(left=0)
+    axes.grid(axis="x", color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def learning_curves(results: Results) -> Figure | None:
+    """Loss, accuracy and AP along training for up to three held-out classes."""
+    shown = [
+        n for n in results.held_out if any((m, n) in results.by_place for m in results.specification.methods)
+    ]
+    shown = shown[:CURVE_HOLDOUTS]
+    if not shown:
+        return None
+    figure = _figure(3.4 * len(shown) + 0.9, 8.2)
+    grid = figure.subplots(3, len(shown), squeeze=False, sharex="col", sharey="row")
+    for column, holdout in enumerate(shown):
+        _curve_column(list(grid[:, column]), results, holdout)
+    for axes, label in zip(grid[:, 0], ("cross-entropy", "accuracy (%)", "AP (%)"), strict=True):
+        axes.set_ylabel(label)
+    _log_scale(grid[0, 0])
+    grid[2, 0].set_ylim(bottom=0)
+    _line_legend(grid[0, 0], {"training": "-", "test": "--"}, "upper right")
+    _line_legend(grid[2, 0], {"AP-MSP": "-", "AP-ODIN": "-."}, "best")
+    n = results.specification.seeds
+    spread = f", mean of {n} seeds, bands ± one standard deviation" if n > 1 else ", one seed"
+    figure.suptitle(f"{results.specification.benchmark}: along training{spread}", fontsize=11)
+    _legend(figure)
+    return figure
+
+
+def _curve_column(panels: Sequence[Axes], results: Results, holdout: str) -> None:
+    loss, accuracy, ap = panels
+    loss.set_title(f"held out: {_plain(holdout)}", fontsize=10)
+    for number, method in enumerate(results.specification.methods):
+        rows = results.by_place.get((method, holdout), [])
+        if not rows:
+            continue
+        curves = _curves(results, rows)
+        _plot(loss, curves, "train/loss", number, "-", label=method)
+        _plot(loss, curves, "test/loss", number, "--")
+        _plot(accuracy, curves, "train/accuracy", number, "-", scale=100)
+        _plot(accuracy, curves, "test/accuracy", number, "--", scale=100)
+        _plot(ap, curves, "ap/msp", number, "-", scale=100)
+        _plot(ap, curves, "ap/odin", number, "-.", scale=100)
+    skew = results.skew(holdout)
+    if skew is not None:
+        ap.axhline(100 * skew, color=GREY, linestyle=":", linewidth=1.2, label=CHANCE)
+    ap.set_xlabel("epoch")
+    for axes in panels:
+        axes.grid(color="0.92", linewidth=0.6)
+        axes.set_axisbelow(True)
+
+
+def _curves(results: Results, rows: Sequence[Final]) -> dict[str, Curve]:
+    """By metric, its curve over the seeds, at the epochs at which all of them were evaluated."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        tables = pool.map(lambda row: results.ledger.read_table("cells", row.cell.key, CURVES), rows)
+        seeds = [table.to_pydict() for table in tables]
+    found: dict[str, Curve] = {}
+    for name in seeds[0]:
+        by_epoch = [
+            {e: v for e, v in zip(seed["epoch"], seed[name], strict=True) if v is not None}
+            for seed in seeds
+            if name in seed
+        ]
+        epochs = sorted(set.intersection(*(set(values) for values in by_epoch)))
+        values = np.array([[values[epoch] for epoch in epochs] for values in by_epoch])
+        if epochs and name != "epoch":
+            spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(len(epochs))
+            found[name] = np.array(epochs), values.mean(axis=0), spread
+    return found
+
+
+def _plot(
+    axes: Axes,
+    curves: dict[str, Curve],
+    name: str,
+    number: int,
+    line: str,
+    *,
+    scale: float = 1.0,
+    label: str | None = None,
+) -> None:
+    if name not in curves:
+        return
+    epochs, means, spreads = curves[name]
+    style = _style(number)
+    marker = style["marker"] if len(epochs) <= FEW_POINTS else None
+    axes.plot(
+        epochs, scale * means, color=style["color"], linestyle=line, marker=marker, markersize=3, label=label
+    )
+    low, high = scale * (means - spreads), scale * (means + spreads)
+    axes.fill_between(epochs, low, high, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def lambda_choice(studies: Sequence[Selection]) -> Figure:
+    """Validation accuracy against each task's lambda in each study, the chosen one marked."""
+    tasks = [task for task, _ in studies[0].study.definition.spaces]
+    shown = studies[: max(1, PANELS // len(tasks))]
+    panels = [(study, task) for study in shown for task in tasks]
+    columns = min(5, len(panels))
+    lines = math.ceil(len(panels) / columns)
+    figure = _figure(max(5.0, 2.5 * columns), 1.2 + 2.3 * lines)
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    for axes, (study, task) in zip(grid.flat, panels, strict=False):
+        _lambda_panel(axes, study, task, several=len(tasks) > 1)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("validation\naccuracy (%)", fontsize=9)
+    left_out = f" (the first {len(shown)} of {len(studies)} studies)" if len(shown) < len(studies) else ""
+    figure.suptitle(f"{studies[0].study.definition.method}: how lambda was chosen{left_out}", fontsize=11)
+    _legend(figure)
+    return figure
+
+
+def _lambda_panel(axes: Axes, study: Selection, task: str, *, several: bool) -> None:
+    kept = [trial for trial in study.trials if not trial.diverged]
+    weights = [trial.aux_weights[task] for trial in kept]
+    axes.plot(
+        weights, [100 * t.value for t in kept], "o", color=COLOURS[0], markersize=4.5, label="tried", zorder=3
+    )
+    if len(study.study.definition.holdouts) > 1:
+        points = [(trial.aux_weights[task], 100 * v) for trial in kept for v in trial.by_holdout.values()]
+        axes.plot(*zip(*points, strict=True), ".", color="0.75", markersize=4, label="each held-out class")
+    diverged = [trial.aux_weights[task] for trial in study.trials if trial.diverged]
+    if diverged:
+        bottom = axes.get_xaxis_transform()
+        axes.plot(diverged, [0.04] * len(diverged), "x", color="black", transform=bottom, label="diverged")
+    if study.chosen is not None:
+        value = next(trial.value for trial in study.trials if trial.aux_weights == study.chosen)
+        chosen = study.chosen[task]
+        axes.plot(
+            [chosen], [100 * value], "o", color=COLOURS[1], markersize=11, fillstyle="none",
+            markeredgewidth=1.8, label="chosen", clip_on=False, zorder=4,
+        )  # fmt: skip
+    held = study.study.label.partition("/")[2]
+    axes.set_title(
+        _plain(held) + (f" (chosen: {study.chosen[task]:.3g})" if study.chosen else ""), fontsize=9
+    )
+    _lambda_axis(axes, dict(study.study.definition.spaces)[task])
+    axes.set_xlabel(f"lambda of {task}" if several else "lambda", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(color="0.92", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _lambda_axis(axes: Axes, space: Space) -> None:
+    """A logarithmic axis over the space, marked at its ends and middle, or at its values."""
+    if isinstance(space, LogUniform):
+        marks = [space.low, math.sqrt(space.low * space.high), space.high]
+    else:
+        marks = sorted(space.values)
+    axes.set_xscale("log")
+    room = (marks[-1] / marks[0]) ** 0.08 if len(marks) > 1 else 2.0
+    axes.set_xlim(marks[0] / room, marks[-1] * room)
+    axes.set_xticks(marks, [f"{mark:.2g}" for mark in marks])
+    axes.minorticks_off()
+
+
+def _log_scale(axes: Axes) -> None:
+    """A logarithmic ordinate marked with plain numbers, 1, 2 and 5 of each decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.minorticks_off()
+
+
+def _line_legend(axes: Axes, lines: dict[str, Any], place: Any) -> None:
+    """What a panel's kinds of line mean, whatever their colour."""
+    from matplotlib.lines import Line2D
+
+    handles: list[Artist] = [
+        Line2D([], [], color=GREY, linestyle=line, label=name) for name, line in lines.items()
+    ]
+    axes.add_artist(axes.legend(handles=handles, loc=place, fontsize=8, frameon=False))
+
+
+def _legend(figure: Figure) -> None:
+    """One legend below all panels, each label once, chance last."""
+    handles: dict[str, Artist] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    labels = sorted(handles, key=lambda label: label == CHANCE)
+    figure.legend(
+        [handles[label] for label in labels],
+        labels,
+        loc="outside lower center",
+        ncols=min(5, len(labels)),
+        fontsize=9,
+        frameon=False,
+    )
+
+
+def _plain(name: str) -> str:
+    """A class name that is not read as a formula."""
+    return name.replace("$", r"\$")
+
+
+def _style(number: int) -> dict[str, Any]:
+    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure  # 0.6 s: only where figures are drawn
+
+    return Figure(figsize=(width, min(height, 40.0)), layout="constrained")
+
+
+def _png(figure: Figure) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    sink = io.BytesIO()
+    figure.savefig(sink, format="png", dpi=DPI, metadata={"Software": None})
+    return sink.getvalue()

@@ -1,0 +1,248 @@
+"""The paper's published numbers, and a sweep's beside them.
+
+Ahmed and Courville, "Detecting Semantic Anomalies", AAAI 2020: tables 2 to 7 and appendix C.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.main_table import AVERAGE, Place, arrange
+from orchestrator.results import METRICS, Results
+from orchestrator.specification import Specification
+from orchestrator.statistics import Difference, Estimate, difference
+from orchestrator.tables import BLANK, DIFFERENCE, ESTIMATE, SHARE, TEXT, Column, Entry, Table
+from search_spaces.benchmark import Benchmark
+from trainables.spec import NO_HOLDOUT, Recipe
+
+TRIALS = 3
+"""Seeds behind each of the paper's means."""
+CPC_TABLE = "6"
+"""Its classification-only rows are of the CPC network, other runs than table 5's."""
+METHODS_BY_ROWS = "7"
+BATCH = ("batch_size", "micro_batch", "cpc_batch_size")
+NO_MATTER = ("evaluate_every",)
+"""Fields that change no reported number."""
+
+Mine = Mapping[tuple[str, str, str], Estimate]
+"""A sweep's numbers by holdout, method and metric."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One number of the paper, as a fraction; `std` of its estimate is None where the paper gives none."""
+
+    table: str
+    benchmark: str
+    holdout: str
+    method: str
+    metric: str
+    estimate: Estimate
+
+    @property
+    def place(self) -> Place:
+        """Its row in a sweep's main table."""
+        return AVERAGE if self.holdout == "average" else self.holdout
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A number of the paper, the sweep's own and the difference of the two."""
+
+    published: Published
+    ours: Estimate
+
+    @property
+    def difference(self) -> Difference:
+        """Ours minus the paper's."""
+        return difference(self.ours, self.published.estimate)
+
+
+@functools.cache
+def published() -> tuple[Published, ...]:
+    """Every number of the paper's tables, in their order."""
+    with Path(__file__).with_name("paper_tables.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(_published(row) for row in csv.DictReader(file))
+
+
+def _published(row: dict[str, str]) -> Published:
+    std = float(row["std"]) / 100 if row["std"] else None
+    found = Estimate(float(row["mean"]) / 100, std, TRIALS)
+    return Published(row["table"], row["benchmark"], row["holdout"], row["method"], row["metric"], found)
+
+
+def on_cpc_network(specification: Specification, benchmark: Benchmark) -> bool:
+    """Whether the sweep's networks are those of the paper's CPC experiments."""
+    fields = benchmark.cpc_network
+    return bool(fields) and all(getattr(specification.recipe, k) == v for k, v in fields.items())
+
+
+def paper_recipe(specification: Specification, benchmark: Benchmark) -> Recipe:
+    """The paper's recipe of the sweep's network."""
+    if on_cpc_network(specification, benchmark):
+        return dataclasses.replace(benchmark.recipe, **benchmark.cpc_network)  # type: ignore[arg-type]
+    return benchmark.recipe_for(specification.methods)
+
+
+def departures(specification: Specification, benchmark: Benchmark) -> list[str]:
+    """Where the sweep's recipe is not the paper's; empty for benchmarks that the paper does not have."""
+    if not benchmark.paper_tables:
+        return []
+    ours, paper = specification.recipe, paper_recipe(specification, benchmark)
+    fields = [f.name for f in dataclasses.fields(Recipe) if f.name not in (*BATCH, *NO_MATTER)]
+    found = _changes(ours, paper, fields)
+    total, paper_total = ours.batch_size * specification.workers, benchmark.total_batch or paper.batch_size
+    if total != paper_total:
+        product = f"{specification.workers} x {ours.batch_size} = {total}"
+        found.append(f"workers x batch_size {product} (paper: {paper_total})")
+    patches = ours.cpc_batch_size * specification.workers
+    if on_cpc_network(specification, benchmark) and patches != paper.cpc_batch_size:
+        product = f"{specification.workers} x {ours.cpc_batch_size} = {patches}"
+        found.append(f"workers x cpc_batch_size {product} (paper: {paper.cpc_batch_size})")
+    together = (ours.micro_batch or ours.batch_size), (paper.micro_batch or paper.batch_size)
+    if together[0] != together[1]:
+        found.append(f"images normalised together {together[0]} (paper: {together[1]})")
+    return found
+
+
+def _changes(ours: Recipe, paper: Recipe, fields: Iterable[str]) -> list[str]:
+    values = [(name, getattr(ours, name), getattr(paper, name)) for name in fields]
+    return [f"{name} {mine} (paper: {theirs})" for name, mine, theirs in values if mine != theirs]
+
+
+def comparable(specification: Specification, benchmark: Benchmark) -> list[Published]:
+    """The paper's numbers for the sweep's benchmark and kind of network, each once.
+
+    Where recipes differ, `departures` says in what: then a difference is the recipe's as well.
+    """
+    cpc = on_cpc_network(specification, benchmark)
+    found: dict[tuple[str, str, str], Published] = {}
+    for number in published():
+        known = number.metric in METRICS and number.benchmark == benchmark.name
+        if known and (number.table == CPC_TABLE) == cpc:
+            found.setdefault((number.holdout, number.method, number.metric), number)
+    return list(found.values())
+
+
+def beside(results: Results, benchmark: Benchmark) -> tuple[list[Pair], list[Published]]:
+    """The paper's numbers that the sweep has its own for, and those that it lacks."""
+    pairs, absent = [], []
+    for number in comparable(results.specification, benchmark):
+        ours = _ours(results, number)
+        if ours is None:
+            absent.append(number)
+        else:
+            pairs.append(Pair(number, ours))
+    return pairs, absent
+
+
+def _ours(results: Results, number: Published) -> Estimate | None:
+    """The sweep's number where it has one; an average only over all of the benchmark's classes."""
+    if number.place is not AVERAGE:
+        return results.estimate(number.method, number.holdout, number.metric)
+    if set(results.held_out) != set(results.classes):
+        return None
+    return results.average(number.method, number.metric)
+
+
+def absent_in_words(results: Results, absent: Sequence[Published]) -> str:
+    """The paper's numbers that a sweep lacks, by table, method and held-out class; empty for none."""
+    by_table: dict[str, dict[str, dict[str, None]]] = {}
+    for number in absent:
+        holdouts = by_table.setdefault(number.table, {}).setdefault(number.method, {})
+        holdouts[number.holdout] = None
+    tables = []
+    for table, methods in by_table.items():
+        parts = []
+        for method, holdouts in methods.items():
+            whole = method not in results.specification.methods or NO_HOLDOUT in holdouts
+            parts.append(method if whole else f"{method} ({', '.join(holdouts)})")
+        tables.append(f"table {table}: {', '.join(parts)}")
+    return "; ".join(tables)
+
+
+def difference_tables(results: Results, pairs: Sequence[Pair]) -> list[Table]:
+    """Ours minus the paper's in the main table's layout."""
+    found = {(pair.published.method, pair.published.place, pair.published.metric): pair for pair in pairs}
+
+    def fill(method: str, place: Place, metric: str) -> Entry:
+        pair = found.get((method, place, metric))
+        return BLANK if pair is None else pair.difference
+
+    methods = [name for name in results.specification.methods if any(name == key[0] for key in found)]
+    n = results.specification.seeds
+    caption = (
+        f"Ours minus the paper's on {results.specification.benchmark}, in percent points, ± the standard "
+        f"error of the difference (ours over n = {n} seeds, the paper's over {TRIALS})."
+    )
+    tables = arrange(results, fill, DIFFERENCE, caption, methods) if methods else []
+    return [_without_blank_rows(dataclasses.replace(t, label=f"{t.label}-differences")) for t in tables]
+
+
+def _without_blank_rows(table: Table) -> Table:
+    rows = [(row, i in table.rules) for i, row in enumerate(table.rows) if any(row[1:])]
+    rules = frozenset(i for i, (_, ruled) in enumerate(rows) if ruled and i)
+    return dataclasses.replace(table, rows=tuple(row for row, _ in rows), rules=rules)
+
+
+def paper_tables(results: Results, pairs: Sequence[Pair], benchmark: Benchmark) -> list[Table]:
+    """The paper's tables that the sweep has something of, in their layout, our rows below the paper's."""
+    mine = {(p.published.holdout, p.published.method, p.published.metric): p.ours for p in pairs}
+    cpc = on_cpc_network(results.specification, benchmark)
+    tables = []
+    for name in dict.fromkeys(number.table for number in published()):
+        numbers = [n for n in published() if n.table == name and n.benchmark == benchmark.name]
+        if (name == CPC_TABLE) == cpc and any((n.holdout, n.method, n.metric) in mine for n in numbers):
+            tables.append(_in_layout(results, name, numbers, mine))
+    return tables
+
+
+def _in_layout(results: Results, name: str, numbers: Sequence[Published], mine: Mine) -> Table:
+    """One of the paper's tables: its rows, each with the sweep's own below it."""
+    places = {_place_in_layout(number, numbers): number for number in numbers}
+    columns = list(dict.fromkeys(column for _, column in places))
+    names = list(dict.fromkeys(row for row, _ in places))
+    rows: list[tuple[Entry, ...]] = []
+    for row in names:
+        found = [places.get((row, column)) for column in columns]
+        rows.append((row, "paper", *(_theirs(number) for number in found)))
+        rows.append((BLANK, "ours", *(_our_entry(results, number, mine) for number in found)))
+    head = (Column("", TEXT, "row"), Column("", TEXT, "source"))
+    caption = (
+        f"The paper's table {name} ({results.specification.benchmark}) beside this sweep, in percent: mean ± "
+        f"standard deviation over {TRIALS} trials (paper) and n = {results.specification.seeds} (ours)."
+    )
+    label = f"tab:{results.ledger.name}-paper-{name}"
+    rules = frozenset(2 * i for i, row in enumerate(names) if row == "average")
+    return Table((*head, *columns), tuple(rows), caption, label, rules)
+
+
+def _place_in_layout(number: Published, table: Sequence[Published]) -> tuple[str, Column]:
+    """The row and the column of a number in its table."""
+    if number.table == METHODS_BY_ROWS:
+        return number.method, Column(METRICS[number.metric], ESTIMATE, number.metric)
+    by_class = len({other.holdout for other in table}) > 1
+    row = number.holdout if by_class else number.benchmark
+    if number.metric == "skew":
+        return row, Column("random AP", SHARE, "random_ap")
+    name = f"{number.method}_{number.metric}"
+    return row, Column(METRICS[number.metric], ESTIMATE, name, number.method)
+
+
+def _theirs(number: Published | None) -> Entry:
+    if number is None:
+        return BLANK
+    return number.estimate.mean if number.metric == "skew" else number.estimate
+
+
+def _our_entry(results: Results, number: Published | None, mine: Mine) -> Entry:
+    if number is None:
+        return BLANK
+    if number.metric == "skew":
+        return results.average_skew()
+    return mine.get((number.holdout, number.method, number.metric))

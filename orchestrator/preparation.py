@@ -1,0 +1,132 @@
+"""The sweep's data: where it is asked for, opening it, and whether it holds what the sweep needs."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from orchestrator.specification import Specification
+from search_spaces import find_benchmark
+from trainables.auxiliary import OWN_NORM_TASKS, build_task
+from trainables.data_request import DataRequest
+from trainables.holdout import check_counts, kept_classes
+from trainables.mistake import Mistake
+from trainables.prepared import Prepared, prepare
+from trainables.readers import parquet
+from trainables.spec import NO_HOLDOUT, Recipe, parse_method, used_count, validation_count
+from trainables.wide_resnet import WideResNet
+
+FEWEST_KEPT = 2
+
+
+def data_request(specification: Specification, path: str, *, cache: str, download: bool) -> DataRequest:
+    """What any process of the sweep needs to open, or prepare, the data on its own node."""
+    benchmark = find_benchmark(specification.benchmark)
+    return DataRequest(
+        reader=benchmark.reader,
+        path=path,
+        side=specification.recipe.prepared_size,
+        channels=benchmark.channels,
+        cache=cache,
+        download=download,
+        skip_bad_images=specification.skip_bad_images,
+        classes=benchmark.classes,
+        train_counts=benchmark.train_counts,
+        test_counts=benchmark.test_counts,
+        name=benchmark.name,
+    )
+
+
+def open_data(request: DataRequest) -> Prepared:
+    """Opens the prepared data, preparing it first, with a progress bar, where it is not there."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"Preparing {request.name}", total=None)
+        prepared = prepare(
+            request, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    for name in prepared.skipped:
+        console.print(f"Left out an image that cannot be read: {name}", markup=False)
+    return prepared
+
+
+def check_named(request: DataRequest) -> None:
+    """Raises Mistake where data was named for a benchmark that would not read it."""
+    if request.reader == "digits" and parquet.find(request) is None:
+        raise Mistake(
+            f"The digits come with scikit-learn, and {request.path} is no Parquet file of them: leave --data "
+            "out, or name the benchmark that your data is for."
+        )
+
+
+def check_data(specification: Specification, prepared: Prepared) -> None:
+    """Raises Mistake where the data does not do: for the held-out classes, the split or the workers."""
+    if NO_HOLDOUT in prepared.classes:
+        raise Mistake(
+            f"The data has a class {NO_HOLDOUT!r}, and holding out {NO_HOLDOUT!r} means that every class is "
+            "kept: rename the class, which in a data set of folders is a folder's name."
+        )
+    for holdout in specification.holdouts:
+        kept = kept_classes(prepared.classes, holdout)
+        if len(kept) < FEWEST_KEPT:
+            raise Mistake(
+                f"With {holdout!r} held out only {len(kept)} class is left, and a classifier needs at least "
+                f"{FEWEST_KEPT}: add a class to the data."
+            )
+    searching = any(specification.searches(method) for method in specification.methods)
+    for split in ("train", "test"):
+        for name, count in zip(prepared.classes, prepared.counts[split], strict=True):
+            if count == 0:
+                raise Mistake(f"The class {name!r} has no {split} images: every class needs some of both.")
+    check_counts(prepared.classes, prepared.counts["train"], specification.recipe, searching=searching)
+    if specification.workers > 1:
+        _check_workers(specification, prepared)
+
+
+def _check_workers(specification: Specification, prepared: Prepared) -> None:
+    """Raises Mistake where a worker would have nothing to do in some step, or in the scoring."""
+    _check_share(sum(prepared.counts["test"]), specification.workers, "test images")
+    for search in (False, True):
+        methods = [m for m in specification.methods if not search or specification.searches(m)]
+        tasks = sorted({task for method in methods for task in parse_method(method).auxiliary})
+        counts = [_trained_on(n, specification.recipe, search=search) for n in prepared.counts["train"]]
+        by_class = dict(zip(prepared.classes, counts, strict=True))
+        for holdout in specification.holdouts if methods else ():
+            where = f"in a {'search' if search else 'final'} cell with {holdout!r} held out"
+            images = sum(counts) - by_class.get(holdout, 0)
+            _check_share(images, specification.workers, f"training images {where}")
+            for task in tasks:
+                examples = _examples_a_step(task, specification, prepared.channels, images)
+                _check_share(examples, specification.workers, f"examples of {task} a step {where}")
+
+
+def _check_share(count: int, workers: int, what: str) -> None:
+    if count < workers:
+        raise Mistake(
+            f"{workers} workers cannot share {count} {what}: add images to the data, or choose fewer "
+            "--workers."
+        )
+
+
+def _trained_on(count: int, recipe: Recipe, *, search: bool) -> int:
+    """How many of a class's training images a cell trains on."""
+    return used_count(count, recipe) - (validation_count(count, recipe) if search else 0)
+
+
+def _examples_a_step(task: str, specification: Specification, channels: int, images: int) -> int:
+    """How many examples all workers together have in a task's step, where there are so many images."""
+    recipe, workers = specification.recipe, specification.workers
+    return _drawn(task, recipe, channels, min(recipe.batch_size * workers, images // workers * workers))
+
+
+@functools.cache
+def _drawn(task: str, recipe: Recipe, channels: int, batch_size: int) -> int:
+    """How many examples a task draws beside a classification batch."""
+    with torch.device("meta"):  # nothing is computed, so a large network costs nothing
+        network = WideResNet(recipe, channels, FEWEST_KEPT, OWN_NORM_TASKS)
+        built = build_task(task, network, recipe)
+    rows = torch.arange(built.images_a_step(batch_size))
+    return len(built.draw(rows, torch.Generator()).rows)

@@ -1,0 +1,120 @@
+"""What MLflow is to hold of a cell and of a sweep, read from the ledger; no MLflow here.
+
+MLflow refuses to change a param, and a sweep can grow. So the fields of the sweep's own run that may grow are
+tags as well: they are written anew each time, and say what its metrics are of; its params say how it began.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from orchestrator.cells import FINAL, Cell
+from orchestrator.ledger import CURVES, Ledger
+from orchestrator.specification import GROWING, Specification
+
+NOT_METRICS = ("epoch", "speed/finished_at")
+LONGEST_PARAM = 500
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric: its epoch and the ledger's time, in milliseconds."""
+
+    name: str
+    value: float
+    step: int
+    timestamp: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run of MLflow: what names it, what it was given and what was measured."""
+
+    name: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    points: list[Point] = field(default_factory=list)
+    finished: bool = False
+
+
+def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Record:
+    """A cell's run as far as the ledger holds it: curves of a running one, and the values of a done one."""
+    points = _curves(ledger, cell.key)
+    account = ledger.cell(cell.key)
+    weights = account.get("run", {}).get("aux_weights", {})
+    result = ledger.result(cell.key)
+    if result is not None and cell.phase == FINAL:
+        epochs, finished_at = result["values"]["epochs"], _milliseconds(result["attempt"]["finished_at"])
+        finals = {name: value for name, value in result["values"].items() if name.startswith("final/")}
+        points += [Point(name, value, epochs, finished_at) for name, value in finals.items()]
+    tags = {
+        "kind": cell.phase,
+        "sweep": ledger.name,
+        "cell": cell.key,
+        "attempts": str(account.get("attempts", 0)),
+    }
+    if result is not None and result["values"].get("diverged"):
+        tags["diverged"] = "true"
+    # A cell that failed before it had an account has no weights yet, and a param can be written only once.
+    known = bool(account) or not specification.tasks(cell.method)
+    params = _params(cell, specification, weights if known else None)
+    return Record(cell.label, tags, params, points, finished=result is not None)
+
+
+def summary_record(
+    specification: Specification, ledger: Ledger, metrics: dict[str, float], timestamp: float
+) -> Record:
+    """The sweep's own run: its specification, as params and where it may grow as tags, and the means."""
+    points = [Point(name, value, 0, _milliseconds(timestamp)) for name, value in metrics.items()]
+    values = specification.as_json()
+    flat = {**values.pop("recipe"), **values}  # type: ignore[dict-item]
+    params = {name: _text(value) for name, value in flat.items() if value is not None}
+    tags = {"kind": "summary", "sweep": ledger.name, **{name: params[name] for name in GROWING}}
+    return Record(ledger.name, tags, params, points, finished=True)
+
+
+def _params(cell: Cell, specification: Specification, weights: dict[str, float] | None) -> dict[str, str]:
+    place = {"seed": cell.seed} if cell.search_index is None else {"search_index": cell.search_index}
+    lambdas: dict[str, float]
+    if weights is None:
+        lambdas = {}
+    elif len(weights) > 1:
+        lambdas = {f"aux_weight.{task}": weight for task, weight in weights.items()}
+    else:
+        lambdas = {"aux_weight": next(iter(weights.values()), 0)}
+    values = {
+        "benchmark": specification.benchmark,
+        "method": cell.method,
+        "holdout": cell.holdout,
+        **place,
+        **lambdas,
+        **dataclasses.asdict(specification.recipe),
+        "world_size": specification.workers,
+    }
+    return {name: _text(value) for name, value in values.items()}
+
+
+def _text(value: object) -> str:
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= LONGEST_PARAM else f"{text[: LONGEST_PARAM - 3]}..."
+
+
+def _curves(ledger: Ledger, key: str) -> list[Point]:
+    try:
+        rows = ledger.read_table("cells", key, CURVES).to_pylist()
+    except (FileNotFoundError, pa.ArrowException):
+        return []
+    return [
+        Point(name, value, int(row["epoch"]), _milliseconds(row["speed/finished_at"]))
+        for row in rows
+        for name, value in row.items()
+        if name not in NOT_METRICS and value is not None and math.isfinite(value)
+    ]
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,117 @@
+"""A report's sentences: what is missing, how lambda was chosen if oddly, what the comparisons say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.cells import Cell
+from orchestrator.paper import Pair, Published, absent_in_words, comparable, departures
+from orchestrator.results import BASELINE, BEGUN, BLOCKED, DONE, METRICS, NOT_BEGUN, Results, Selection
+from orchestrator.statistics import compare, in_words
+from orchestrator.studies import Weights
+from search_spaces.benchmark import Benchmark
+
+NAMED = 8
+"""Cells that a list of missing ones spells out; it counts the others."""
+
+
+def missing(results: Results, go_on: str) -> str:
+    """What is not done, and the command that goes on with it."""
+    lists: dict[str, list[str]] = {BEGUN: [], BLOCKED: [], NOT_BEGUN: []}
+    for cell, state in results.states.items():
+        if state != DONE:
+            lists[state].append(_with_attempts(results, cell))
+    count = sum(map(len, lists.values()))
+    if not count:
+        return f"Missing: nothing; all {len(results.states)} cells are done."
+    words = {
+        BEGUN: "begun without a result (failed, or still running)",
+        BLOCKED: "blocked by a search that is not complete",
+        NOT_BEGUN: "not begun",
+    }
+    parts = [f"{len(names)} {words[state]}: {_some(names)}" for state, names in lists.items() if names]
+    return f"Missing: {count} cells; {'; '.join(parts)}. Go on with: {go_on}"
+
+
+def selection(results: Results) -> list[str]:
+    """Searches that diverged, and final cells whose lambda is not what their search chooses."""
+    odd = [_disagreement(study) for study in results.selections if study.disagrees] + _not_as_given(results)
+    found = [f"WARNING: lambda is not what it should be: {_some(odd, '; ')}."] if odd else []
+    diverged = sum(trial.diverged for study in results.selections for trial in study.trials)
+    if diverged:
+        found.append(f"Diverged: {diverged} of the lambdas tried; where that happened accuracy counts as 0.")
+    return found
+
+
+def recipe_departures(results: Results, benchmark: Benchmark) -> list[str]:
+    """A warning where the recipe is not the paper's."""
+    listed = departures(results.specification, benchmark)
+    if not listed:
+        return []
+    return [
+        f"WARNING: the recipe departs from the paper's, so differences from its numbers are the recipe's as "
+        f"well: {'; '.join(listed)}."
+    ]
+
+
+def comparisons(results: Results) -> list[str]:
+    """Each other method against classification, a sentence a metric."""
+    methods = results.specification.methods
+    if BASELINE not in methods or not results.held_out:
+        return []
+    sentences = []
+    for method in methods:
+        for metric, title in METRICS.items() if method != BASELINE else ():
+            differences = results.differences(method, metric)
+            if differences:
+                sentences.append(in_words(method, title, compare(differences.values())))
+            else:
+                sentences.append(f"{method}, {title}: no class and seed is done with both methods yet.")
+    return sentences
+
+
+def beside_paper(
+    results: Results, benchmark: Benchmark, pairs: Sequence[Pair], absent: Sequence[Published]
+) -> str:
+    """Why the sweep is not compared with the paper, or what of the paper's it lacks; empty for neither."""
+    if not benchmark.paper_tables:
+        return ""
+    if not comparable(results.specification, benchmark):
+        return f"Beside the paper: it has no numbers for {benchmark.name} with this network."
+    nothing = "" if pairs else "Beside the paper: this sweep has none of its numbers yet. "
+    listed = absent_in_words(results, absent)
+    return nothing + (f"The paper's numbers that this sweep lacks: {listed}." if listed else "")
+
+
+def _disagreement(study: Selection) -> str:
+    used = " and ".join(_weights(weights) for weights in study.recorded)
+    chosen = "nothing, being incomplete" if study.chosen is None else _weights(study.chosen)
+    return f"final cells of {study.study.label} were trained with {used}, its search chooses {chosen}"
+
+
+def _not_as_given(results: Results) -> list[str]:
+    """Final cells that were not trained with the weights that were given."""
+    given = results.specification.aux_weights
+    if given is None:
+        return []
+    found = []
+    for final in results.finals:
+        expected = {task: given[task] for task in results.specification.tasks(final.cell.method)}
+        if final.aux_weights != expected:
+            used, wanted = _weights(final.aux_weights), _weights(expected)
+            found.append(f"{final.cell.label} was trained with {used}, given was {wanted}")
+    return found
+
+
+def _with_attempts(results: Results, cell: Cell) -> str:
+    attempts = results.attempts(cell)
+    return f"{cell.label} ({attempts} attempts)" if attempts > 1 else cell.label
+
+
+def _weights(weights: Weights) -> str:
+    return ", ".join(f"{task} {weight:.4g}" for task, weight in weights.items())
+
+
+def _some(names: Sequence[str], between: str = ", ") -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return between.join(names[:NAMED]) + more

@@ -1,0 +1,251 @@
+"""A sweep's results as its ledger holds them: typed rows, their estimates, and what is not there yet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from orchestrator.cells import FINAL, Cell, Cells, Study, lay_out
+from orchestrator.ledger import THREADS, Ledger
+from orchestrator.specification import Specification, read_stored
+from orchestrator.statistics import Estimate, average_over_classes, estimate, paired_differences
+from orchestrator.studies import Weights, choose
+from trainables.spec import NO_HOLDOUT, parse_method
+
+AP_MSP, AP_ODIN, ACCURACY = "ap_msp", "ap_odin", "test_accuracy"
+METRICS = {AP_MSP: "AP-MSP", AP_ODIN: "AP-ODIN", ACCURACY: "accuracy"}
+"""The reported metrics and their names in tables."""
+BASELINE = "classification"
+VALUES = (ACCURACY, "test_accuracy_window", AP_MSP, AP_ODIN, "ap_msp_last", "ap_odin_last", "skew")
+"""What a final cell's row in cells.csv holds."""
+
+DONE, BEGUN, BLOCKED, NOT_BEGUN = "done", "begun", "blocked", "not begun"
+
+
+@dataclass(frozen=True)
+class Final:
+    """A final cell that is done: its weights, its values in fractions, and how it was reached."""
+
+    cell: Cell
+    aux_weights: Weights
+    values: Mapping[str, float]
+    attempt: Mapping[str, Any]
+
+    def value(self, metric: str) -> float | None:
+        """A reported value such as "ap_msp", None where the cell has none (AP without a held-out class)."""
+        return self.values.get(f"final/{metric}")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A search index of a study, all of its cells done: weights and mean validation accuracy."""
+
+    index: int
+    aux_weights: Weights
+    value: float
+    by_holdout: Mapping[str, float]
+    diverged: bool
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a study tried, what that chooses, and what its final cells were trained with."""
+
+    study: Study
+    trials: tuple[Trial, ...]
+    recorded: tuple[Weights, ...]
+    """The distinct weights of the study's final cells that are done."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every search cell of the study is done."""
+        return len(self.trials) == len(self.study.searches)
+
+    @cached_property
+    def chosen(self) -> Weights | None:
+        """The weights that the recorded values choose; None before all are there."""
+        if not self.complete or not self.trials:
+            return None
+        return choose([(trial.aux_weights, trial.value) for trial in self.trials])
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether a final cell was trained with other weights than the search cells choose."""
+        return any(weights != self.chosen for weights in self.recorded)
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that a report says comes from here; fractions in 0..1 throughout."""
+
+    ledger: Ledger
+    specification: Specification
+    classes: tuple[str, ...]
+    cells: Cells
+    finals: tuple[Final, ...]
+    selections: tuple[Selection, ...]
+    accounts: Mapping[str, Mapping[str, Any]]
+    """cell.json by key, of every cell that has begun."""
+    done: frozenset[str]
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """The classes that are held out, in the specification's order."""
+        return tuple(name for name in self.specification.holdouts if name != NO_HOLDOUT)
+
+    @cached_property
+    def by_place(self) -> dict[tuple[str, str], list[Final]]:
+        """The final cells that are done by method and holdout, in order of seed."""
+        found: dict[tuple[str, str], list[Final]] = {}
+        for final in self.finals:
+            found.setdefault((final.cell.method, final.cell.holdout), []).append(final)
+        return {place: sorted(rows, key=lambda row: row.cell.seed) for place, rows in found.items()}
+
+    def by_class(self, method: str, metric: str) -> dict[str, dict[int, float]]:
+        """A metric's values by held-out class and seed."""
+        found: dict[str, dict[int, float]] = {}
+        for holdout in self.held_out:
+            values = {row.cell.seed: row.value(metric) for row in self.by_place.get((method, holdout), ())}
+            known = {seed: value for seed, value in values.items() if value is not None}
+            if known:
+                found[holdout] = known
+        return found
+
+    def estimate(self, method: str, holdout: str, metric: str) -> Estimate | None:
+        """A metric over the seeds of one method and holdout; None where no seed is done."""
+        rows = [row.value(metric) for row in self.by_place.get((method, holdout), ())]
+        return estimate(value for value in rows if value is not None)
+
+    def average(self, method: str, metric: str) -> Estimate | None:
+        """A metric's average over the held-out classes, over the seeds that have all of them."""
+        return average_over_classes(self.by_class(method, metric), self.held_out)
+
+    def skew(self, holdout: str) -> float | None:
+        """The share of anomalies among the test images; None without a held-out class or a final cell."""
+        for method in self.specification.methods:
+            found = self.estimate(method, holdout, "skew")
+            if found is not None:
+                return found.mean
+        return None
+
+    def average_skew(self) -> float | None:
+        """The mean share of anomalies over the held-out classes, None where one is unknown."""
+        shares = [self.skew(holdout) for holdout in self.held_out]
+        known = [share for share in shares if share is not None]
+        return sum(known) / len(known) if known and len(known) == len(shares) else None
+
+    def weights(self, method: str, holdout: str) -> Weights | None:
+        """The weights that a method's final cells were trained with, or that its study has chosen."""
+        rows = self.by_place.get((method, holdout))
+        if rows:
+            return rows[0].aux_weights
+        for selection in self.selections:
+            definition = selection.study.definition
+            if definition.method == method and holdout in definition.holdouts:
+                return selection.chosen
+        given = self.specification.aux_weights or {}
+        return {task: given[task] for task in parse_method(method).auxiliary if task in given} or None
+
+    def differences(self, method: str, metric: str) -> dict[str, float]:
+        """By held-out class, the method minus classification over the seeds that both have."""
+        return paired_differences(self.by_class(method, metric), self.by_class(BASELINE, metric))
+
+    @cached_property
+    def states(self) -> dict[Cell, str]:
+        """Every cell: done, begun but not done, blocked by its study's search, or not begun."""
+        blocked = {c.key for s in self.selections if not s.complete for c in s.study.finals}
+        found = {}
+        for cell in self.cells.all():
+            if cell.key in self.done:
+                found[cell] = DONE
+            elif self.attempts(cell):
+                found[cell] = BEGUN
+            else:
+                found[cell] = BLOCKED if cell.key in blocked else NOT_BEGUN
+        return found
+
+    def attempts(self, cell: Cell) -> int:
+        """How many attempts at a cell have begun."""
+        return int(self.accounts.get(cell.key, {}).get("attempts", 0))
+
+
+def collect(ledger: Ledger) -> Results:
+    """Reads a sweep's ledger; Mistake where there is none or its sweep.json is not one."""
+    specification, sweep = read_stored(ledger)
+    cells = lay_out(specification, sweep["fingerprint"])
+    classes = tuple(sweep["classes"])
+    every = cells.all()
+    found = ledger.results(cell.key for cell in every)
+    with ThreadPoolExecutor(THREADS) as pool:
+        accounts = dict(
+            zip((c.key for c in every), pool.map(ledger.cell, (c.key for c in every)), strict=True)
+        )
+    return Results(
+        ledger=ledger,
+        specification=specification,
+        classes=classes,
+        cells=cells,
+        finals=tuple(
+            _final(cell, found[cell.key]) for cell in every if cell.phase == FINAL and cell.key in found
+        ),
+        selections=tuple(_selection(study, found) for study in cells.studies),
+        accounts={key: account for key, account in accounts.items() if account},
+        done=frozenset(found),
+    )
+
+
+def cells_csv(results: Results) -> str:
+    """One row a final cell, done or not, in fractions."""
+    finals = {final.cell.key: final for final in results.finals}
+    methods = results.specification.methods
+    tasks = list(dict.fromkeys(task for method in methods for task in results.specification.tasks(method)))
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    head = ["benchmark", "holdout", "method", "seed", "state", "key"]
+    writer.writerow([*head, *(f"aux_weight_{task}" for task in tasks), *VALUES, "attempts", "seconds"])
+    for cell, state in results.states.items():
+        if cell.phase != FINAL:
+            continue
+        about = [results.specification.benchmark, cell.holdout, cell.method, cell.seed, state, cell.key]
+        final = finals.get(cell.key)
+        weights = [final.aux_weights.get(task) if final else None for task in tasks]
+        values = [final.value(name) if final else None for name in VALUES]
+        seconds = final.attempt.get("seconds") if final else None
+        writer.writerow([*about, *weights, *values, results.attempts(cell), seconds])
+    return sink.getvalue()
+
+
+def _final(cell: Cell, result: Mapping[str, Any]) -> Final:
+    return Final(cell, result["aux_weights"], result["values"], result["attempt"])
+
+
+def _selection(study: Study, found: Mapping[str, Mapping[str, Any]]) -> Selection:
+    """A study's rows of search cells up to the first that is not complete."""
+    tasks = [task for task, _ in study.definition.spaces]
+    trials: list[Trial] = []
+    for index, row in enumerate(study.searches):
+        if not all(cell.key in found for cell in row):
+            break
+        by_holdout = {cell.holdout: found[cell.key]["values"]["value"] for cell in row}
+        weights = found[row[0].key]["aux_weights"]
+        trials.append(
+            Trial(
+                index=index,
+                # JSON sorts its keys; ties between weights go by the order of the study's tasks.
+                aux_weights={task: weights[task] for task in tasks},
+                value=sum(by_holdout.values()) / len(by_holdout),
+                by_holdout=by_holdout,
+                diverged=any(found[cell.key]["values"]["diverged"] for cell in row),
+            )
+        )
+    recorded: list[Weights] = []
+    for cell in study.finals:
+        weights = found[cell.key]["aux_weights"] if cell.key in found else None
+        if weights is not None and weights not in recorded:
+            recorded.append(weights)
+    return Selection(study, tuple(trials), tuple(recorded))

@@ -1,0 +1,163 @@
+"""Means and standard deviations over trials, and paired comparisons over held-out classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+SIGNIFICANT = 1 - LEVEL
+RAISES, LOWERS, NO_CHANGE, TOO_FEW = "raises", "lowers", "no measurable change", "too few"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over n trials and the sample standard deviation (ddof = 1), which one trial does not have."""
+
+    mean: float
+    std: float | None
+    n: int
+
+    @property
+    def standard_error(self) -> float | None:
+        """Of the mean; None for one trial."""
+        return None if self.std is None else self.std / math.sqrt(self.n)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of two means, and its standard error where both have a standard deviation."""
+
+    value: float
+    standard_error: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Paired differences over classes: their mean, a bootstrap interval of it, and a signed-rank test."""
+
+    n: int
+    mean: float
+    interval: tuple[float, float] | None
+    """95%, by percentiles, classes drawn with replacement; None for fewer than 2 classes."""
+    p: float | None
+    """Two-sided p of Wilcoxon's signed-rank test; None for fewer than 2 classes."""
+
+    @property
+    def smallest_p(self) -> float:
+        """What the test gives where all n differences point one way."""
+        return min(1.0, 2 * 0.5**self.n)
+
+    @property
+    def verdict(self) -> str:
+        """A change is claimed where the test finds one at 5% and the interval leaves zero out."""
+        if self.smallest_p > SIGNIFICANT or self.p is None or self.interval is None:
+            return TOO_FEW
+        low, high = self.interval
+        if self.p > SIGNIFICANT or low <= 0 <= high:
+            return NO_CHANGE
+        return RAISES if self.mean > 0 else LOWERS
+
+
+def estimate(values: Iterable[float]) -> Estimate | None:
+    """Mean and standard deviation (ddof = 1) of the values; None where there are none."""
+    found = list(values)
+    if not found:
+        return None
+    mean = math.fsum(found) / len(found)
+    if len(found) == 1:
+        return Estimate(mean, None, 1)
+    squares = math.fsum((value - mean) ** 2 for value in found)
+    return Estimate(mean, math.sqrt(squares / (len(found) - 1)), len(found))
+
+
+def average_over_classes(
+    by_class: Mapping[str, Mapping[int, float]], classes: Collection[str]
+) -> Estimate | None:
+    """The estimate over trials (seeds) of each trial's average over the classes.
+
+    Takes values by class and seed. A seed that lacks a class has no average and is left out, so that
+    every average is over the same classes; None where no seed is complete or there are no classes.
+    """
+    if not classes or any(name not in by_class for name in classes):
+        return None
+    seeds = set.intersection(*(set(by_class[name]) for name in classes))
+    return estimate(
+        math.fsum(by_class[name][seed] for name in classes) / len(classes) for seed in sorted(seeds)
+    )
+
+
+def paired_differences(
+    ours: Mapping[str, Mapping[int, float]], others: Mapping[str, Mapping[int, float]]
+) -> dict[str, float]:
+    """By class, the mean over the seeds that both have of `ours` minus `others`, values by class and seed."""
+    found = {}
+    for name in ours:
+        common = sorted(set(ours[name]) & set(others.get(name, ())))
+        if common:
+            found[name] = math.fsum(ours[name][seed] - others[name][seed] for seed in common) / len(common)
+    return found
+
+
+def difference(ours: Estimate, others: Estimate) -> Difference:
+    """`ours` minus `others`, two independent means."""
+    errors = ours.standard_error, others.standard_error
+    joint = None if errors[0] is None or errors[1] is None else math.hypot(errors[0], errors[1])
+    return Difference(ours.mean - others.mean, joint)
+
+
+def compare(differences: Collection[float]) -> Comparison:
+    """The comparison that paired differences, one a class, make; ValueError where there are none."""
+    if not differences:
+        raise ValueError("a comparison needs at least one difference")
+    # Sorted, so that the order of the classes does not change the bootstrap's draws.
+    values = np.sort(np.fromiter(differences, dtype=np.float64))
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return Comparison(len(values), mean, None, None)
+    return Comparison(len(values), mean, bootstrap_interval(values), signed_rank_p(values))
+
+
+def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95% percentile interval of the mean of values (n,), n >= 2, drawn with replacement; seeded."""
+    drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(values[drawn].mean(axis=1), [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def signed_rank_p(values: np.ndarray) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test of values (n,) against zero; zeros are dropped.
+
+    Exact for up to 50 values (13 where some tie), by the normal approximation beyond.
+    """
+    moved = values[values != 0]
+    if not len(moved):
+        return 1.0
+    from scipy.stats import wilcoxon  # 0.7 s: only for reports that compare methods
+
+    return float(wilcoxon(moved).pvalue)
+
+
+def in_words(method: str, metric: str, comparison: Comparison) -> str:
+    """A comparison with classification as a sentence, differences of fractions given in percent points."""
+    n, points = comparison.n, f"{100 * comparison.mean:+.2f} points"
+    classes = f"{n} held-out classes"
+    if comparison.interval is None or comparison.p is None:
+        return f"{method}, {metric}: {points} on 1 held-out class; fewer than 2 classes allow no test."
+    low, high = (f"{100 * bound:+.2f}" for bound in comparison.interval)
+    p = "p < 0.001" if comparison.p < 0.001 else f"p = {comparison.p:.3f}"
+    measured = f"[{low}, {high}] over {classes}, {p}"
+    if comparison.verdict == TOO_FEW:
+        return (
+            f"{method}, {metric}: {points} {measured}; too few classes to tell, since the test's "
+            f"smallest p is {comparison.smallest_p:.3f}."
+        )
+    if comparison.verdict == NO_CHANGE:
+        return f"{method} does not measurably change {metric}: {points} {measured}."
+    size = f"{abs(100 * comparison.mean):.2f} points"
+    return f"{method} {comparison.verdict} {metric} by {size} {measured}."

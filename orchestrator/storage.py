@@ -1,0 +1,149 @@
+"""Files of a folder or bucket: each written whole or not at all, patiently where the storage is away."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from trainables.mistake import Mistake
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
+"""Seconds between two tries while the storage is away: the first pause, and what it doubles up to."""
+
+LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+"""What waiting does not mend."""
+
+T = TypeVar("T")
+
+
+class StorageAway(OSError):
+    """The storage cannot be read or written now, which says nothing of what it holds."""
+
+
+def open_storage(storage: str) -> tuple[pafs.FileSystem, str]:
+    """The file system of a folder or URI and the path within it; Mistake for one that does not exist."""
+    if "://" not in storage:
+        return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(storage))
+    try:
+        fs, path = pafs.FileSystem.from_uri(storage)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise Mistake(
+            f"The storage {storage!r} is not valid ({reason(error)}): give a folder, or a URI such as "
+            "s3://bucket/folder or gs://bucket/folder."
+        ) from None
+    return fs, path.rstrip("/")
+
+
+def no_answer(storage: str, error: StorageAway) -> str:
+    """What to say where a storage went away in the middle of something."""
+    return (
+        f"The storage {storage} does not answer ({error.strerror}): check that it is there and your rights "
+        "to it; what is done is not lost."
+    )
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a sweep does with a file system; a missing file is told from a storage that is away."""
+
+    fs: pafs.FileSystem
+    patience: float = 0.0
+    """Seconds for which a call is tried again while the storage is away."""
+
+    @property
+    def local(self) -> bool:
+        """Whether it is this machine's file system, network folders included."""
+        return isinstance(self.fs, pafs.LocalFileSystem)
+
+    def info(self, path: str) -> pafs.FileInfo:
+        """What is there, if anything."""
+        return self._try(lambda: self.fs.get_file_info(path))
+
+    def listing(self, folder: str) -> list[pafs.FileInfo]:
+        """What a folder holds, nothing where it is not there."""
+        try:
+            return self._try(lambda: self.fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True)))
+        except FileNotFoundError:
+            return []
+
+    def read(self, path: str) -> bytes:
+        """A file's bytes; FileNotFoundError where it is not there."""
+
+        def read() -> bytes:
+            with self.fs.open_input_file(path) as file:
+                return file.read()
+
+        return self._try(read)
+
+    def write(self, data: bytes, path: str) -> None:
+        """Writes a file whole: aside, then renamed; an object store's put is whole by itself."""
+        self._try(lambda: self._replace(data, path) if self.local else self._put(data, path))
+
+    def delete(self, path: str) -> None:
+        """Removes a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self._try(lambda: self.fs.delete_file(path))
+
+    def delete_folder(self, path: str) -> None:
+        """Removes a folder with all that it holds."""
+        self._try(lambda: self.fs.delete_dir(path))
+
+    def _put(self, data: bytes, path: str) -> None:
+        with self.fs.open_output_stream(path) as file:
+            file.write(data)
+
+    def _replace(self, data: bytes, path: str) -> None:
+        aside = f"{path}.{uuid.uuid4().hex}.part"
+        try:
+            try:
+                file = self.fs.open_output_stream(aside)
+            except FileNotFoundError:
+                self.fs.create_dir(os.path.dirname(path), recursive=True)
+                file = self.fs.open_output_stream(aside)
+            with file:
+                file.write(data)
+            self.fs.move(aside, path)
+        except OSError:
+            with contextlib.suppress(OSError):  # what is left of it would fill the disk further
+                os.unlink(aside)
+            raise
+
+    def _try(self, call: Callable[[], T]) -> T:
+        limit, pause = time.monotonic() + self.patience, FIRST_PAUSE
+        while True:
+            try:
+                return call()
+            except FileNotFoundError:
+                raise
+            except NotADirectoryError as error:  # a file stands where a folder would
+                raise FileNotFoundError(error.errno, error.strerror) from error
+            except OSError as error:
+                if error.errno in LASTING or time.monotonic() + pause > limit:
+                    raise StorageAway(error.errno, reason(error)) from error
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def flush(path: str) -> None:
+    """Has the system put a file of this machine on the disk now."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def reason(error: Exception) -> str:
+    """Why a storage refused, in words."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0].rstrip(".")

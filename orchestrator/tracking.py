@@ -1,0 +1,371 @@
+"""MLflow's side: one run a cell, for ever, and one of the sweep; all of it read from the ledger.
+
+Only one process writes, the driver, and only what the ledger holds, with the ledger's time stamps: so
+sending something again makes no second point, and the records can be rebuilt from the ledger alone.
+
+The report is sent as contents, not as paths: the ledger may be in a bucket, where MLflow finds no file.
+MLflow refuses to change a param, so what a sweep grows in is a tag of its own run as well (`records.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from orchestrator.cells import FINAL, SEARCH, Cell
+from orchestrator.ledger import Ledger
+from orchestrator.records import Record, cell_record, summary_record
+from orchestrator.specification import Specification
+from orchestrator.storage import open_storage
+from trainables.mistake import Mistake
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ANSWER_SECONDS = 10.0
+RETRY_SECONDS = 3.0
+MOST_COMPARED = 100
+"""Runs that an address of MLflow's comparison page names at most; more make it too long for a browser."""
+
+BATCH = 1000
+"""Metrics that MLflow takes in one call."""
+
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "DO_NOT_TRACK": "true",
+}
+"""Set before MLflow is imported: its own retries hang for minutes, where ours queue and go on, and it
+prints an address of its own for the sweep's run."""
+
+REFUSED = (
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "PERMISSION_DENIED",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
+)
+"""MLflow's words for what it would refuse again: such a record is left out, and the end says so."""
+
+COMPARED = ["final/ap_msp", "final/ap_odin", "final/test_accuracy"]
+
+
+def resolve_tracking_uri(explicit: str | None, storage: str) -> str:
+    """The option's URI, else MLFLOW_TRACKING_URI's, else an SQLite file in a local storage folder.
+
+    Raises Mistake where the storage is not local and neither is given.
+    """
+    given = explicit or os.environ.get("MLFLOW_TRACKING_URI")
+    if given:
+        return given
+    if "://" in storage:
+        raise Mistake(
+            f"MLflow's records cannot stand in the storage {storage}: say where its server is, with "
+            "--tracking-uri or MLFLOW_TRACKING_URI."
+        )
+    return f"sqlite:///{open_storage(storage)[1]}/mlflow.db"
+
+
+def open_tracker(
+    uri: str, ledger: Ledger, specification: Specification, cells: Iterable[Cell] = ()
+) -> Tracker | None:
+    """A tracker whose server answers; None where MLflow is not installed.
+
+    Raises Mistake where there is no answer, or where the URI needs a module that cannot be imported.
+    """
+    tracker = Tracker(uri, ledger, specification, cells)
+    try:
+        tracker.connect()
+    except ImportError as error:
+        if (error.name or "").split(".")[0] == "mlflow":
+            return None
+        module = f"the Python module {error.name}" if error.name else "a Python module"
+        raise Mistake(
+            f"The tracking URI {uri} needs {module}, which cannot be imported here ({_first_line(error)}): "
+            "install it, or give another URI with --tracking-uri."
+        ) from None
+    return tracker
+
+
+class Tracker:
+    """Writes a sweep's records, from a thread of its own, so that training never waits for MLflow."""
+
+    def __init__(self, uri: str, ledger: Ledger, specification: Specification, cells: Iterable[Cell]) -> None:
+        self._uri = uri
+        self._ledger = ledger
+        self._specification = specification
+        self._cells = {cell.key: cell for cell in cells}
+        self._experiments: dict[str, str] = {}
+        self._runs: dict[str, str] = {}
+        """Run ids by the cell's key, and the summary's by "summary"."""
+        self._sent: dict[str, int] = {}
+        """How many points of a run were sent by this process."""
+        self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue()
+        self._finished: set[str] = set()
+        """Cells whose run was finished when this process came."""
+        self.refusals: list[str] = []
+        """What the server said to records that it will never take."""
+        self._away = threading.Event()
+        self._given_up = threading.Event()
+        """Set at the end: a thread that is still in pyarrow's code when the process ends aborts it."""
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    # Reaching the server
+
+    def connect(self) -> None:
+        """Finds the experiments and this sweep's runs; Mistake where no answer comes within 10 s.
+
+        Raises ImportError where MLflow, or something that the URI needs, cannot be imported.
+        """
+        os.environ.update(PATIENCE)
+        failure: list[BaseException] = []
+        asking = threading.Thread(target=self._ask, args=(failure,), daemon=True)
+        asking.start()
+        asking.join(None if self._uri.startswith("sqlite") else ANSWER_SECONDS)
+        if asking.is_alive() or failure:
+            if failure and isinstance(failure[0], ImportError | Mistake):
+                raise failure[0]
+            reason = f" ({_first_line(failure[0])})" if failure else ""
+            raise Mistake(
+                f"The tracking URI {self._uri} does not answer within {ANSWER_SECONDS:.0f} s{reason}: "
+                "start its server, or give another with --tracking-uri."
+            )
+        self._thread.start()
+
+    def _ask(self, failure: list[BaseException]) -> None:
+        try:
+            self._client = _client(self._uri)
+            name = self._specification.benchmark
+            self._experiments = {FINAL: self._experiment(name), SEARCH: self._experiment(f"{name}-search")}
+            for run in self._search(f"tags.sweep = '{self._ledger.name}'"):
+                key = run.data.tags.get("cell", "summary")
+                self._runs[key] = run.info.run_id
+                if run.info.status == "FINISHED":
+                    self._finished.add(key)
+                if run.info.status == "RUNNING":  # left by a driver that died
+                    self._client.set_terminated(run.info.run_id, "KILLED")
+        except BaseException as error:  # handed to the thread that waits
+            failure.append(error)
+
+    def _experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self._client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage != "active":
+            raise Mistake(
+                f"MLflow's experiment {name!r} in {self._uri} was deleted: restore it (mlflow experiments "
+                f"restore --experiment-id {found.experiment_id}), or give another --tracking-uri."
+            )
+        if found is not None:
+            return found.experiment_id
+        folder = os.path.dirname(os.path.abspath(self._uri.removeprefix("sqlite:///")))
+        location = f"{folder}/mlartifacts/{name}" if self._uri.startswith("sqlite") else None
+        try:
+            return self._client.create_experiment(name, artifact_location=location)
+        except MlflowException:  # another driver created it meanwhile
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return found.experiment_id
+
+    def _search(self, filter_string: str) -> Iterator[Any]:
+        token = None
+        experiments = list(self._experiments.values())
+        while True:
+            page = self._client.search_runs(experiments, filter_string, max_results=1000, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    # What the driver tells
+
+    def catch_up(self, keys: Iterable[str]) -> None:
+        """Sends the done cells that MLflow does not know to be finished: a driver died before it told."""
+        for key in keys:
+            if key not in self._finished:
+                self.done(key)
+
+    def progressed(self, key: str) -> None:
+        """The ledger holds more epochs of a running cell."""
+        self._queue.put(lambda: self._write_cell(key, "RUNNING"))
+
+    def done(self, key: str) -> None:
+        """The ledger holds a cell's result."""
+        self._queue.put(lambda: self._write_cell(key, "FINISHED"))
+
+    def failed(self, key: str) -> None:
+        """A cell was given up."""
+        self._queue.put(lambda: self._write_cell(key, "FAILED"))
+
+    def summarise(self, metrics: dict[str, float], files: Mapping[str, bytes], *, finished: bool) -> None:
+        """Writes the sweep's own run: means, specification, and the report's files, by name, as artifacts."""
+        self._queue.put(lambda: self._write_summary(metrics, files, finished))
+
+    def send(self, records: Mapping[str, Record]) -> None:
+        """Writes finished runs that are no cells of a sweep, such as a baseline's, by key."""
+        for key, record in records.items():
+            self._queue.put(partial(self._write, key, self._experiments[FINAL], record, "FINISHED"))
+
+    def close(self, timeout: float) -> bool:
+        """Waits for what is queued; False where the server is away and records are outstanding."""
+        self._queue.put(None)
+        limit = time.monotonic() + timeout
+        while self._thread.is_alive() and time.monotonic() < limit:
+            self._thread.join(0.1)
+            if self._away.is_set() and time.monotonic() > limit - timeout + ANSWER_SECONDS:
+                break
+        written = not self._thread.is_alive()
+        self._given_up.set()
+        self._thread.join(ANSWER_SECONDS)
+        return written
+
+    def rebuild(self) -> int:
+        """Writes every done cell's run, from this thread; how many there are."""
+        results = self._ledger.results(self._cells)
+        for key in results:
+            self._write_cell(key, "FINISHED")
+        return len(results)
+
+    def _work(self) -> None:
+        while (task := self._queue.get()) is not None:
+            while not self._given_up.is_set():
+                try:
+                    task()
+                    self._away.clear()
+                    break
+                except Exception as error:
+                    # Where a module that artifacts need is missing, waiting does not bring it.
+                    if isinstance(error, ImportError) or getattr(error, "error_code", None) in REFUSED:
+                        self.refusals.append(_first_line(error))
+                        break
+                    # The server is away: what is queued waits for it.
+                    self._away.set()
+                    logging.getLogger(__name__).debug("MLflow: %s", error)
+                    self._given_up.wait(RETRY_SECONDS)
+
+    # Writing
+
+    def _write_cell(self, key: str, status: str) -> None:
+        cell = self._cells[key]
+        record = cell_record(cell, self._specification, self._ledger)
+        if status == "RUNNING" and record.finished:
+            return  # the result came before this was sent, and is queued
+        self._write(key, self._experiments[cell.phase], record, status)
+
+    def _write_summary(self, metrics: dict[str, float], files: Mapping[str, bytes], finished: bool) -> None:
+        results = self._ledger.results(self._cells).values()
+        newest = max((result["attempt"]["finished_at"] for result in results), default=0.0)
+        record = summary_record(self._specification, self._ledger, metrics, newest)
+        status = "FINISHED" if finished else "FAILED"
+        run_id = self._write("summary", self._experiments[FINAL], record, status)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in files.items():
+                Path(folder, name).write_bytes(data)
+            self._client.log_artifacts(run_id, folder)
+
+    def _write(self, key: str, experiment: str, record: Record, status: str) -> str:
+        """One run: created once, and given what it does not have yet."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        known = key in self._runs
+        run_id = self._runs[key] if known else self._create(key, experiment, record)
+        new = record.points[self._sent.get(key, 0) :]
+        metrics = [Metric(p.name, p.value, p.timestamp, p.step) for p in new]
+        missing = [] if key in self._sent else self._missing_params(run_id, record, known)
+        params = [Param(*pair) for pair in missing]
+        tags = [RunTag(*pair) for pair in record.tags.items()] if known else []
+        for start in range(0, max(len(metrics), 1), BATCH):
+            first = start == 0
+            self._client.log_batch(
+                run_id,
+                metrics[start : start + BATCH],
+                params if first else (),
+                tags if first else (),
+            )
+        if status == "RUNNING":
+            if known and key not in self._sent:
+                self._client.update_run(run_id, "RUNNING")
+        else:
+            self._client.set_terminated(run_id, status)
+        self._sent[key] = len(record.points)
+        return run_id
+
+    def _create(self, key: str, experiment: str, record: Record) -> str:
+        """A new run; one that an unanswered call made before is found again by its tags."""
+        tag = "kind = 'summary'" if key == "summary" else f"cell = '{key}'"
+        if self._away.is_set():
+            for run in self._search(f"tags.sweep = '{self._ledger.name}' and tags.{tag}"):
+                self._runs[key] = run.info.run_id
+                return run.info.run_id
+        start = min((point.timestamp for point in record.points), default=None)
+        run = self._client.create_run(experiment, start, dict(record.tags), record.name)
+        self._runs[key] = run.info.run_id
+        return run.info.run_id
+
+    def _missing_params(self, run_id: str, record: Record, known: bool) -> list[tuple[str, str]]:
+        """Params that the run does not have: MLflow refuses to change one, as a grown sweep's would."""
+        have = self._client.get_run(run_id).data.params if known else {}
+        return [(name, value) for name, value in record.params.items() if name not in have]
+
+    # Looking at it
+
+    def ui_command(self) -> str:
+        """The command that opens MLflow's page, or the server's own address."""
+        return f"mlflow ui --backend-store-uri {self._uri}" if self._served_here else self._uri
+
+    def comparison_address(self) -> str:
+        """The address of the final cells' comparison page, or of their list where they are too many."""
+        experiment = self._experiments[FINAL]
+        finals = [cell.key for cell in self._cells.values() if cell.phase == FINAL]
+        runs = [self._runs[key] for key in finals if key in self._runs]
+        if len(runs) > MOST_COMPARED:
+            return self.list_address()
+        lists = {"runs": runs, "metrics": COMPARED, "experiments": [experiment]}
+        texts = {name: json.dumps(values, separators=(",", ":")) for name, values in lists.items()}
+        words = "&".join(f"{name}={quote(text, safe='')}" for name, text in texts.items())
+        return f"{self._origin}/#/compare-runs?{words}"
+
+    def list_address(self) -> str:
+        """The address of the list of this sweep's runs."""
+        wanted = quote(f"tags.sweep = '{self._ledger.name}'", safe="")
+        return f"{self._origin}/#/experiments/{self._experiments[FINAL]}/runs?searchFilter={wanted}"
+
+    @property
+    def _origin(self) -> str:
+        return "http://127.0.0.1:5000" if self._served_here else self._uri.rstrip("/")
+
+    @property
+    def _served_here(self) -> bool:
+        return urlsplit(self._uri).scheme not in ("http", "https")
+
+
+def _client(uri: str) -> MlflowClient:
+    for name in ("mlflow", "alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if uri.startswith("sqlite:///"):
+        with contextlib.suppress(OSError):
+            os.makedirs(os.path.dirname(uri.removeprefix("sqlite:///")), exist_ok=True)
+    return MlflowClient(uri)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0][:200].rstrip(".")
