@@ -1,0 +1,74 @@
+"""What many tests share: the digits, prepared once, and runs small enough for a test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.sweeps import SMALL, run
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Prepared data goes to a folder of the test session, not to the user's."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def digits(_own_cache: None):
+    """Scikit-learn's digits, prepared."""
+    import torch
+
+    from orchestrator.preparation import data_request
+    from orchestrator.specification import Request, complete
+    from trainables.prepared import prepare
+
+    torch.set_num_threads(1)
+    specification, _ = complete(Request(), tuple("0123456789"))
+    return prepare(data_request(specification, "./data", cache="", download=False))
+
+
+@pytest.fixture
+def quick_run() -> Callable:
+    """Makes runs of two epochs of the smallest network on digits."""
+    from dataclasses import replace
+
+    from search_spaces import find_benchmark
+    from trainables.spec import Run, parse_method
+
+    def make(method: str = "classification", *, search: bool = False, **changes: object) -> Run:
+        fields = {
+            "holdout": "3",
+            "seed": 0,
+            **{k: changes.pop(k) for k in ("holdout", "seed", "sweep_seed") if k in changes},
+        }
+        recipe = replace(find_benchmark("digits").recipe, **{"epochs": 2, "ap_window": 1, **changes})  # type: ignore[arg-type]
+        weights = dict.fromkeys(parse_method(method).auxiliary, 0.5)
+        return Run("digits", method=method, recipe=recipe, aux_weights=weights, search=search, **fields)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images that are not part of the project; skips where there is none."""
+    folder = Path(
+        os.environ.get("HOLDOUT_TEST_DATA", Path(__file__).parent.parent.parent / "shared" / "data")
+    )
+    if not (folder / "cifar10_train.parquet").exists():
+        pytest.skip("no real images here: name their folder in HOLDOUT_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def swept(_own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The storage folder and output of a small sweep through Ray."""
+    storage = tmp_path_factory.mktemp("swept")
+    done = run(*SMALL, "--storage", storage)
+    assert done.returncode == 0, done.stderr
+    return storage, done.stdout

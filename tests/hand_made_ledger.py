@@ -1,0 +1,168 @@
+"""Sweeps written into a ledger by hand, with values that a test can work out for itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from orchestrator.cells import SEARCH, Cell, Cells, lay_out
+from orchestrator.ledger import CURVES, RESULT, SCORES, Ledger
+from orchestrator.specification import Request, Specification, complete
+from trainables.spec import NO_HOLDOUT
+
+FINGERPRINT = "f" * 16
+Value = Callable[[Cell, str], float]
+
+
+def specification(classes: tuple[str, ...] | None = None, **changes: Any) -> Specification:
+    """A specification as the command line would complete it; digits 3 and 8, or all of the classes given.
+
+    A study has 4 search cells unless something else is asked for.
+    """
+    holdouts = () if classes else ("3", "8")
+    trials = changes.pop("lambda_trials", 4)
+    known = classes or tuple("0123456789")
+    return dataclasses.replace(
+        complete(Request(**{"holdouts": holdouts, **changes}), known)[0], lambda_trials=trials
+    )
+
+
+def write_sweep(
+    storage: Path, wanted: Specification, *, name: str = "mine", classes: tuple[str, ...] | None = None
+) -> tuple[Ledger, Cells]:
+    """A ledger with a sweep in which no cell has begun."""
+    ledger = Ledger(str(storage), name)
+    values = {
+        "specification": wanted.as_json(),
+        "fingerprint": FINGERPRINT,
+        "classes": list(classes or tuple("0123456789")),
+        "versions": {},
+    }
+    ledger.write_sweep(values)
+    return ledger, lay_out(wanted, FINGERPRINT)
+
+
+def plain_value(cell: Cell, metric: str) -> float:
+    """Something between 0 and 1 that differs by seed, method and metric."""
+    base = {"ap_msp": 0.30, "ap_odin": 0.35, "test_accuracy": 0.90}[metric]
+    return base + 0.01 * cell.seed + (0.05 if cell.method == "rotation" else 0.0)
+
+
+def search_weight(cell: Cell) -> float:
+    """A search cell's lambda: 0.1, 0.2, 0.4, ..."""
+    assert cell.search_index is not None
+    return 0.1 * 2**cell.search_index
+
+
+def search_value(cell: Cell) -> float:
+    """Validation accuracy, highest at index 2, that is at lambda 0.4."""
+    assert cell.search_index is not None
+    return 0.9 - 0.01 * abs(cell.search_index - 2)
+
+
+def opened(cell: Cell, wanted: Specification, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What a cell may open, as trials write it down."""
+    kept = [name for name in classes if name != cell.holdout]
+    found = [{"split": "train", "classes": kept, "count": 10 * len(kept), "digest": "d"}]
+    if cell.phase != SEARCH:
+        found.append({"split": "test", "classes": list(classes), "count": 2 * len(classes), "digest": "e"})
+    return found
+
+
+def finish(
+    ledger: Ledger,
+    wanted: Specification,
+    cell: Cell,
+    *,
+    weights: dict[str, float] | None = None,
+    value: Value = plain_value,
+    classes: tuple[str, ...] = tuple("0123456789"),
+    account: list[dict[str, Any]] | None = None,
+    values: dict[str, Any] | None = None,
+) -> None:
+    """Writes a cell as done: cell.json, curves, scores where it is final, result.json."""
+    if weights is None:
+        number = search_weight(cell) if cell.phase == SEARCH else 0.4
+        weights = dict.fromkeys(wanted.tasks(cell.method), number)
+    about = {
+        "cell": dataclasses.asdict(cell),
+        "run": {"aux_weights": weights},
+        "opened": account or opened(cell, wanted, classes),
+    }
+    attempt = ledger.begin(cell.key, about)
+    checksums = {}
+    if cell.phase == SEARCH:
+        reported: dict[str, Any] = {"value": search_value(cell), "diverged": False}
+    else:
+        reported = final_values(cell, value, 1 / len(classes))
+        scores = pa.table({"index": [0, 1], "msp": [0.1, 0.2]})
+        checksums[SCORES] = ledger.write_table(scores, "cells", cell.key, SCORES)
+    reported |= {"epochs": wanted.recipe.epochs, **(values or {})}
+    curves = ledger.write_table(curve_table(wanted, cell, reported), "cells", cell.key, CURVES)
+    result = {
+        "key": cell.key,
+        "phase": cell.phase,
+        "aux_weights": weights,
+        "values": reported,
+        "checksums": checksums,
+        "attempt": {
+            "number": attempt,
+            "seconds": 1.5,
+            "finished_at": 1000.0,
+            "checksums": {CURVES: curves},
+        },
+    }
+    ledger.write_json(result, "cells", cell.key, RESULT)
+
+
+def final_values(cell: Cell, value: Value, skew: float) -> dict[str, Any]:
+    """A final cell's reported values."""
+    found: dict[str, Any] = {"final/test_accuracy": value(cell, "test_accuracy")}
+    if cell.holdout != NO_HOLDOUT:
+        for metric in ("ap_msp", "ap_odin"):
+            found[f"final/{metric}"] = value(cell, metric)
+            found[f"final/{metric}_last"] = value(cell, metric) + 0.001
+        found["final/skew"] = skew
+    return found
+
+
+def curve_table(wanted: Specification, cell: Cell, reported: dict[str, Any]) -> pa.Table:
+    """Curves that fall and rise as training does, evaluated at the last ap_window epochs."""
+    epochs = wanted.recipe.epochs
+    progress = [1 - math.exp(-4 * (e + cell.seed / 5) / epochs) for e in range(1, epochs + 1)]
+    columns: dict[str, list[Any]] = {
+        "epoch": list(range(1, epochs + 1)),
+        "train/loss": [2.3 - 2.2 * p for p in progress],
+        "train/accuracy": list(progress),
+        "train/learning_rate": [0.1] * epochs,
+        "speed/finished_at": [float(e) for e in range(epochs)],
+    }
+    if cell.phase == SEARCH:
+        columns["val/accuracy"] = [reported["value"] * p for p in progress]
+        return pa.table(columns)
+    every = wanted.recipe.evaluate_every
+    evaluated = [
+        e > epochs - wanted.recipe.ap_window or (every > 0 and e % every == 0) for e in range(1, epochs + 1)
+    ]
+    finals = {"test/accuracy": "final/test_accuracy", "ap/msp": "final/ap_msp", "ap/odin": "final/ap_odin"}
+    columns["test/loss"] = [
+        2.3 - 2.0 * p if is_one else None for p, is_one in zip(progress, evaluated, strict=True)
+    ]
+    for name, source in finals.items():
+        if source in reported:
+            columns[name] = [
+                reported[source] * p if is_one else None
+                for p, is_one in zip(progress, evaluated, strict=True)
+            ]
+    return pa.table(columns)
+
+
+def finish_all(ledger: Ledger, wanted: Specification, cells: Cells, **how: Any) -> None:
+    """Writes every cell of a sweep as done."""
+    for cell in cells.all():
+        finish(ledger, wanted, cell, **how)

@@ -1,0 +1,187 @@
+"""A run from its data to its result: its account of what it opened, its values, and CPC's runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from orchestrator.cells import FINAL, SEARCH, Cell
+from orchestrator.firewall import Verdict, check_firewall
+from tests.images import folder_request
+from tests.test_cpc import photographs
+from trainables import cell
+from trainables.cell import CellRun
+from trainables.holdout import SearchData, open_search
+from trainables.prepared import Account, Prepared, prepare
+from trainables.spec import Recipe, Run
+
+KEPT = tuple("012456789")
+
+
+def entry(digits: Prepared, split: str, classes: tuple[str, ...]) -> dict[str, Any]:
+    table = digits.open(split, classes)
+    return {"split": split, "classes": list(classes), "count": len(table), "digest": table.digest}
+
+
+def verdict(running: CellRun) -> Verdict:
+    phase, index = (SEARCH, 0) if running.run.search else (FINAL, None)
+    one = Cell("k", phase, running.run.holdout, running.run.method, 0, index)
+    return check_firewall([one], {"k": {"opened": running.opened()}}, set())
+
+
+def test_a_search_opens_kept_training_images_and_a_final_run_the_test_images_too(
+    digits: Prepared, quick_run: Callable
+) -> None:
+    final, search = (CellRun(quick_run(search=search), digits) for search in (False, True))
+    trained = entry(digits, "train", KEPT)
+    assert json.dumps(search.opened()) == json.dumps([trained])
+    assert json.dumps(final.opened()) == json.dumps([trained, entry(digits, "test", digits.classes)])
+    assert verdict(search).holds
+    assert verdict(final).holds
+
+
+@pytest.mark.parametrize(
+    ("split", "classes", "words"),
+    [
+        ("test", None, "opened the split 'test'"),
+        ("test", ("0",), "opened the split 'test'"),
+        ("train", ("3",), "opened its held-out class '3'"),
+    ],
+)
+def test_a_loader_that_opens_more_for_a_search_is_found_out(
+    digits: Prepared,
+    quick_run: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    split: str,
+    classes: tuple[str, ...] | None,
+    words: str,
+) -> None:
+    def greedy(prepared: Prepared, run: Run) -> SearchData:
+        prepared.open(split, classes)
+        return open_search(prepared, run)
+
+    monkeypatch.setattr(cell, "open_search", greedy)
+    running = CellRun(quick_run(search=True), digits)
+    assert running.opened() == [
+        entry(digits, split, classes or digits.classes),
+        entry(digits, "train", KEPT),
+    ]
+    assert not verdict(running).holds
+    assert words in verdict(running).sentence
+
+
+def test_what_is_opened_again_stands_once_and_what_comes_after_the_account_is_refused(
+    digits: Prepared,
+) -> None:
+    account = Account()
+    watched = digits.accounted(account)
+    for _ in range(3):
+        watched.open("train", ("1", "2"))
+    watched.open("train", ("2",))
+    given = account.give()
+    assert given == [entry(digits, "train", ("1", "2")), entry(digits, "train", ("2",))]
+    watched.open("train", ("2", "1"))
+    with pytest.raises(RuntimeError, match="test images of 1 were opened after the account"):
+        watched.open("test", ("1",))
+    assert account.give() == given
+    digits.open("test", ("1",))  # nobody's account
+
+
+@pytest.mark.parametrize("holdout", ["3", "none"])
+def test_the_windowed_accuracy_stands_beside_the_last_epoch_s(
+    digits: Prepared, quick_run: Callable, holdout: str
+) -> None:
+    running = CellRun(quick_run(epochs=3, ap_window=2, holdout=holdout, train_fraction=0.3), digits)
+    first, second, third = (row.get("test/accuracy") for row in running.epochs())
+    values = running.result()
+    assert first is None
+    assert second != third
+    assert values["final/test_accuracy"] == third
+    assert values["final/test_accuracy_window"] == pytest.approx((second + third) / 2, abs=1e-15)
+
+
+@pytest.fixture(scope="module")
+def patched(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Three classes of 8 training and 2 test images, of a size that CPC can cut up."""
+    root = tmp_path_factory.mktemp("patched")
+    for number, piece in enumerate(photographs(30, 56).numpy()):
+        folder = root / "images" / ("train" if number < 24 else "test") / "abc"[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(piece).save(folder / f"{number:02d}.png")
+    return prepare(folder_request(root / "images", root / "cache", side=56))
+
+
+def cpc_run(method: str, **changes: Any) -> Run:
+    recipe = Recipe(
+        depth=10,
+        image_size=56,
+        padding="symmetric",
+        stem_stride=2,
+        dropout=0.1,
+        epochs=2,
+        batch_size=8,
+        cpc_batch_size=4,
+        cpc_channels=16,
+        ap_window=2,
+    )
+    weights = {task: {"rotation": 0.5, "cpc": 2.0}[task] for task in method.split("+")}
+    return Run("image-folder", "c", method, 0, replace(recipe, **changes), weights, search=False)
+
+
+def assert_equal(one: Any, other: Any) -> None:
+    """Equal to the bit, through dictionaries and lists of tensors."""
+    assert type(one) is type(other)
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key, value in one.items():
+            if not str(key).startswith("speed/"):
+                assert_equal(value, other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for pair in zip(one, other, strict=True):
+            assert_equal(*pair)
+    else:
+        assert one == other
+
+
+@pytest.mark.parametrize("method", ["cpc", "rotation+cpc"])
+def test_a_cpc_run_resumed_after_an_epoch_ends_as_one_that_was_not_stopped(
+    patched: Prepared, method: str
+) -> None:
+    torch.set_num_threads(1)
+    whole, stopped, resumed = (CellRun(cpc_run(method), patched) for _ in range(3))
+    assert len(list(whole.epochs())) == 2
+    next(stopped.epochs())
+    snapshot = stopped.snapshot()
+    torch.rand(17)  # other use of the process must not matter
+    resumed.restore(snapshot)
+    assert [row["epoch"] for row in resumed.epochs()] == [2]
+    assert_equal(resumed.training.state(), whole.training.state())
+    assert_equal(resumed.history, whole.history)
+    assert_equal(resumed.result(), whole.result())
+    for name in ("logits", "msp", "odin", "label", "index"):
+        assert (getattr(resumed.scores, name) == getattr(whole.scores, name)).all()
+    for task in method.split("+"):
+        assert all(row[f"aux/{task}_loss"] > 0 for row in whole.history)
+        assert whole.training.optimisers[task].state
+    assert {"final/test_accuracy", "final/ap_msp", "final/ap_odin"} <= whole.result().keys()
+
+
+def test_each_of_two_weights_counts_in_its_own_task_s_steps(patched: Prepared) -> None:
+    torch.set_num_threads(1)
+    run = cpc_run("rotation+cpc", epochs=1, weight_decay=0.0)
+    for silent, loud in (("rotation", "cpc"), ("cpc", "rotation")):
+        running = CellRun(replace(run, aux_weights={silent: 0.0, loud: 1.0}), patched)
+        before = {t.name: [p.detach().clone() for p in t.parameters()] for t in running.training.tasks}
+        running.training.train_epoch()
+        for task in running.training.tasks:
+            pairs = zip(before[task.name], task.parameters(), strict=True)
+            assert all(torch.equal(*pair) for pair in pairs) == (task.name == silent)

@@ -1,0 +1,318 @@
+"""cluster.yaml against Ray's own schema and the whole AWS bootstrap, on an AWS that moto plays."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("moto", reason="moto is not installed: it comes with the test extra")
+
+import boto3
+from moto import mock_aws
+from ray.autoscaler._private.aws import node_provider
+from ray.autoscaler._private.aws.config import bootstrap_aws
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+ROOT = Path(__file__).parent.parent
+HEAD, WORKER = "holdout-sweeps-head", "holdout-sweeps-worker"
+
+
+@pytest.fixture
+def config() -> dict[str, Any]:
+    """cluster.yaml as it stands in the repository."""
+    return yaml.safe_load((ROOT / "cluster.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An AWS account with the two instance profiles, and the id of an image that it has.
+
+    Ray's key pair goes to a folder of the tests. The list of instance types, on which moto spends two
+    seconds, is asked for once.
+    """
+    with pytest.MonkeyPatch.context() as environment, mock_aws():
+        environment.setenv("AWS_DEFAULT_REGION", "us-west-2")
+        environment.delenv("AWS_ENDPOINT_URL", raising=False)
+        environment.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        for name in (HEAD, WORKER):
+            boto3.client("iam").create_instance_profile(InstanceProfileName=name)
+        environment.setattr(node_provider, "list_ec2_instances", cache(node_provider.list_ec2_instances))
+        yield boto3.client("ec2").describe_images()["Images"][0]["ImageId"]
+
+
+def launch(config: dict[str, Any], image: str) -> dict[str, tuple[Any, dict]]:
+    """What `ray up` asks of AWS for one machine of each type: EC2's instance and the node type, by name.
+
+    Raises as `ray up` would, for whatever Ray or EC2's API refuses.
+    """
+    config = copy.deepcopy(config)
+    for node in config["available_node_types"].values():
+        if node["node_config"].get("ImageId") == "ami-CHANGE-ME":
+            node["node_config"]["ImageId"] = image
+    config = node_provider.AWSNodeProvider.fillout_available_node_types_resources(prepare_config(config))
+    validate_config(config)
+    config = bootstrap_aws(config)
+    provider = node_provider.AWSNodeProvider(config["provider"], config["cluster_name"])
+    instances = {}
+    for name, node in config["available_node_types"].items():
+        tags = {"ray-node-name": name, "ray-user-node-type": name}
+        made = provider.create_node(copy.deepcopy(node["node_config"]), tags, 1)
+        instances[name] = (next(iter(made.values())), node)
+    return instances
+
+
+def test_a_cpu_head_and_spot_gpu_workers_start_on_aws(aws: str, config: dict[str, Any]) -> None:
+    instances = launch(config, aws)
+    head, head_node = instances["head"]
+    gpu, gpu_node = instances["gpu"]
+    assert head_node["resources"]["CPU"] == 0
+    assert "GPU" not in head_node["resources"]
+    assert gpu_node["resources"]["GPU"] >= 1
+    assert head.instance_lifecycle is None
+    assert gpu.instance_lifecycle == "spot"
+    assert head.iam_instance_profile["Arn"].endswith(f"/{HEAD}")
+    assert gpu.iam_instance_profile["Arn"].endswith(f"/{WORKER}")
+    for instance, node in instances.values():
+        assert len(node["node_config"]["SubnetIds"]) == 3, "several zones"
+        (disk,) = instance.block_device_mappings
+        assert boto3.resource("ec2").Volume(disk["Ebs"]["VolumeId"]).size >= 100
+
+
+def test_the_security_group_lets_in_ssh_and_the_cluster_itself_only(aws: str, config: dict[str, Any]) -> None:
+    instance, _ = launch(config, aws)["head"]
+    (group,) = instance.security_groups
+    found = boto3.client("ec2").describe_security_groups(GroupIds=[group["GroupId"]])
+    for rule in found["SecurityGroups"][0]["IpPermissions"]:
+        from_itself = [pair["GroupId"] for pair in rule["UserIdGroupPairs"]] == [group["GroupId"]]
+        assert from_itself or (rule["FromPort"], rule["ToPort"]) == (22, 22)
+
+
+MISTAKES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a key misspelled": lambda c: c.update(max_worker=c.pop("max_workers")),
+    "a head type that is not there": lambda c: c.update(head_node_type="heads"),
+    "more workers at least than at most": lambda c: c["available_node_types"]["gpu"].update(min_workers=9),
+    "an instance type that does not exist": lambda c: c["available_node_types"]["gpu"]["node_config"].update(
+        InstanceType="g5.2xlagre"
+    ),
+    "a key of EC2 misspelled": lambda c: c["available_node_types"]["gpu"]["node_config"].update(
+        InstanceMarketOption={"MarketType": "spot"}
+    ),
+    "zones of another region": lambda c: c["provider"].update(availability_zone="eu-west-1a,eu-west-1b"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_it_is_caught(aws: str, config: dict[str, Any], mistake: str) -> None:
+    MISTAKES[mistake](config)
+    with pytest.raises(Exception):  # noqa: B017, PT011 - Ray raises what it likes; that it does is the point
+        launch(config, aws)
+
+
+def test_it_sends_what_exists_and_starts_with_the_token(config: dict[str, Any]) -> None:
+    for local in config["file_mounts"].values():
+        assert local.startswith("~") or (ROOT / local).exists(), local
+    assert config["provider"]["cache_stopped_nodes"] is False
+    head, worker = config["head_start_ray_commands"][-1], config["worker_start_ray_commands"][-1]
+    for command in (head, worker):
+        assert "RAY_AUTH_MODE=token ray start" in command
+        assert "ulimit -n" in command
+    assert "--dashboard-host=127.0.0.1" in head
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not on this machine")
+def test_the_mlflow_service_is_valid_and_wanted_at_boot() -> None:
+    unit = ROOT / "cluster" / "holdout-mlflow@.service"
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert unit.name not in done.stderr
+    assert "WantedBy=multi-user.target" in unit.read_text()
+
+
+# The set-up script
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The home folder of a new machine with the token, on a machine that has the packages already."""
+    check = subprocess.run(
+        [sys.executable, ROOT / "cluster" / "installed.py"], capture_output=True, text=True
+    )
+    if check.returncode:
+        pytest.skip(f"the set-up would install packages here: {check.stdout.splitlines()[0]}")
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("0" * 64)
+    (tmp_path / ".ray" / "auth_token").chmod(0o644)
+    return tmp_path
+
+
+def set_up(home: Path, bucket: str) -> subprocess.CompletedProcess:
+    """Runs the script as cluster.yaml does for every machine."""
+    (home / ".holdout-bucket").write_text(bucket)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", ROOT / "cluster" / "set_up.sh", "node"],
+        env={**os.environ, "HOME": str(home), "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_set_up_twice_is_set_up_once(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    bucket = tmp_path_factory.mktemp("bucket")
+    (bucket / "data" / "set").mkdir(parents=True)
+    (bucket / "data" / "set" / "one.bin").write_bytes(b"1234")
+    first = set_up(home, str(bucket))
+    assert first.returncode == 0, first.stderr
+    assert "1 files copied" in first.stdout
+    assert (home / "data" / "set" / "one.bin").read_bytes() == b"1234"
+    token = home / ".ray" / "auth_token"
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    before = (home / ".bashrc").read_text()
+    again = set_up(home, str(bucket))
+    assert "0 files copied" in again.stdout
+    assert (home / ".bashrc").read_text() == before
+    shell = subprocess.run(
+        ["bash", "-c", ". ~/.bashrc; echo $RAY_AUTH_MODE $HOLDOUT_BUCKET; command -v python"],
+        env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert shell.stdout.split() == ["token", str(bucket), str(Path(sys.executable).parent / "python")]
+
+
+def test_set_up_names_what_was_forgotten(home: Path) -> None:
+    forgotten = set_up(home, "s3://CHANGE-ME")
+    assert forgotten.returncode == 1
+    assert "bucket is not filled in" in forgotten.stderr
+    (home / ".ray" / "auth_token").unlink()
+    tokenless = set_up(home, "s3://somewhere")
+    assert tokenless.returncode == 1
+    assert "ray get-auth-token --generate" in tokenless.stderr
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    """A command that comes before the machine's own."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_the_machine_s_own_environment_is_read_before_a_python_is_chosen(
+    home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    program(home / "own", "python", f'exec "{sys.executable}" "$@"')
+    (home / ".holdout-environment").write_text('export PATH="$HOME/own:$PATH"\n')
+    done = set_up(home, str(tmp_path_factory.mktemp("bucket")))
+    assert done.returncode == 0, done.stderr
+    assert f"packages are installed for {home}/own/python" in done.stdout
+
+
+NEW_PYTHON = """
+case $2 in
+venv) [ -e ~/installed ] || exit 1; mkdir -p "${@: -1}/bin"; cp "$0" "${@: -1}/bin/python" ;;
+import*print*) echo python3.11-venv ;;
+esac
+"""
+"""A Python 3.11 that can make environments once its package is there."""
+
+BUSY_APT = """
+echo "$DEBIAN_FRONTEND $*" >>~/asked
+[ $(wc -l <~/asked) -gt 1 ] || { echo "E: Could not get lock /var/lib/apt/lists/lock." >&2; exit 100; }
+[[ $* != *install* ]] || touch ~/installed
+"""
+"""An apt-get that finds the lists locked the first time, as a new Ubuntu's own updates leave them."""
+
+
+def test_a_new_machine_s_own_updates_are_waited_for(home: Path) -> None:
+    own = home / "own"
+    program(own, "python3.11", NEW_PYTHON)
+    program(own, "apt-get", BUSY_APT)
+    program(own, "sudo", 'shift; exec "$@"')
+    program(own, "python", "exit 1")
+    program(own, "sleep", "")
+    (home / ".holdout-environment").write_text('export PATH="$HOME/own:$PATH"\n')
+    done = set_up(home, "/nowhere")
+    assert done.returncode == 0, done.stderr
+    asked = (home / "asked").read_text().splitlines()
+    assert [line.split()[-1] for line in asked] == ["update", "update", "python3.11-venv"]
+    assert all(line.startswith("noninteractive -qq -o DPkg::Lock::Timeout=300") for line in asked)
+    assert "waiting" in done.stdout
+    program(own, "apt-get", "echo 'E: no network' >&2; exit 100")
+    (home / "installed").unlink()
+    shutil.rmtree(home / ".holdout-sweeps" / "venv")
+    assert "apt-get update failed: E: no network" in set_up(home, "/nowhere").stderr
+
+
+# The MLflow server where systemd does not run
+
+without_systemd = pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="systemd runs here")
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Iterator[Path]:
+    """The home folder of a head whose MLflow server notes its database and then does nothing."""
+    own = tmp_path / ".holdout-sweeps"
+    (own / "mlflow").mkdir(parents=True)
+    for name in ("password", "secret"):
+        (own / "mlflow" / name).write_text("0")
+    program(tmp_path / "bin", "mlflow", 'echo "$DATABASE" >>~/started; exec sleep 600')
+    program(tmp_path / "bin", "python", "[ -s ~/started ]")  # stands for the question whether MLflow answers
+    (own / "environment").write_text(f'export PATH="{tmp_path}/bin:$PATH" HOLDOUT_BUCKET=/nowhere\n')
+    yield tmp_path
+    subprocess.run(
+        ["bash", "-c", "kill -KILL -- -$(cat ~/.holdout-sweeps/mlflow/loop)"], env={"HOME": str(tmp_path)}
+    )
+
+
+def set_up_head(home: Path, database: str) -> str:
+    """The number of the loop, once a server of the database has started."""
+    (home / ".holdout-sweeps" / "mlflow" / "settings").write_text(f"DATABASE={database}\n")
+    (home / "started").unlink(missing_ok=True)
+    done = subprocess.run(
+        ["bash", ROOT / "cluster" / "set_up.sh", "head"],
+        env={**os.environ, "HOME": str(home)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (home / "started").read_text().split() == [database]
+    return (home / ".holdout-sweeps" / "mlflow" / "loop").read_text().strip()
+
+
+def processes_of(group: str) -> list[str]:
+    """Command lines of a process group's members that are alive."""
+    done = subprocess.run(["ps", "-e", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True)
+    fields = [line.split(None, 2) for line in done.stdout.splitlines()]
+    return [arguments for number, state, arguments in fields if number == group and state[0] != "Z"]
+
+
+@without_systemd
+def test_changed_settings_reach_the_server_and_the_former_one_is_gone(head: Path) -> None:
+    first = set_up_head(head, "one")
+    assert "sleep 600" in processes_of(first)
+    second = set_up_head(head, "two")
+    assert processes_of(first) == []
+    assert "sleep 600" in processes_of(second)
+
+
+@without_systemd
+def test_a_process_that_has_the_loop_s_number_since_a_reboot_is_left_alone(head: Path) -> None:
+    stranger = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    try:
+        (head / ".holdout-sweeps" / "mlflow" / "loop").write_text(f"{stranger.pid}\n")
+        set_up_head(head, "one")
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()

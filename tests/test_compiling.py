@@ -1,0 +1,154 @@
+"""Where a machine cannot compile, networks train uncompiled and a warning says what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainables import compiling
+from trainables.compiling import can_compile, compile_trunk
+from trainables.spec import Recipe
+from trainables.wide_resnet import WideResNet
+
+ROOT = Path(__file__).parent.parent
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+ASK_TWICE = """
+import json, warnings
+import torch
+from trainables.compiling import can_compile
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    answers = [can_compile(torch.device("cpu")) for _ in range(2)]
+said = [str(each.message) for each in caught if "uncompiled" in str(each.message)]
+print(json.dumps([answers, said]))
+"""
+
+
+def asked(cache: Path, **environment: str) -> tuple[list[bool], list[str]]:
+    """The answers and warnings of a fresh process that asks twice, without what others compiled before."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_TWICE],
+        cwd=ROOT,
+        env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(cache), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers, said = json.loads(done.stdout.splitlines()[-1])
+    return answers, said
+
+
+def test_without_a_compiler_a_machine_says_so_once(tmp_path: Path) -> None:
+    answers, said = asked(tmp_path, CXX="/nonexistent")
+    assert answers == [False, False]
+    assert said == [
+        "Networks train uncompiled on this machine, which is slower, since there is no C++ compiler: "
+        "install gcc and g++, or name a compiler in CXX."
+    ]
+
+
+@pytest.mark.slow
+def test_nor_does_it_find_one_on_an_empty_path(tmp_path: Path) -> None:
+    answers, said = asked(tmp_path, PATH="/nonexistent")
+    assert answers == [False, False]
+    assert len(said) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler")
+def test_with_a_compiler_it_compiles_and_says_nothing(tmp_path: Path) -> None:
+    assert asked(tmp_path) == ([True, True], [])
+
+
+@pytest.fixture
+def _unasked() -> Iterator[None]:
+    can_compile.cache_clear()
+    yield
+    can_compile.cache_clear()
+
+
+@pytest.mark.usefixtures("_unasked")
+def test_whatever_a_compiler_raises_ends_in_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def fails(module: torch.nn.Module) -> None:
+        tried.append(module)
+        raise NotImplementedError("no such\n  architecture")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    monkeypatch.setattr(compiling, "_diagnosis", lambda device, error: (f"{device}: {error!r}", "do this"))
+    before = torch.get_rng_state()
+    with pytest.warns(UserWarning, match=r"since cpu: NotImplementedError.*: do this\.$") as caught:
+        assert [can_compile(CPU), can_compile(CPU)] == [False, False]
+    assert (len(caught), len(tried)) == (1, 1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def machine(patch: pytest.MonkeyPatch, *, triton: bool = True, capability: tuple[int, int] = (9, 0)) -> None:
+    """A machine with a GPU, a compiler and Python's headers."""
+    spec = ModuleSpec("triton", None) if triton else None
+    patch.setattr("importlib.util.find_spec", lambda name: spec)
+    patch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    patch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    patch.setattr(Path, "exists", lambda path: True)
+    patch.delenv("CC", raising=False)
+
+
+def diagnosed(error: str = "BackendError: failed") -> str:
+    return " - ".join(compiling._diagnosis(GPU, RuntimeError(error)))
+
+
+def test_the_warning_names_what_a_gpu_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch)
+    assert diagnosed("failed:\n  no room").startswith("torch.compile failed (failed: no room) - see that")
+    monkeypatch.setattr(Path, "exists", lambda path: path != Path(sysconfig.get_path("include"), "Python.h"))
+    assert diagnosed() == "Python's header Python.h is missing - install python3-dev (on Debian and Ubuntu)"
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert diagnosed().startswith("there is no C compiler - install gcc and g++, or name a compiler in CC")
+    machine(monkeypatch, capability=(6, 1))
+    assert diagnosed().startswith("its GPU's compute capability is below 7.0")
+    machine(monkeypatch, triton=False)
+    assert diagnosed().startswith("Triton is not installed - install it")
+
+
+def test_a_named_compiler_is_the_only_one_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch)
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "mine" else f"/usr/bin/{name}")
+    assert "compiler" not in diagnosed().split(" - ")[0]
+    monkeypatch.setenv("CC", "mine")
+    assert diagnosed().startswith("there is no C compiler")
+
+
+@pytest.mark.parametrize(
+    ("device", "able", "compiled"), [(GPU, True, True), (GPU, False, False), (CPU, True, False)]
+)
+def test_only_a_gpu_that_can_compile_does(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, able: bool, compiled: bool
+) -> None:
+    monkeypatch.setattr(compiling, "can_compile", lambda device: able)
+    monkeypatch.setattr(torch, "compile", lambda function: lambda *arguments: "compiled")
+    network = WideResNet(Recipe(), 3, 2)
+    compile_trunk(network, device)
+    found = network.trunk(torch.zeros(1, 3, 8, 8))
+    assert (found == "compiled") if compiled else (found.shape == (1, 64, 2, 2))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.usefixtures("_unasked")
+def test_a_gpu_answers_without_an_error() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        able = can_compile(GPU)
+    assert able != any("uncompiled" in str(each.message) for each in caught)

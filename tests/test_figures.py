@@ -1,0 +1,122 @@
+"""Figures: what they show is what the ledger holds, and they come out as PNG files."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from orchestrator.cells import FINAL, SEARCH, Cell
+from orchestrator.figures import ap_by_class, draw_figures, lambda_choice, learning_curves
+from orchestrator.results import Results, collect
+from tests.hand_made_ledger import curve_table, finish, plain_value, specification, write_sweep
+
+
+def swept(storage: Path, values: Any = None, **changes: Any) -> Results:
+    """A finished sweep; `values` replaces reported values of search cells."""
+    wanted = specification(**changes)
+    ledger, cells = write_sweep(storage, wanted)
+    for cell in cells.all():
+        search = cell.phase == SEARCH and values is not None
+        finish(ledger, wanted, cell, values=values(cell) if search else None)
+    return collect(ledger)
+
+
+def test_figures_are_png_files_of_a_readable_size(tmp_path: Path) -> None:
+    figures = draw_figures(swept(tmp_path))
+    assert set(figures) == {"ap-by-class.png", "learning-curves.png", "lambda-rotation.png"}
+    for data in figures.values():
+        image = Image.open(io.BytesIO(data))
+        assert image.format == "PNG"
+        assert 600 <= image.width <= 3000
+        assert 300 <= image.height <= 3000
+        assert len(np.unique(np.asarray(image.convert("L")))) > 10
+
+
+def test_ap_by_class_shows_means_deviations_and_chance(tmp_path: Path) -> None:
+    results = swept(tmp_path, holdouts=("3", "8", "none"))
+    figure = ap_by_class(results)
+    assert figure is not None
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["3", "8"]
+    assert (left.get_xlabel(), right.get_xlabel()) == ("AP-MSP (%)", "AP-ODIN (%)")
+    classification, rotation = left.containers[:2]
+    # 0.30, 0.31, 0.32 and, with rotation, 0.05 more: deviation 0.01.
+    assert classification.lines[0].get_xdata() == pytest.approx([31.0, 31.0])
+    assert rotation.lines[0].get_xdata() == pytest.approx([36.0, 36.0])
+    ends = rotation.lines[2][0].get_segments()[0][:, 0]
+    assert ends == pytest.approx([35.0, 37.0])
+    chance = left.patches[0].get_data()
+    assert chance.values == pytest.approx([10.0, 10.0])
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {
+        "classification",
+        "rotation",
+        "chance",
+    }
+
+
+def test_learning_curves_are_the_means_of_the_ledger_s_curves(tmp_path: Path) -> None:
+    results = swept(tmp_path, holdouts=("0", "1", "2", "3"))
+    figure = learning_curves(results)
+    assert figure is not None
+    assert len(figure.axes) == 9  # three of the four held-out classes
+    loss, ap = figure.axes[0], figure.axes[6]
+    seeds = [Cell("", FINAL, "0", "classification", seed) for seed in range(3)]
+    reported = [
+        {f"final/{m}": plain_value(cell, m) for m in ("ap_msp", "ap_odin", "test_accuracy")} for cell in seeds
+    ]
+    curves = [curve_table(results.specification, cell, r) for cell, r in zip(seeds, reported, strict=True)]
+    expected = np.mean([curve["train/loss"].to_pylist() for curve in curves], axis=0)
+    assert loss.lines[0].get_ydata() == pytest.approx(expected)
+    window = results.specification.recipe.ap_window
+    ap_values = np.mean([curve["ap/msp"].to_pylist()[-window:] for curve in curves], axis=0)
+    assert ap.lines[0].get_ydata() == pytest.approx(100 * ap_values)
+    epochs = results.specification.recipe.epochs
+    assert list(ap.lines[0].get_xdata()) == list(range(epochs - window + 1, epochs + 1))
+
+
+def test_lambda_is_shown_with_the_chosen_one_marked(tmp_path: Path) -> None:
+    def values(cell: Cell) -> dict[str, Any]:
+        return {"value": 0.0, "diverged": True} if cell.search_index == 3 else {}
+
+    results = swept(tmp_path, values)
+    figure = lambda_choice(results.selections)
+    panel = figure.axes[0]
+    assert panel.get_title() == "3 (chosen: 0.4)"
+    lines = {line.get_label(): line for line in panel.lines}
+    assert list(lines["tried"].get_xdata()) == pytest.approx([0.1, 0.2, 0.4])
+    assert list(lines["tried"].get_ydata()) == pytest.approx([88.0, 89.0, 90.0])
+    assert (list(lines["chosen"].get_xdata()), list(lines["chosen"].get_ydata())) == ([0.4], [90.0])
+    assert list(lines["diverged"].get_xdata()) == pytest.approx([0.8])
+    low, high = panel.get_xlim()
+    assert low < 0.05 < 5 < high  # the whole space of lambda
+
+
+def test_one_lambda_for_the_benchmark_shows_every_held_out_class(tmp_path: Path) -> None:
+    def values(cell: Cell) -> dict[str, Any]:
+        return {"value": 0.5 if cell.holdout == "3" else 0.7}
+
+    figure = lambda_choice(swept(tmp_path, values, select="benchmark").selections)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert list(lines["tried"].get_ydata()) == pytest.approx([60.0] * 4)
+    assert sorted(lines["each held-out class"].get_ydata()) == pytest.approx([50.0] * 4 + [70.0] * 4)
+
+
+def test_names_that_look_like_formulas_are_shown_as_they_are(tmp_path: Path) -> None:
+    classes = ("a$b$", "$\\frac$", "_c")
+    wanted = specification(classes, benchmark="image-folder", assignments=("image_size=32",), seeds=1)
+    ledger, cells = write_sweep(tmp_path, wanted, classes=classes)
+    for cell in cells.all():
+        finish(ledger, wanted, cell, classes=classes)
+    assert "ap-by-class.png" in draw_figures(collect(ledger))
+
+
+def test_nothing_held_out_or_done_leaves_figures_out(tmp_path: Path) -> None:
+    whole = swept(tmp_path / "whole", holdouts=("none",), aux_weight=("0.4",))
+    assert draw_figures(whole) == {}
+    ledger, _ = write_sweep(tmp_path / "new", specification())
+    assert draw_figures(collect(ledger)) == {}

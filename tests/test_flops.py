@@ -1,0 +1,25 @@
+"""A run's whole cost from shapes; an image's is held against torch's counter in test_wide_resnet."""
+
+from __future__ import annotations
+
+from trainables.flops import Work, forward_flops, run_flops, training_flops
+from trainables.spec import Recipe
+
+RECIPE = Recipe(depth=10, width=1, image_size=8, epochs=20, ap_window=5)
+
+
+def test_a_final_run_trains_every_epoch_and_scores_the_last_window() -> None:
+    image, (forward, _) = training_flops(RECIPE, 1, 9), forward_flops(RECIPE, 1, 9)
+    expected = 20 * 1000 * image + 5 * 700 * 3 * forward
+    assert run_flops(RECIPE, "classification", Work(1000, 700), 1, 9, search=False) == expected
+
+
+def test_a_rotation_step_is_a_classification_step_with_four_classes() -> None:
+    plain = run_flops(RECIPE, "classification", Work(1000, 0), 1, 9, search=True)
+    both = run_flops(RECIPE, "rotation", Work(1000, 0), 1, 9, search=True)
+    assert both - plain == 20 * 1000 * training_flops(RECIPE, 1, 4)
+
+
+def test_a_search_run_validates_after_every_epoch() -> None:
+    work = [run_flops(RECIPE, "classification", Work(800, n), 1, 9, search=True) for n in (0, 200)]
+    assert work[1] - work[0] == 20 * 200 * forward_flops(RECIPE, 1, 9)[0]

@@ -1,0 +1,75 @@
+"""What the foreman tells plan, tracker and display."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.cells import lay_out
+from orchestrator.foreman import Foreman, describe
+from orchestrator.plan import Plan
+from orchestrator.progress import Progress
+from orchestrator.studies import suggest
+from tests.hand_made_ledger import specification
+
+
+class Told:
+    """What a tracker is told, in order."""
+
+    def __init__(self) -> None:
+        self.words: list[tuple[str, str]] = []
+
+    def __getattr__(self, name: str):
+        return lambda key: self.words.append((name, key))
+
+
+@pytest.fixture
+def team() -> tuple[Foreman, Told]:
+    wanted = specification(holdouts=("3",), seeds=1, methods=("classification",))
+    cells = lay_out(wanted, "data")
+    told = Told()
+    progress = Progress({cell.key: 1 for cell in cells.all()}, set())
+    return Foreman(Plan(cells, suggest, retries=1), progress, told), told  # type: ignore[arg-type]
+
+
+def test_the_tracker_hears_of_epochs_and_of_the_end(team: tuple[Foreman, Told]) -> None:
+    foreman, told = team
+    assignment = foreman.next()
+    assert assignment is not None
+    key = assignment.cell.key
+    foreman.progressed(key, 1)
+    foreman.done(key, None)
+    assert told.words == [("progressed", key), ("done", key)]
+    assert foreman.next() is None
+
+
+def test_a_failure_is_said_at_once_and_recorded_once_it_is_final(
+    team: tuple[Foreman, Told], capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreman, told = team
+    for fate in ("it is tried again", "given up"):
+        assignment = foreman.next()
+        assert assignment is not None
+        foreman.failed(assignment.cell.key, assignment.cell.label, "OSError: disk full")
+        assert f"classification/3/s0 failed (OSError: disk full); {fate}." in capsys.readouterr().err
+    assert [word for word, _ in told.words] == ["failed"]
+
+
+def test_a_cell_that_advances_is_not_given_up(team: tuple[Foreman, Told]) -> None:
+    foreman, told = team
+    for epoch in range(1, 10):  # nine machines in turn are taken away
+        assignment = foreman.next()
+        assert assignment is not None
+        foreman.progressed(assignment.cell.key, epoch)
+        foreman.failed(assignment.cell.key, assignment.cell.label, "its process died")
+    for _ in range(2):  # and from here on none gets any further
+        assignment = foreman.next()
+        if assignment is not None:
+            foreman.progressed(assignment.cell.key, 9)
+            foreman.failed(assignment.cell.key, assignment.cell.label, "its process died")
+    assert foreman.next() is None
+    assert [word for word, _ in told.words if word == "failed"] == ["failed"]
+
+
+def test_errors_are_one_line() -> None:
+    assert describe(ValueError("first\nsecond")) == "ValueError: first"
+    assert describe(KeyboardInterrupt()) == "KeyboardInterrupt"

@@ -1,0 +1,171 @@
+"""The ledger: whole files or none, and nothing called done that is not."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from orchestrator.ledger import Ledger, Superseded
+from orchestrator.storage import StorageAway
+from trainables.mistake import Mistake
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(str(tmp_path / "a folder, new"), "mine")
+
+
+def conclude(ledger: Ledger, key: str) -> dict:
+    """Writes a cell as a trial does at its end."""
+    attempt = ledger.begin(key, {})
+    scores = ledger.write_table(pa.table({"msp": [0.1, 0.2]}), "cells", key, "scores.parquet")
+    curves = ledger.write_table(pa.table({"epoch": [1]}), "cells", key, "curves.parquet")
+    result = {
+        "values": {"value": 0.5},
+        "checksums": {"scores.parquet": scores},
+        "attempt": {"number": attempt, "checksums": {"curves.parquet": curves}},
+    }
+    ledger.write_json(result, "cells", key, "result.json")
+    return result
+
+
+def test_a_cell_is_done_when_its_result_and_what_it_vouches_for_are_whole(ledger: Ledger) -> None:
+    result = conclude(ledger, "a")
+    ledger.begin("b", {})
+    assert ledger.results(["a", "b", "c"]) == {"a": result}
+
+
+@pytest.mark.parametrize("name", ["result.json", "scores.parquet", "curves.parquet"])
+@pytest.mark.parametrize("harm", ["cut", "changed", "removed"])
+def test_a_file_that_is_cut_changed_or_missing_makes_the_cell_not_done(
+    ledger: Ledger, name: str, harm: str
+) -> None:
+    conclude(ledger, "a")
+    path = Path(ledger.path("cells", "a", name))
+    data = path.read_bytes()
+    if harm == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(data[: len(data) // 2] if harm == "cut" else b"\x00" + data[1:])
+    assert ledger.results(["a"]) == {}
+
+
+def test_attempts_count_up_and_an_older_one_stops(ledger: Ledger) -> None:
+    first = ledger.begin("a", {"note": "x"})
+    ledger.write_checkpoint("a", 3, first, b"three")
+    second = ledger.begin("a", {"note": "y"})
+    assert (first, second) == (1, 2)
+    with pytest.raises(Superseded):
+        ledger.write_checkpoint("a", 4, first, b"four")
+    assert ledger.checkpoints("a") == ["3-1.pt"]
+    assert ledger.cell("a") == {"note": "y", "attempts": 2}
+
+
+def test_the_newest_two_checkpoints_are_kept_in_order_of_epoch(ledger: Ledger) -> None:
+    attempt = ledger.begin("a", {})
+    for epoch in (8, 9, 10, 11):
+        ledger.write_checkpoint("a", epoch, attempt, b"state")
+    assert ledger.checkpoints("a") == ["11-1.pt", "10-1.pt"]
+    ledger.remove_checkpoints("a")
+    ledger.remove_checkpoints("a")
+    assert ledger.checkpoints("a") == []
+
+
+def test_a_sweep_that_is_not_there_is_a_mistake_that_names_those_that_are(ledger: Ledger) -> None:
+    with pytest.raises(Mistake, match="no sweep 'mine' .* sweeps there: none"):
+        ledger.read_sweep()
+    ledger.write_sweep({"specification": {}})
+    assert ledger.read_sweep() == {"specification": {}}
+    with pytest.raises(Mistake, match="no sweep 'yours' .* sweeps there: mine"):
+        Ledger(ledger.storage, "yours").read_sweep()
+
+
+def test_a_ledger_travels_to_other_processes(ledger: Ledger) -> None:
+    ledger.write_sweep({"x": 1})
+    assert pickle.loads(pickle.dumps(ledger)).read_sweep() == {"x": 1}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_cannot_be_written_is_a_mistake(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(Mistake, match="cannot be written"):
+        Ledger(str(tmp_path / "runs"), "mine").write_sweep({})
+
+
+def test_a_storage_below_a_file_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(Mistake, match="cannot be written"):
+        Ledger(str(tmp_path / "file"), "mine").write_sweep({})
+
+
+def test_a_later_attempt_s_checkpoints_outlive_what_an_earlier_one_left_unreadable(ledger: Ledger) -> None:
+    for epoch in (49, 50):
+        ledger.write(b"cut", "cells", "k", "checkpoint", f"{epoch}-1.pt")
+    assert ledger.begin("k", {}) == 2
+    ledger.write_checkpoint("k", 5, 2, b"whole")
+    assert "5-2.pt" in ledger.checkpoints("k")
+    ledger.write_checkpoint("k", 6, 2, b"whole")
+    assert ledger.checkpoints("k") == ["6-2.pt", "5-2.pt"]
+
+
+def test_a_ledger_that_was_sent_elsewhere_stays_in_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    sent = pickle.dumps(Ledger("runs", "mine"))
+    monkeypatch.chdir(tmp_path / "there")
+    pickle.loads(sent).write_json({}, "sweep.json")
+    assert (tmp_path / "here" / "runs" / "mine" / "sweep.json").exists()
+
+
+def test_a_lost_cell_json_does_not_start_the_count_again(ledger: Ledger) -> None:
+    for attempt in (1, 2):
+        ledger.begin("k", {})
+        ledger.write_checkpoint("k", 10 * attempt, attempt, b"state")
+    Path(ledger.path("cells", "k", "cell.json")).write_text("")
+    assert ledger.begin("k", {}) == 3
+    ledger.write_checkpoint("k", 25, 3, b"state")
+    assert "25-3.pt" in ledger.checkpoints("k")
+
+
+def test_what_a_killed_attempt_left_half_written_is_removed_by_the_next(ledger: Ledger) -> None:
+    ledger.begin("k", {})
+    left = Path(ledger.path("cells", "k", "result.json.0123.part"))
+    left.write_text("{")
+    ledger.begin("k", {})
+    assert not left.exists()
+
+
+def test_a_storage_that_is_away_is_not_an_empty_one(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    conclude(ledger, "a")
+    monkeypatch.setitem(ledger.__dict__, "_place", (Away(ledger._place[0]), ledger._place[1]))
+    with pytest.raises(StorageAway):
+        ledger.results(["a"])
+    with pytest.raises(StorageAway):
+        ledger.cell("a")
+
+
+class Away:
+    """A file system that lists files and cannot read one."""
+
+    def __init__(self, fs: object) -> None:
+        self.fs = fs
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.fs, name)
+
+    def open_input_file(self, path: str) -> None:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_query_stays_at_the_end_of_a_uri(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = "s3://bucket/runs?region=us-west-2&endpoint_override=127.0.0.1%3A9"
+    found = Ledger(storage, "mine")
+    assert found.uri("ray") == "s3://bucket/runs/mine/ray?region=us-west-2&endpoint_override=127.0.0.1%3A9"
+    assert found.path("ray") == "bucket/runs/mine/ray"

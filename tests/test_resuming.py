@@ -1,0 +1,161 @@
+"""Sweeps and trials that are killed, and cells that fail: nothing is lost, nothing is doubled."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.sweeps import SMALL, assert_equal_sweeps, cells, command, only_sweep, run
+
+
+def kill_when(line: list[str], started: Path, pattern: str, after: float = 0.0) -> None:
+    """Starts a command in a process group of its own and kills the group once a file appears."""
+    process = subprocess.Popen(
+        line, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        limit = time.monotonic() + 60
+        while not list(started.glob(pattern)):
+            assert process.poll() is None, "the sweep ended before it was killed"
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+        time.sleep(after)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_killed_driver_s_sweep_resumes_exactly(swept: tuple[Path, str], tmp_path: Path) -> None:
+    words = [*SMALL, "checkpoint_seconds=0", "--storage", tmp_path]
+    kill_when(command(*words), tmp_path, "*/cells/*/result.json", after=0.4)
+    before = len(cells(only_sweep(tmp_path)))
+    assert 1 <= before < 12
+    resumed = run(*words, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_equal_sweeps(only_sweep(swept[0]), only_sweep(tmp_path))
+    assert_tracked_once(tmp_path, 13)
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_five_times_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    """At moments that a seeded generator draws, start-up included; each time the same command goes on."""
+    words = ["--holdouts", "3", "8", "--seeds", "3", "--lambda-trials", "3"]
+    words += ["--set", "epochs=20", "ap_window=2", "checkpoint_seconds=0"]
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    done = run(*words, "--storage", undisturbed)
+    assert done.returncode == 0, done.stderr
+    moments = random.Random(2)
+    before = 0
+    for number in range(5):
+        resume = ["--resume"] if list(killed.glob("*/sweep.json")) else []
+        process = subprocess.Popen(
+            command(*words, "--storage", killed, *resume),
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(moments.uniform(4, 16))  # some 8 s are start-up
+        assert process.poll() is None, f"the sweep ended before kill {number + 1}"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        reached = len(list(killed.glob("*/cells/*/result.json")))
+        assert reached >= before
+        before = reached
+    assert 0 < before < 18
+    resumed = run(*words, "--storage", killed, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_equal_sweeps(only_sweep(undisturbed), only_sweep(killed))
+    assert_tracked_once(killed, 19, epochs=20)
+
+
+def assert_tracked_once(storage: Path, runs: int, epochs: int = 3) -> None:
+    """One run a cell and one of the sweep, none RUNNING, one point an epoch."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    experiments = [e.experiment_id for e in client.search_experiments() if e.name.startswith("digits")]
+    found = client.search_runs(experiments, max_results=1000)
+    assert len(found) == runs
+    assert {r.info.status for r in found} == {"FINISHED"}
+    for tracked in found:
+        if tracked.data.tags["kind"] != "summary":
+            steps = [point.step for point in client.get_metric_history(tracked.info.run_id, "train/loss")]
+            assert steps == list(range(1, epochs + 1))
+
+
+def test_a_killed_trial_goes_on_from_its_checkpoint_by_itself(tmp_path: Path) -> None:
+    words = ["--holdouts", "3", "--seeds", "1", "--methods", "classification", "--storage", str(tmp_path)]
+    words += ["--set", "epochs=40", "ap_window=1", "checkpoint_seconds=0"]
+    process = subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 60
+    while (
+        not (found := list(tmp_path.glob("*/cells/*/checkpoint/*.pt")))
+        or int(found[0].name.split("-")[0]) < 3
+    ):
+        assert process.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    trial = [
+        int(folder.name)
+        for folder in Path("/proc").iterdir()
+        if folder.name.isdigit()
+        and parent_is(folder, process.pid)
+        and title(folder).startswith("ray::")
+        and "ImplicitFunc" in title(folder)  # what Tune calls a function's process
+    ]
+    assert len(trial) == 1
+    os.kill(trial[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "its process died" in err
+    (cell,) = cells(only_sweep(tmp_path)).values()
+    attempt = json.loads((cell / "result.json").read_text())["attempt"]
+    assert attempt["number"] == 2
+    assert attempt["resumed_after_epoch"] >= 2
+
+
+def title(folder: Path) -> str:
+    try:
+        return (folder / "cmdline").read_text().replace("\0", " ").strip()
+    except OSError:
+        return ""
+
+
+def parent_is(folder: Path, ancestor: int) -> bool:
+    """Whether a process descends from another."""
+    try:
+        parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError):
+        return False
+    return parent == ancestor or (parent > 1 and parent_is(Path("/proc") / str(parent), ancestor))
+
+
+def test_a_cell_that_always_fails_is_named_and_tried_again_on_resume(tmp_path: Path) -> None:
+    words = ["--holdouts", "3", "8", "--seeds", "1", "--methods", "classification", "--storage", tmp_path]
+    words += ["--set", "epochs=2", "retries=1", "--name", "trouble", "--executor", "inline"]
+    from orchestrator.cells import lay_out
+    from orchestrator.specification import Specification
+
+    assert run(*words).returncode == 0
+    sweep = tmp_path / "trouble"
+    stored = json.loads((sweep / "sweep.json").read_text())
+    asked = lay_out(Specification.from_json(stored["specification"]), stored["fingerprint"]).all()
+    broken = sweep / "cells" / next(cell.key for cell in asked if cell.holdout == "8")
+    shutil.rmtree(broken)
+    broken.write_text("a file where a folder must be")
+    failed = run(*words)
+    assert failed.returncode == 1
+    assert "classification/8/s0" in failed.stdout
+    assert "python -m orchestrator.sweep --resume --name trouble" in failed.stdout
+    broken.unlink()
+    mended = run("--resume", "--name", "trouble", "--storage", tmp_path, "--executor", "inline")
+    assert mended.returncode == 0, mended.stdout + mended.stderr
+    assert len(cells(sweep)) == 2

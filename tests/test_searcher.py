@@ -1,0 +1,76 @@
+"""Tune's side of the plan, without Tune: what a trial is given and what becomes of its end."""
+
+from __future__ import annotations
+
+import pickle
+
+from ray.tune.search import Searcher
+
+from orchestrator.cells import lay_out
+from orchestrator.foreman import Foreman
+from orchestrator.plan import Plan
+from orchestrator.progress import Progress
+from orchestrator.searcher import CellSearcher, _rest
+from orchestrator.studies import suggest
+from tests.hand_made_ledger import specification
+
+
+def searcher(retries: int = 1) -> tuple[CellSearcher, Plan]:
+    wanted = specification(holdouts=("3",), seeds=1, lambda_trials=1)
+    cells = lay_out(wanted, "data")
+    plan = Plan(cells, suggest, retries=retries)
+    work = {cell.key: 1 for cell in cells.all()}
+    return CellSearcher(Foreman(plan, Progress(work, set()), None)), plan
+
+
+def done(value: float | None = None) -> dict:
+    return {"epoch": 10, "ending": "done", "value": value}
+
+
+def test_every_cell_is_handed_out_once_and_then_it_is_finished() -> None:
+    found, plan = searcher()
+    labels = []
+    first = found.suggest("a")
+    second = found.suggest("b")
+    assert {first["cell"]["phase"], second["cell"]["phase"]} == {"search", "final"}
+    assert found.suggest("c") is None  # rotation's final cell waits for its lambda
+    found.on_trial_complete("a", done(0.9))
+    third = found.suggest("c")
+    assert third["cell"]["method"] == "rotation"
+    assert third["aux_weights"] == first["aux_weights"]
+    for trial in ("b", "c"):
+        found.on_trial_complete(trial, done())
+    labels = [config["cell"]["key"] for config in (first, second, third)]
+    assert len(set(labels)) == 3
+    assert found.suggest("d") == Searcher.FINISHED
+    assert plan.counts()["done"] == 3
+
+
+def test_a_dead_process_and_a_caught_error_are_tried_again_and_a_hopeless_cell_is_not() -> None:
+    found, plan = searcher(retries=2)
+    cell = found.suggest("a")["cell"]
+    found.on_trial_complete("a", None, error=True)
+    assert found.suggest("c")["cell"] == cell
+    found.on_trial_complete("c", {"epoch": 0, "ending": "failed", "error": "OSError: full"})
+    assert found.suggest("d")["cell"] == cell
+    found.on_trial_complete("d", {"epoch": 0, "ending": "hopeless", "error": "Diverged: it did"})
+    (failed,) = plan.failures()
+    assert failed.key == cell["key"]
+    assert plan.failures()[failed] == "Diverged: it did"
+
+
+def test_a_trial_that_ends_without_a_word_has_lost_its_process() -> None:
+    found, plan = searcher(retries=0)
+    found.suggest("a")
+    found.on_trial_complete("a", {"epoch": 3})
+    assert list(plan.failures().values()) == ["its process died"]
+
+
+def test_tune_can_keep_its_copy_without_the_plan() -> None:
+    found, _ = searcher()
+    assert "_foreman" not in pickle.loads(pickle.dumps(found.__getstate__()))
+
+
+def test_a_machine_on_which_nothing_works_takes_cells_ever_more_slowly() -> None:
+    assert [_rest(failures) for failures in (1, 2, 3, 4)] == [0, 1, 2, 4]
+    assert _rest(100) == 60

@@ -1,0 +1,49 @@
+"""Settings: what is typed becomes a checked value, or a sentence that lists what is valid."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainables.mistake import Mistake
+from trainables.settings import assign, split_assignments, valid_of
+from trainables.spec import Recipe
+
+
+def test_values_are_parsed_by_type() -> None:
+    typed = {"epochs": "7", "learning_rate": "0.05", "flip": "false", "padding": "symmetric"}
+    recipe = assign(Recipe(), typed)
+    assert (recipe.epochs, recipe.learning_rate, recipe.flip, recipe.padding) == (7, 0.05, False, "symmetric")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["epochs=0", "epochs=-3", "epochs=2.5", "epochs=many", "learning_rate=0", "learning_rate=nan",
+     "learning_rate=inf", "learning_rate=-1", "dropout=1", "momentum=1", "weight_decay=-0.1",
+     "train_fraction=0", "train_fraction=1.1", "validation_fraction=0", "validation_fraction=1",
+     "batch_size=1", "flip=perhaps", "padding=circular",
+     "precision=float16", "batch_norm_statistics=none", "ap_window=0", "evaluate_every=-1", "image_size=7",
+     "depth=11", "depth=9", "width=0"],
+)  # fmt: skip
+def test_a_value_that_is_not_valid_is_named_with_what_is(typed: str) -> None:
+    name, value = typed.split("=")
+    with pytest.raises(Mistake) as mistake:
+        assign(Recipe(), {name: value})
+    assert f"{name}={value} is not valid" in str(mistake.value)
+
+
+def test_an_unknown_field_lists_the_valid_ones_and_the_likeliest() -> None:
+    with pytest.raises(Mistake, match=r"no field 'epoch'; valid: depth, .*epochs.* Did you mean 'epochs'\?"):
+        assign(Recipe(), {"epoch": "3"})
+
+
+def test_assignments_of_another_form_are_refused() -> None:
+    assert split_assignments(["a=1", "b=2", "a=1"]) == {"a": "1", "b": "2"}
+    for words in (["epochs"], ["=3"], ["epochs="], ["a=1", "a=2"]):
+        with pytest.raises(Mistake):
+            split_assignments(words)
+
+
+def test_every_field_of_a_recipe_can_be_set_and_says_what_it_means() -> None:
+    for name, (kind, valid) in valid_of(Recipe).items():
+        assert valid.meaning
+        assert assign(Recipe(), {name: str(getattr(Recipe(), name))}) == Recipe(), (name, kind)

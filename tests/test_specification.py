@@ -1,0 +1,103 @@
+"""From what was typed to a specification, and which sweeps may grow into which."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from orchestrator.specification import Request, Specification, check_extends, complete
+from trainables.mistake import Mistake
+
+DIGITS = tuple("0123456789")
+
+
+def specification(**changes: object) -> Specification:
+    return complete(Request(**changes), DIGITS)[0]  # type: ignore[arg-type]
+
+
+def test_the_default_is_the_whole_digits_benchmark() -> None:
+    default = specification()
+    assert default.holdouts == DIGITS
+    assert default.methods == ("classification", "rotation")
+    assert (default.seeds, default.select, default.spaces) == (3, "holdout", {"rotation": "0.05..5"})
+
+
+def test_the_order_of_a_method_s_parts_makes_no_other_method() -> None:
+    wanted = specification(methods=("center-mask+rotation",))
+    assert wanted.methods == ("rotation+center-mask",)
+
+
+def test_a_specification_survives_json_and_names_itself() -> None:
+    asked = specification(aux_weight=("0.5",), assignments=("epochs=3", "lambda.rotation=0.5,1"))
+    again = Specification.from_json(json.loads(json.dumps(asked.as_json())))
+    assert again == asked
+    assert asked.default_name() == again.default_name() != specification().default_name()
+    assert asked.default_name().startswith("digits-")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"benchmark": "digit"}, "no benchmark 'digit'.*Did you mean 'digits'"),
+        ({"methods": ("rotaton",)}, "no method 'rotaton'"),
+        ({"methods": ("cpc",)}, "digits cannot run the method 'cpc'"),
+        ({"methods": ("rotation", "rotation")}, "names 'rotation' twice"),
+        ({"holdouts": ("ten",)}, "no class to hold out 'ten'; valid: 0, 1"),
+        ({"holdouts": ("3", "3")}, "names '3' twice"),
+        ({"assignments": ("epohcs=3",)}, "no field 'epohcs'.*Did you mean 'epochs'"),
+        ({"assignments": ("retries=-1",)}, "retries=-1 is not valid"),
+        ({"assignments": ("lambda.rotation=5..0.05",)}, "no space for lambda"),
+        ({"assignments": ("lambda.rotation=0,1",)}, "no space for lambda"),
+        ({"assignments": ("lambda.cpc=1,2",)}, "has no use"),
+        ({"aux_weight": ("nan",)}, "--aux-weight nan is not valid"),
+        ({"aux_weight": ("-1",)}, "--aux-weight -1 is not valid"),
+        ({"aux_weight": ("cpc=1",)}, "names no task"),
+        ({"assignments": ("sweep_seed=-1",)}, "sweep_seed=-1 is not valid"),
+    ],
+)
+def test_mistakes_are_sentences(changes: dict, words: str) -> None:
+    with pytest.raises(Mistake, match=words):
+        specification(**changes)
+
+
+def test_a_sweep_grows_by_holdouts_methods_and_seeds() -> None:
+    old = specification(holdouts=("3",), methods=("classification",), seeds=1)
+    grown = specification(holdouts=("8", "3"), methods=("classification", "rotation"), seeds=2)
+    check_extends(old, old, "mine")
+    check_extends(grown, old, "mine")
+    with pytest.raises(Mistake, match=r"'mine' exists .*holdouts .*seeds 2 \(asked: 1\)"):
+        check_extends(old, grown, "mine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"assignments": ("epochs=3",)}, "epochs"),
+        ({"assignments": ("sweep_seed=1",)}, "sweep_seed"),
+        ({"select": "benchmark"}, "select"),
+        ({"aux_weight": ("0.5",)}, "aux_weights"),
+        ({"threads": 2}, "threads"),
+        ({"workers": 2}, "workers"),
+    ],
+)
+def test_any_other_difference_is_named(changes: dict, field: str) -> None:
+    with pytest.raises(Mistake, match=f"exists with another specification: {field} "):
+        check_extends(specification(**changes), specification(), "mine")
+
+
+def test_one_lambda_for_the_benchmark_does_not_grow_by_holdouts() -> None:
+    old = specification(select="benchmark", holdouts=("3",))
+    with pytest.raises(Mistake, match="holdouts"):
+        check_extends(specification(select="benchmark", holdouts=("3", "8")), old, "mine")
+
+
+def test_fidelity_sets_its_switches_and_single_ones_still_count() -> None:
+    recipe = specification(assignments=("fidelity=reference", "stem=published")).recipe
+    assert (recipe.odin_units, recipe.rotation_set, recipe.stem) == ("byte", "transposes", "published")
+
+
+def test_images_that_cpc_cannot_cut_up_are_refused() -> None:
+    request = Request("image-folder", methods=("classification", "cpc"), assignments=("image_size=64",))
+    with pytest.raises(Mistake, match=r"image_size=64 .* such as 56"):
+        complete(request, ("a", "b", "c"))

@@ -1,0 +1,86 @@
+"""Files of a storage: whole or not there, and patience while the storage is away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.fs as pafs
+import pytest
+
+from orchestrator import storage
+from orchestrator.storage import Files, StorageAway, open_storage
+from trainables.mistake import Mistake
+
+
+class Failing:
+    """A local file system whose calls of one kind fail a number of times."""
+
+    def __init__(self, call: str, times: int, error: OSError) -> None:
+        self.fs, self.call, self.left, self.error = pafs.LocalFileSystem(), call, times, error
+
+    def __getattr__(self, name: str) -> object:
+        if name == self.call and self.left > 0:
+            self.left -= 1
+            raise self.error
+        return getattr(self.fs, name)
+
+
+@pytest.fixture
+def local(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failing file systems count as local, and pauses are short."""
+    monkeypatch.setattr(Files, "local", True)
+    monkeypatch.setattr(storage, "FIRST_PAUSE", 0.01)
+
+
+def test_nothing_is_seen_of_a_file_before_it_is_whole_and_nothing_is_left_of_it(
+    tmp_path: Path, local: None
+) -> None:
+    path = tmp_path / "sweep.json"
+    Files(pafs.LocalFileSystem()).write(b"1", str(path))
+    dying = Files(Failing("move", 1, OSError(5, "the power went")))
+    with pytest.raises(StorageAway, match="the power went"):
+        dying.write(b"2", str(path))
+    assert path.read_bytes() == b"1"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("call", ["open_input_file", "get_file_info", "move"])
+def test_a_storage_that_comes_back_in_time_was_never_away(tmp_path: Path, local: None, call: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    fs = Failing(call, 3, OSError(116, "Stale file handle"))
+    files = Files(fs, patience=5)
+    assert files.read(str(path)) == b"before"
+    assert files.info(str(path)).type == pafs.FileType.File
+    files.write(b"after", str(path))
+    assert path.read_bytes() == b"after"
+    assert fs.left == 0
+
+
+def test_patience_ends(tmp_path: Path, local: None) -> None:
+    files = Files(Failing("open_input_file", 1000, OSError(5, "Input/output error")), patience=0.2)
+    with pytest.raises(StorageAway, match="Input/output error"):
+        files.read(str(tmp_path / "file"))
+
+
+def test_a_missing_file_is_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Files(pafs.LocalFileSystem(), patience=1000).read(str(tmp_path / "file"))
+
+
+def test_what_waiting_does_not_mend_is_said_at_once(tmp_path: Path, local: None) -> None:
+    denied = Files(Failing("open_input_file", 1, PermissionError(13, "Permission denied")), patience=1000)
+    with pytest.raises(StorageAway, match="Permission denied"):
+        denied.read(str(tmp_path / "file"))
+    (tmp_path / "file").write_text("")
+    files = Files(pafs.LocalFileSystem(), patience=1000)
+    assert files.listing(str(tmp_path / "file" / "below")) == []
+    with pytest.raises(FileNotFoundError):
+        files.read(str(tmp_path / "file" / "below"))
+    with pytest.raises(OSError, match="Not a directory"):
+        files.write(b"1", str(tmp_path / "file" / "below"))
+
+
+def test_a_storage_that_does_not_exist_is_a_mistake() -> None:
+    with pytest.raises(Mistake, match="nosuch://bucket"):
+        open_storage("nosuch://bucket/folder")

@@ -1,0 +1,403 @@
+"""MLflow's records of a ledger: what is written, never twice, and what happens when the server is away."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from orchestrator.cells import Cells
+from orchestrator.ledger import CURVES, Ledger
+from orchestrator.report import make_report
+from orchestrator.specification import GROWING, Specification
+from orchestrator.sweep import main
+from orchestrator.tracking import Tracker, open_tracker, resolve_tracking_uri
+from tests.hand_made_ledger import (
+    curve_table,
+    final_values,
+    finish,
+    finish_all,
+    plain_value,
+    specification,
+    write_sweep,
+)
+from trainables.mistake import Mistake
+
+
+class Sweep:
+    """A sweep of digits 3 and 8 in a ledger, with a tracker for it."""
+
+    def __init__(self, storage: Path, **changes: object) -> None:
+        self.storage = storage
+        self.wanted: Specification = specification(seeds=1, lambda_trials=2, **changes)
+        self.ledger: Ledger
+        self.cells: Cells
+        self.ledger, self.cells = write_sweep(storage, self.wanted)
+        self.uri = f"sqlite:///{storage}/mlflow.db"
+
+    def tracker(self, uri: str | None = None) -> Tracker:
+        tracker = Tracker(uri or self.uri, self.ledger, self.wanted, self.cells.all())
+        tracker.connect()
+        return tracker
+
+    def runs(self, uri: str | None = None) -> dict[str, Run]:
+        client = MlflowClient(uri or self.uri)
+        experiments = [client.get_experiment_by_name(name) for name in ("digits", "digits-search")]
+        return {run.info.run_name: run for run in client.search_runs([e.experiment_id for e in experiments])}
+
+    def history(self, label: str, metric: str) -> list[tuple[int, float]]:
+        run = self.runs()[label].info.run_id
+        return [(p.step, p.value) for p in MlflowClient(self.uri).get_metric_history(run, metric)]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    return Sweep(tmp_path)
+
+
+def test_a_cell_s_run_holds_its_place_its_lambda_its_curves_and_its_values(sweep: Sweep) -> None:
+    for cell in sweep.cells.all():
+        finish(sweep.ledger, sweep.wanted, cell)
+    tracker = sweep.tracker()
+    for cell in sweep.cells.all():
+        tracker.done(cell.key)
+    tracker.summarise({"mean/rotation/ap_msp": 0.35}, {"table.md": b"# \xc2\xb1"}, finished=True)
+    assert tracker.close(timeout=60)
+    runs = sweep.runs()
+    assert len(runs) == len(sweep.cells.all()) + 1
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    final = runs["rotation/3/s0"].data
+    expected = {
+        "benchmark": "digits",
+        "method": "rotation",
+        "holdout": "3",
+        "seed": "0",
+        "aux_weight": "0.4",
+        "epochs": str(sweep.wanted.recipe.epochs),
+        "world_size": "1",
+    }
+    assert expected.items() <= final.params.items()
+    (cell,) = [c for c in sweep.cells.all() if c.label == "rotation/3/s0"]
+    tags = {"kind": "final", "sweep": "mine", "cell": cell.key, "attempts": "1"}
+    assert tags.items() <= final.tags.items()
+    reported = final_values(cell, plain_value, 0.1)
+    assert {k: v for k, v in final.metrics.items() if k.startswith("final/")} == reported
+    search = runs["rotation/8/search1"].data
+    assert search.params["search_index"] == "1"
+    assert search.params["aux_weight"] == "0.2"
+    assert "seed" not in search.params
+    assert not [name for name in search.metrics if name.startswith(("test/", "ap/", "final/"))]
+    assert runs["classification/3/s0"].data.params["aux_weight"] == "0"
+    assert runs["mine"].data.metrics == {"mean/rotation/ap_msp": 0.35}
+    assert runs["mine"].data.params["lambda_trials"] == "2"
+    client = MlflowClient(sweep.uri)
+    artifacts = [file.path for file in client.list_artifacts(runs["mine"].info.run_id)]
+    assert artifacts == ["table.md"]
+    assert Path(client.download_artifacts(runs["mine"].info.run_id, "table.md")).read_text() == "# ±"
+
+
+def test_what_is_sent_again_makes_no_second_point_and_no_second_run(sweep: Sweep) -> None:
+    cell = sweep.cells.all()[0]
+    finish(sweep.ledger, sweep.wanted, cell)
+    for _ in range(2):  # another process knows nothing of what the first one sent
+        tracker = sweep.tracker()
+        tracker.done(cell.key)
+        tracker.done(cell.key)
+        assert tracker.close(timeout=60)
+    epochs = sweep.wanted.recipe.epochs
+    assert [step for step, _ in sweep.history(cell.label, "train/loss")] == list(range(1, epochs + 1))
+    assert len(sweep.runs()) == 1
+
+
+def test_a_running_cell_is_shown_as_far_as_the_ledger_holds_it(sweep: Sweep) -> None:
+    cell = sweep.cells.all()[0]
+    sweep.ledger.begin(cell.key, {"cell": {}})
+    curves = curve_table(sweep.wanted, cell, final_values(cell, plain_value, 0.1))
+    sweep.ledger.write_table(curves.slice(0, 3), "cells", cell.key, CURVES)
+    tracker = sweep.tracker()
+    tracker.progressed(cell.key)
+    assert tracker.close(timeout=60)
+    assert sweep.runs()[cell.label].info.status == "RUNNING"
+    assert [step for step, _ in sweep.history(cell.label, "train/loss")] == [1, 2, 3]
+    finish(sweep.ledger, sweep.wanted, cell)
+    tracker = sweep.tracker()  # the driver died; the next one finds the run by its tags
+    assert sweep.runs()[cell.label].info.status == "KILLED"
+    tracker.done(cell.key)
+    assert tracker.close(timeout=60)
+    run = sweep.runs()[cell.label]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["attempts"] == "2"
+    assert len(sweep.history(cell.label, "train/loss")) == sweep.wanted.recipe.epochs
+
+
+def test_a_cell_that_was_given_up_is_failed_and_can_finish_later(sweep: Sweep) -> None:
+    cell = sweep.cells.all()[0]
+    tracker = sweep.tracker()
+    tracker.failed(cell.key)
+    assert tracker.close(timeout=60)
+    assert sweep.runs()[cell.label].info.status == "FAILED"
+    finish(sweep.ledger, sweep.wanted, cell)
+    tracker = sweep.tracker()
+    tracker.done(cell.key)
+    assert tracker.close(timeout=60)
+    assert [run.info.status for run in sweep.runs().values()] == ["FINISHED"]
+
+
+def test_what_a_dead_driver_did_not_tell_follows(sweep: Sweep) -> None:
+    told, untold, *_ = sweep.cells.all()
+    for cell in (told, untold):
+        finish(sweep.ledger, sweep.wanted, cell)
+    tracker = sweep.tracker()
+    tracker.done(told.key)
+    assert tracker.close(timeout=60)
+    tracker = sweep.tracker()
+    tracker.catch_up([told.key, untold.key])
+    assert tracker.close(timeout=60)
+    assert {run.info.status for run in sweep.runs().values()} == {"FINISHED"}
+    assert set(sweep.runs()) == {told.label, untold.label}
+
+
+def test_a_record_that_mlflow_refuses_holds_up_no_other(sweep: Sweep) -> None:
+    first, second, *_ = sweep.cells.all()
+    for cell in (first, second):
+        finish(sweep.ledger, sweep.wanted, cell)
+    tracker = sweep.tracker()
+    tracker.done(first.key)
+    assert tracker.close(timeout=60)
+    tracker = sweep.tracker()
+    client = MlflowClient(sweep.uri)
+    client.delete_run(sweep.runs()[first.label].info.run_id)  # in MLflow's page, while the sweep runs
+    tracker.done(first.key)
+    tracker.done(second.key)
+    assert tracker.close(timeout=60)
+    assert len(tracker.refusals) == 1
+    assert sweep.runs()[second.label].info.status == "FINISHED"
+
+
+def test_a_deleted_experiment_is_a_mistake(sweep: Sweep) -> None:
+    assert sweep.tracker().close(timeout=60)
+    client = MlflowClient(sweep.uri)
+    client.delete_experiment(client.get_experiment_by_name("digits").experiment_id)
+    with pytest.raises(Mistake, match="was deleted"):
+        sweep.tracker()
+
+
+def test_a_cell_without_an_account_is_given_no_lambda_yet(sweep: Sweep) -> None:
+    cell = next(c for c in sweep.cells.all() if c.label == "rotation/3/s0")
+    tracker = sweep.tracker()
+    tracker.failed(cell.key)
+    assert tracker.close(timeout=60)
+    assert "aux_weight" not in sweep.runs()[cell.label].data.params
+    finish(sweep.ledger, sweep.wanted, cell)
+    tracker = sweep.tracker()
+    tracker.done(cell.key)
+    assert tracker.close(timeout=60)
+    assert sweep.runs()[cell.label].data.params["aux_weight"] == "0.4"
+
+
+def test_several_weights_are_params_of_their_own(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    cell = next(c for c in sweep.cells.all() if c.label == "rotation/3/s0")
+    account = {"cell": {}, "run": {"aux_weights": {"rotation": 0.5, "cpc": 10.0}}}
+    sweep.ledger.begin(cell.key, account)
+    tracker = sweep.tracker()
+    tracker.progressed(cell.key)
+    assert tracker.close(timeout=60)
+    params = sweep.runs()[cell.label].data.params
+    assert (params["aux_weight.rotation"], params["aux_weight.cpc"]) == ("0.5", "10.0")
+    assert "aux_weight" not in params
+
+
+def test_a_grown_sweep_s_run_says_what_its_means_are_of(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    stages = [
+        {"seeds": 1, "holdouts": ("3",), "methods": ("classification",)},
+        {"seeds": 2, "holdouts": ("3", "8"), "methods": ("classification", "rotation")},
+    ]
+    told = []
+    for changes in stages:
+        wanted = specification(lambda_trials=2, **changes)
+        ledger, cells = write_sweep(tmp_path, wanted)
+        finish_all(ledger, wanted, cells)
+        tracker = open_tracker(uri, ledger, wanted, cells.all())
+        assert tracker is not None
+        tracker.summarise(make_report(ledger).summary_metrics(), {}, finished=True)
+        assert tracker.close(timeout=60)
+        assert tracker.refusals == []
+        client = MlflowClient(uri)
+        (summary,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+        told.append({name: summary.data.tags[name] for name in GROWING})
+    assert told == [
+        {"seeds": "1", "holdouts": "3", "methods": "classification"},
+        {"seeds": "2", "holdouts": "3 8", "methods": "classification rotation"},
+    ]
+    assert {"std/classification/ap_msp", "mean/rotation/ap_msp"} <= summary.data.metrics.keys()
+
+
+def test_without_mlflow_there_is_no_tracker(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    assert open_tracker(sweep.uri, sweep.ledger, sweep.wanted) is None
+
+
+def test_without_mlflow_a_sweep_on_ray_is_refused_before_any_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    assert main(["--storage", str(tmp_path), "--name", "mine"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Error: MLflow is not installed here")
+    assert "--executor inline" in said
+    assert not (tmp_path / "mine" / "sweep.json").exists()
+
+
+@pytest.mark.parametrize("executor", ["inline", "ray"])
+def test_a_driver_that_the_uri_needs_and_that_is_missing_is_a_mistake_before_any_cell(
+    executor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    uri = "postgresql+psycopg://u:p@127.0.0.1:1/x"
+    words = ["--storage", str(tmp_path), "--name", "mine", "--executor", executor, "--tracking-uri", uri]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert f"The tracking URI {uri} needs the Python module psycopg" in said
+    assert "MLflow is not installed" not in said
+    assert not (tmp_path / "mine" / "sweep.json").exists()
+
+
+def test_a_module_that_artifacts_need_and_that_is_missing_holds_up_no_end(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'boto3'", name="boto3")
+
+    monkeypatch.setattr(MlflowClient, "log_artifacts", refuse)
+    tracker = sweep.tracker()
+    tracker.summarise({}, {"table.md": b""}, finished=True)
+    assert tracker.close(timeout=20)
+    assert tracker.refusals == ["No module named 'boto3'"]
+
+
+def test_records_that_are_given_up_leave_no_thread_at_work(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConnectionError("the server is away")
+
+    before = threading.active_count()
+    tracker = sweep.tracker()
+    monkeypatch.setattr(MlflowClient, "create_run", refuse)
+    for cell in sweep.cells.all():
+        tracker.done(cell.key)
+    assert not tracker.close(timeout=0.5)
+    assert threading.active_count() == before
+
+
+def test_a_server_that_does_not_answer_is_a_mistake_within_ten_seconds(sweep: Sweep) -> None:
+    with socket.socket() as silent:  # takes connections and never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(Mistake, match=uri):
+            sweep.tracker(uri)
+        assert time.monotonic() - began < 15
+
+
+def test_where_the_records_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert resolve_tracking_uri(None, str(tmp_path)) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert resolve_tracking_uri("http://here:1", "s3://bucket/x") == "http://here:1"
+    with pytest.raises(Mistake, match="--tracking-uri"):
+        resolve_tracking_uri(None, "s3://bucket/x")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:2")
+    assert resolve_tracking_uri(None, "s3://bucket/x") == "http://there:2"
+
+
+class Server:
+    """An MLflow server on a port of its own, which can be stopped and started."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder = folder
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        words = ["--backend-store-uri", f"sqlite:///{self.folder}/server.db", "--port", str(self.port)]
+        words += ["--artifacts-destination", str(self.folder / "artifacts"), "--workers", "1"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        limit = time.monotonic() + 90
+        while time.monotonic() < limit:
+            try:
+                MlflowClient(self.uri).search_experiments()
+                return
+            except Exception:  # it is not there yet
+                time.sleep(0.5)
+        raise AssertionError("the server did not start")
+
+    def stop(self) -> None:
+        os.killpg(self.process.pid, 9)
+        self.process.wait()
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    running = Server(tmp_path)
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+@pytest.mark.slow
+def test_records_follow_once_a_server_that_was_away_is_back(
+    sweep: Sweep, server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first, *others = sweep.cells.all()
+    finish(sweep.ledger, sweep.wanted, first)
+    tracker = sweep.tracker(server.uri)
+    tracker.done(first.key)
+    time.sleep(3)
+    server.stop()
+    for cell in others:
+        finish(sweep.ledger, sweep.wanted, cell)
+        tracker.done(cell.key)
+    time.sleep(10)
+    server.start()
+    tracker.summarise({"mean/classification/ap_msp": 0.5}, {"table.md": b"mine"}, finished=True)
+    assert tracker.close(timeout=90)
+    assert capfd.readouterr().out == "", "what a person reads is the sweep's own"
+    runs = sweep.runs(server.uri)
+    artifacts = MlflowClient(server.uri).list_artifacts(runs[sweep.ledger.name].info.run_id)
+    assert [file.path for file in artifacts] == ["table.md"]
+    assert sorted(runs) == sorted([sweep.ledger.name, *(cell.label for cell in sweep.cells.all())])
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+
+
+@pytest.mark.slow
+def test_a_server_that_stays_away_does_not_hold_up_the_end(sweep: Sweep, server: Server) -> None:
+    tracker = sweep.tracker(server.uri)
+    server.stop()
+    cell = sweep.cells.all()[0]
+    finish(sweep.ledger, sweep.wanted, cell)
+    tracker.done(cell.key)
+    began = time.monotonic()
+    assert not tracker.close(timeout=60)
+    assert time.monotonic() - began < 30

@@ -1,0 +1,275 @@
+"""Several workers with gloo do what one does: the same weights, the same scores, no image lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from PIL import Image
+from torch import Tensor, nn
+
+from tests.images import folder_request
+from tests.test_cpc import photographs
+from trainables.holdout import open_final, open_test
+from trainables.prepared import Prepared, prepare
+from trainables.scoring import score
+from trainables.spec import Recipe, Run, parse_method
+from trainables.synchronised import SynchronisedBatchNorm
+from trainables.train import Training
+from trainables.workers import Workers
+
+EPOCHS, GLOBAL_BATCH, IMAGES = 5, 16, 64
+
+
+def recipe(size: int, **changes: object) -> Recipe:
+    """A recipe whose workers have GLOBAL_BATCH images a step together, 4 steps an epoch."""
+    share = GLOBAL_BATCH // size
+    fields = {"depth": 10, "width": 1, "image_size": 16, "padding": "symmetric", "epochs": EPOCHS}
+    small = {"batch_size": share, "cpc_batch_size": max(1, share // 2), "cpc_channels": 16, "ap_window": 1}
+    return Recipe(**{**fields, **small, "learning_rate": 0.05, **changes})  # type: ignore[arg-type]
+
+
+def run_of(method: str, size: int, **changes: object) -> Run:
+    weights = dict.fromkeys(parse_method(method).auxiliary, 0.5)
+    return Run("image-folder", "c", method, 0, recipe(size, **changes), weights, False, workers=size)
+
+
+def training_of(run: Run, prepared: Prepared, workers: Workers) -> Training:
+    """A training in float64, whose results do not hide behind rounding."""
+    training = Training(run, open_final(prepared, run), workers)
+    for module in (training.network, *training.tasks):
+        module.double()
+    plain = training.normalisation
+    training.normalisation = lambda images: plain(images).double()  # type: ignore[assignment]
+    return training
+
+
+def freeze_norms(training: Training) -> None:
+    """Batch norm by running statistics, which are each worker's own otherwise."""
+    for module in (training.network, *training.tasks):
+        for layer in module.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.eval()
+                layer.train = lambda mode=True, layer=layer: layer  # type: ignore[method-assign]
+
+
+def weights_after(run: Run, prepared: Prepared, workers: Workers, *, frozen: bool) -> dict[str, Tensor]:
+    torch.set_num_threads(1)
+    training = training_of(run, prepared, workers)
+    if frozen:
+        freeze_norms(training)
+    for _ in range(run.recipe.epochs):
+        metrics = training.train_epoch()
+    modules = {"network": training.network, **{task.name: task for task in training.tasks}}
+    found = {f"{m}.{n}": v for m, module in modules.items() for n, v in module.state_dict().items()}
+    return {**found, "loss": torch.tensor(metrics["train/loss"], dtype=torch.float64)}
+
+
+def in_group(size: int, function, *arguments: object) -> list:
+    """What the function returns in each of several processes that form a gloo group."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = mp.get_context("spawn")
+    answers = context.Queue()
+    processes = [
+        context.Process(target=_member, args=(rank, size, port, answers, function, arguments))
+        for rank in range(size)
+    ]
+    for process in processes:
+        process.start()
+    found = dict(answers.get(timeout=120) for _ in processes)
+    for process in processes:
+        process.join(timeout=60)
+    return [found[rank] for rank in range(size)]
+
+
+def _member(rank: int, size: int, port: int, answers, function, arguments) -> None:
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
+    result = function(*arguments, Workers(rank, size))
+    plain = {k: v.numpy() for k, v in result.items()} if isinstance(result, dict) else result
+    answers.put((rank, plain))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _trained(run: Run, prepared: Prepared, frozen: bool, workers: Workers) -> dict[str, Tensor]:
+    return weights_after(run, prepared, workers, frozen=frozen)
+
+
+def pieces(root: Path, side: int) -> Prepared:
+    """96 training and 21 test images of three classes, pieces of photographs."""
+    for number, piece in enumerate(photographs(3 * 39, side).numpy()):
+        split = "train" if number < 96 else "test"
+        folder = root / "images" / split / "abc"[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(piece).save(folder / f"{number:03d}.png")
+    return prepare(folder_request(root / "images", root / "cache", side=side))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return pieces(tmp_path_factory.mktemp("small"), 16)
+
+
+@pytest.fixture(scope="module")
+def patched(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Of a size that CPC can cut up."""
+    return pieces(tmp_path_factory.mktemp("large"), 56)
+
+
+def assert_one_and_two_workers_agree(method: str, prepared: Prepared, **changes: object) -> None:
+    plain = weights_after(run_of(method, 1, **changes), prepared, Workers(), frozen=True)
+    assert IMAGES // GLOBAL_BATCH * EPOCHS == 20
+    one = in_group(1, _trained, run_of(method, 1, **changes), prepared, True)
+    two = in_group(2, _trained, run_of(method, 2, **changes), prepared, True)
+    for found in (*one, *two):
+        assert found.keys() == plain.keys()
+        for name, value in plain.items():
+            # Sums over workers are taken in another order: rounding of float64 remains.
+            np.testing.assert_allclose(found[name], value.numpy(), rtol=0, atol=1e-10, err_msg=name)
+
+
+def test_two_workers_reach_the_weights_of_one_and_of_the_plain_loop(prepared: Prepared) -> None:
+    assert_one_and_two_workers_agree("rotation", prepared)
+
+
+@pytest.mark.slow
+def test_so_they_do_with_cpc(patched: Prepared) -> None:
+    assert_one_and_two_workers_agree("cpc", patched, image_size=56)
+
+
+def test_synchronised_norm_makes_two_workers_one(prepared: Prepared) -> None:
+    plain = weights_after(run_of("rotation", 1), prepared, Workers(), frozen=False)
+    run = run_of("rotation", 2, synchronised_batch_norm=True)
+    for found in in_group(2, _trained, run, prepared, False):
+        for name, value in plain.items():
+            np.testing.assert_allclose(found[name], value.numpy(), rtol=0, atol=1e-8, err_msg=name)
+
+
+def test_without_it_each_worker_normalises_by_itself_as_one_does_each_micro_batch(
+    prepared: Prepared,
+) -> None:
+    plain = weights_after(run_of("rotation", 1), prepared, Workers(), frozen=False)
+    halves = run_of("rotation", 1, micro_batch=GLOBAL_BATCH // 2)
+    micro = weights_after(halves, prepared, Workers(), frozen=False)
+    (first, second) = in_group(2, _trained, run_of("rotation", 2), prepared, False)
+    assert abs(first["network.stem.weight"] - plain["network.stem.weight"].numpy()).max() > 1e-4
+    for name in first:  # but they never part
+        np.testing.assert_array_equal(first[name], second[name])
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            np.testing.assert_allclose(first[name], micro[name].numpy(), rtol=0, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize(("method", "data", "side"), [("rotation", "prepared", 16), ("cpc", "patched", 56)])
+def test_an_auxiliary_step_in_micro_batches_moves_the_weights_as_a_whole_one(
+    method: str, data: str, side: int, request: pytest.FixtureRequest
+) -> None:
+    """Without batch statistics and dropout; the draws of 11 images do not divide into 8 equal parts."""
+    torch.set_num_threads(1)
+    found, passes = [], []
+    for micro in (0, 2):
+        run = run_of(method, 1, image_size=side, micro_batch=micro)
+        training = training_of(run, request.getfixturevalue(data), Workers())
+        freeze_norms(training)
+        training.network.train()
+        passed: list[int] = []
+        training.network.stem.register_forward_hook(lambda *call, passed=passed: passed.append(len(call[2])))
+        (task,) = training.tasks
+        before = training.network.stem.weight.detach().clone()
+        loss = training._auxiliary_step(task, task.draw(torch.arange(11), torch.Generator().manual_seed(0)))
+        assert (training.network.stem.weight - before).abs().max() > 1e-4
+        weights = [*training.network.parameters(), *task.parameters()]
+        found.append(torch.cat([loss[None], *(p.detach().flatten() for p in weights)]))
+        passes.append(passed)
+    np.testing.assert_allclose(found[1].numpy(), found[0].numpy(), rtol=0, atol=1e-10)
+    assert (len(passes[0]), len(passes[1])) == (1, 8)
+    assert sum(passes[1]) == sum(passes[0])
+    assert len(set(passes[1])) == 2
+
+
+def _recalibrated(runs: dict[str, Run], prepared: Prepared, workers: Workers) -> dict[str, Tensor]:
+    """Of each run, the running statistics of the untrained network and the weights after an epoch then."""
+    torch.set_num_threads(1)
+    found = {}
+    for label, run in runs.items():
+        training = training_of(run, prepared, workers)
+        training.recalibrate()
+        found |= {f"{label}.{name}": value.clone() for name, value in training.network.named_buffers()}
+        training.train_epoch()
+        found |= {f"{label}.{name}": value.detach() for name, value in training.network.named_parameters()}
+    return found
+
+
+def test_recalibration_takes_workers_that_pass_different_numbers_of_batches(digits: Prepared) -> None:
+    """969 images in batches of 121: two workers have 484 and 485, so 4 batches and 5, the last of one image.
+
+    One worker has 9 batches, of which that image is 1/9, where two make it a tenth, and the others hold other
+    images. 1/90 of one image's departure, a few standard deviations at most, is within 0.05 of them.
+    """
+    fields = {"padding": "zeros", "epochs": 1, "image_size": 8, "batch_size": 121}
+    run = dataclasses.replace(run_of("classification", 1, **fields), benchmark="digits", holdout="1")
+    whole = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, synchronised_batch_norm=True))
+    assert len(open_final(digits, run).training) == 969
+    alone = _recalibrated({"one": run}, digits, Workers())
+    first, second = in_group(2, _recalibrated, {"whole": whole, "apart": run}, digits)
+    norms = [name.removesuffix("_mean") for name in alone if name.endswith("running_mean")]
+    assert len(norms) == 7
+    for norm in norms:
+        mean, var = (norm.replace("one.", "whole.") + end for end in ("_mean", "_var"))
+        deviation = alone[f"{norm}_var"].sqrt().numpy()
+        assert (abs(first[mean] - alone[f"{norm}_mean"].numpy()) < 0.05 * deviation).all(), norm
+        assert (abs(first[var] / deviation**2 - 1) < 0.05).all(), norm
+        for name in (mean, var):
+            np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+            # Synchronised or not, each worker's batches are normalised alone here.
+            np.testing.assert_array_equal(first[name], first[name.replace("whole.", "apart.")], err_msg=name)
+    np.testing.assert_array_equal(first["whole.stem.weight"], second["whole.stem.weight"])
+    assert abs(first["whole.stem.weight"] - first["apart.stem.weight"]).max() > 1e-5  # but trained together
+
+
+def _scored(run: Run, prepared: Prepared, workers: Workers) -> dict[str, Tensor]:
+    torch.set_num_threads(1)
+    training = Training(dataclasses.replace(run, workers=1), open_final(prepared, run))
+    found = score(
+        training.network, open_test(prepared, run), training.normalisation, run.recipe, workers, batch_size=4
+    )
+    return {"msp": torch.from_numpy(found.msp), "odin": torch.from_numpy(found.odin)}
+
+
+def test_scoring_loses_no_image_where_the_workers_do_not_divide_them(prepared: Prepared) -> None:
+    run = run_of("classification", 1)
+    assert sum(prepared.counts["test"]) % 2 == 1
+    alone = _scored(run, prepared, Workers())
+    for found in in_group(2, _scored, run, prepared):
+        for name, value in alone.items():
+            # Batches of another size may round differently in float32.
+            np.testing.assert_allclose(found[name], value.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "size"), [(10, 3), (16, 4), (2, 5), (0, 2)])
+def test_shares_are_disjoint_and_cover_everything(n: int, size: int) -> None:
+    shares = [range(n)[Workers(rank, size).share(n)] for rank in range(size)]
+    assert [index for share in shares for index in share] == list(range(n))
+
+
+def test_a_synchronised_norm_alone_is_batch_norm() -> None:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        own, torchs = SynchronisedBatchNorm(3).double(), nn.BatchNorm2d(3).double()
+        x = torch.randn(4, 3, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        inputs = [x.clone().requires_grad_() for _ in range(2)]
+        outputs = [norm(value) for norm, value in zip((own, torchs), inputs, strict=True)]
+        for out in outputs:
+            out.square().mul(torch.arange(5.0)).sum().backward()
+        assert torch.allclose(outputs[0], outputs[1], atol=1e-12)
+        assert torch.allclose(inputs[0].grad, inputs[1].grad, atol=1e-10)
+        assert torch.allclose(own.running_var, torchs.running_var, atol=1e-12)
+    finally:
+        dist.destroy_process_group()
