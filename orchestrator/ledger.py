@@ -6,10 +6,11 @@ beside it have the checksums that it states. Anything else is work still to do.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -130,11 +131,29 @@ class Ledger:
     def begin(self, key: str, values: dict[str, Any]) -> int:
         """Begins an attempt at a cell and returns its number, 1 for the first."""
         attempt = 1 + max([self.attempts(key), *(_numbers(name)[1] for name in self.checkpoints(key))])
+        self.write_json({**values, "attempts": attempt}, "cells", key, CELL)
         if attempt > 1 and self.local_folder is not None:
+            self._clear_unfinished(key)  # after the account, which tells an earlier attempt why its files go
+        return attempt
+
+    def _clear_unfinished(self, key: str) -> None:
+        """Removes what earlier attempts at a cell, dead or about to stop, had written in part."""
+        with contextlib.suppress(FileNotFoundError):  # an earlier one is clearing up itself
             for left in Path(self.path("cells", key)).rglob("*.part"):
                 left.unlink(missing_ok=True)
-        self.write_json({**values, "attempts": attempt}, "cells", key, CELL)
-        return attempt
+
+    @contextlib.contextmanager
+    def writing(self, key: str, attempt: int) -> Iterator[None]:
+        """Around what an attempt writes: raises Superseded, and not what that leads to, where another began.
+
+        A newer attempt clears files that are written in part, which an older one that lives may be renaming.
+        """
+        self.check_newest(key, attempt)
+        try:
+            yield
+        except FileNotFoundError:
+            self.check_newest(key, attempt)
+            raise
 
     def attempts(self, key: str) -> int:
         """How many attempts at a cell have begun."""
@@ -158,8 +177,8 @@ class Ledger:
 
         Newest by attempt: what an earlier one left at a later epoch is something that could not be read.
         """
-        self.check_newest(key, attempt)
-        self.write(snapshot, "cells", key, "checkpoint", f"{epoch}-{attempt}.pt")
+        with self.writing(key, attempt):
+            self.write(snapshot, "cells", key, "checkpoint", f"{epoch}-{attempt}.pt")
         by_attempt = sorted(self.checkpoints(key), key=lambda name: _numbers(name)[::-1], reverse=True)
         for name in by_attempt[KEPT_CHECKPOINTS:]:
             self._files.delete(self.path("cells", key, "checkpoint", name))

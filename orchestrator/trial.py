@@ -177,9 +177,11 @@ class _Writer:
         self._last = time.monotonic()
 
     def _write(self, epoch: int, snapshot: bytes, history: History) -> None:
+        ledger, key = self._task.ledger, self._key
         # The curves come second: whatever epochs they show, a checkpoint holds.
-        self._task.ledger.write_checkpoint(self._key, epoch, self._attempt, snapshot)
-        self._task.ledger.write_table(curves_table(history), "cells", self._key, CURVES)
+        ledger.write_checkpoint(key, epoch, self._attempt, snapshot)
+        with ledger.writing(key, self._attempt):
+            ledger.write_table(curves_table(history), "cells", key, CURVES)
         self._written = [epoch]
 
 
@@ -213,23 +215,34 @@ def _conclude(
     values = running.result()
     if not running.workers.leads:
         return {"values": values}
-    ledger.check_newest(cell.key, attempt)
+    with ledger.writing(cell.key, attempt):
+        result = _write_result(ledger, cell, running, aux_weights, values, about)
+    if not task.conduct.keep_checkpoints:
+        ledger.remove_checkpoints(cell.key)
+    return result
+
+
+def _write_result(
+    ledger: Ledger,
+    cell: Cell,
+    running: CellRun,
+    aux_weights: dict[str, float],
+    values: dict[str, object],
+    about: dict,
+) -> dict:
+    """Scores and curves first; result.json, which vouches for them, last."""
     checksums = {}
     if running.scores is not None:
         checksums[SCORES] = ledger.write_table(scores_table(running.scores), "cells", cell.key, SCORES)
     # Curves hold speeds, so their checksum differs between equal runs and stands with the attempt.
-    about["checksums"] = {
-        CURVES: ledger.write_table(curves_table(running.history), "cells", cell.key, CURVES)
-    }
+    curves = ledger.write_table(curves_table(running.history), "cells", cell.key, CURVES)
     result = {
         "key": cell.key,
         "phase": cell.phase,
         "aux_weights": aux_weights,
         "values": values,
         "checksums": checksums,
-        "attempt": about,
+        "attempt": {**about, "checksums": {CURVES: curves}},
     }
     ledger.write_json(result, "cells", cell.key, RESULT)
-    if not task.conduct.keep_checkpoints:
-        ledger.remove_checkpoints(cell.key)
     return result

@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pytest
 
 from orchestrator.ledger import Ledger, Superseded
@@ -140,6 +141,29 @@ def test_what_a_killed_attempt_left_half_written_is_removed_by_the_next(ledger: 
     left.write_text("{")
     ledger.begin("k", {})
     assert not left.exists()
+
+
+class Overtaken(pafs.LocalFileSystem):
+    """A newer attempt begins between a checkpoint's last byte and its renaming."""
+
+    newer: Ledger
+
+    def move(self, source: str, target: str) -> None:
+        if target.endswith(".pt"):
+            self.newer.begin("k", {})
+        super().move(source, target)
+
+
+def test_an_attempt_whose_half_written_file_a_newer_one_cleared_is_superseded(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ledger.begin("k", {})
+    fs = Overtaken()
+    fs.newer = Ledger(ledger.storage, ledger.name)
+    monkeypatch.setitem(ledger.__dict__, "_place", (fs, ledger._place[1]))
+    with pytest.raises(Superseded):
+        ledger.write_checkpoint("k", 3, first, b"state")
+    assert ledger.checkpoints("k") == []
 
 
 def test_a_storage_that_is_away_is_not_an_empty_one(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
