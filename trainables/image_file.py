@@ -124,7 +124,8 @@ def open_classes(path: str, split: str, classes: Sequence[str]) -> list[OpenedCl
     """Maps these classes of a split's file and no other, copy-on-write.
 
     Raises DamagedError, or OSError where the file may be whole but could not be opened or mapped. The file
-    as a whole is mapped only while its table of contents is read.
+    as a whole is mapped only while its table of contents is read, and until Arrow's threads have let go of
+    it, some milliseconds later; nothing that is returned leads there.
     """
     try:
         places = _find_classes(path, split, classes)
