@@ -67,11 +67,12 @@ def _run(options: Options) -> int:
     _check_side(options.method, draft.recipe.image_size)
 
     from orchestrator.lock import hold
-    from orchestrator.preparation import data_request, open_data
+    from orchestrator.preparation import check_class_names, data_request, open_data
 
     open_storage(options.storage)
     path = os.path.abspath(os.path.expanduser(options.data))
     prepared = open_data(data_request(draft, path, cache=options.cache, download=options.download))
+    check_class_names(prepared)
     specification = _specification(options, prepared.classes)
     ledger = Ledger(options.storage, options.name or _default_name(options, draft))
     sets = _load_sets(options, prepared)

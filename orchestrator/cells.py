@@ -16,7 +16,7 @@ from search_spaces.benchmark import Grid, LogUniform, Space, parse_space
 from trainables.spec import Run
 
 SEARCH, FINAL = "search", "final"
-FORMAT = 2
+FORMAT = 3
 """Raised whenever an equal specification would give other results."""
 
 SEARCH_SEED = 0

@@ -62,13 +62,18 @@ def check_named(request: DataRequest) -> None:
         )
 
 
-def check_data(specification: Specification, prepared: Prepared) -> None:
-    """Raises Mistake where the data does not do: for the held-out classes, the split or the workers."""
+def check_class_names(prepared: Prepared) -> None:
+    """Raises Mistake where a class bears the name that stands for no class."""
     if NO_HOLDOUT in prepared.classes:
         raise Mistake(
             f"The data has a class {NO_HOLDOUT!r}, and holding out {NO_HOLDOUT!r} means that every class is "
             "kept: rename the class, which in a data set of folders is a folder's name."
         )
+
+
+def check_data(specification: Specification, prepared: Prepared) -> None:
+    """Raises Mistake where the data does not do: for the held-out classes, the split or the workers."""
+    check_class_names(prepared)
     for holdout in specification.holdouts:
         kept = kept_classes(prepared.classes, holdout)
         if len(kept) < FEWEST_KEPT:

@@ -10,21 +10,19 @@ MLflow refuses to change a param, so what a sweep grows in is a tag of its own r
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
-import queue
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
 
+from orchestrator import mlflow_pages
 from orchestrator.cells import FINAL, SEARCH, Cell
 from orchestrator.ledger import Ledger
+from orchestrator.outbox import Outbox, first_line
 from orchestrator.records import Record, cell_record, summary_record
 from orchestrator.specification import Specification
 from orchestrator.storage import open_storage
@@ -34,9 +32,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ANSWER_SECONDS = 10.0
-RETRY_SECONDS = 3.0
-MOST_COMPARED = 100
-"""Runs that an address of MLflow's comparison page names at most; more make it too long for a browser."""
 
 BATCH = 1000
 """Metrics that MLflow takes in one call."""
@@ -59,8 +54,6 @@ REFUSED = (
     "RESOURCE_DOES_NOT_EXIST",
 )
 """MLflow's words for what it would refuse again: such a record is left out, and the end says so."""
-
-COMPARED = ["final/ap_msp", "final/ap_odin", "final/test_accuracy"]
 
 
 def resolve_tracking_uri(explicit: str | None, storage: str) -> str:
@@ -94,7 +87,7 @@ def open_tracker(
             return None
         module = f"the Python module {error.name}" if error.name else "a Python module"
         raise Mistake(
-            f"The tracking URI {uri} needs {module}, which cannot be imported here ({_first_line(error)}): "
+            f"The tracking URI {uri} needs {module}, which cannot be imported here ({first_line(error)}): "
             "install it, or give another URI with --tracking-uri."
         ) from None
     return tracker
@@ -113,15 +106,14 @@ class Tracker:
         """Run ids by the cell's key, and the summary's by "summary"."""
         self._sent: dict[str, int] = {}
         """How many points of a run were sent by this process."""
-        self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._finished: set[str] = set()
         """Cells whose run was finished when this process came."""
-        self.refusals: list[str] = []
+        self._outbox = Outbox(_refused)
+
+    @property
+    def refusals(self) -> list[str]:
         """What the server said to records that it will never take."""
-        self._away = threading.Event()
-        self._given_up = threading.Event()
-        """Set at the end: a thread that is still in pyarrow's code when the process ends aborts it."""
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        return self._outbox.refusals
 
     # Reaching the server
 
@@ -138,12 +130,12 @@ class Tracker:
         if asking.is_alive() or failure:
             if failure and isinstance(failure[0], ImportError | Mistake):
                 raise failure[0]
-            reason = f" ({_first_line(failure[0])})" if failure else ""
+            reason = f" ({first_line(failure[0])})" if failure else ""
             raise Mistake(
                 f"The tracking URI {self._uri} does not answer within {ANSWER_SECONDS:.0f} s{reason}: "
                 "start its server, or give another with --tracking-uri."
             )
-        self._thread.start()
+        self._outbox.start()
 
     def _ask(self, failure: list[BaseException]) -> None:
         try:
@@ -201,37 +193,28 @@ class Tracker:
 
     def progressed(self, key: str) -> None:
         """The ledger holds more epochs of a running cell."""
-        self._queue.put(lambda: self._write_cell(key, "RUNNING"))
+        self._outbox.put(lambda: self._write_cell(key, "RUNNING"))
 
     def done(self, key: str) -> None:
         """The ledger holds a cell's result."""
-        self._queue.put(lambda: self._write_cell(key, "FINISHED"))
+        self._outbox.put(lambda: self._write_cell(key, "FINISHED"))
 
     def failed(self, key: str) -> None:
         """A cell was given up."""
-        self._queue.put(lambda: self._write_cell(key, "FAILED"))
+        self._outbox.put(lambda: self._write_cell(key, "FAILED"))
 
     def summarise(self, metrics: dict[str, float], files: Mapping[str, bytes], *, finished: bool) -> None:
         """Writes the sweep's own run: means, specification, and the report's files, by name, as artifacts."""
-        self._queue.put(lambda: self._write_summary(metrics, files, finished))
+        self._outbox.put(lambda: self._write_summary(metrics, files, finished))
 
     def send(self, records: Mapping[str, Record]) -> None:
         """Writes finished runs that are no cells of a sweep, such as a baseline's, by key."""
         for key, record in records.items():
-            self._queue.put(partial(self._write, key, self._experiments[FINAL], record, "FINISHED"))
+            self._outbox.put(partial(self._write, key, self._experiments[FINAL], record, "FINISHED"))
 
     def close(self, timeout: float) -> bool:
         """Waits for what is queued; False where the server is away and records are outstanding."""
-        self._queue.put(None)
-        limit = time.monotonic() + timeout
-        while self._thread.is_alive() and time.monotonic() < limit:
-            self._thread.join(0.1)
-            if self._away.is_set() and time.monotonic() > limit - timeout + ANSWER_SECONDS:
-                break
-        written = not self._thread.is_alive()
-        self._given_up.set()
-        self._thread.join(ANSWER_SECONDS)
-        return written
+        return self._outbox.close(timeout)
 
     def rebuild(self) -> int:
         """Writes every done cell's run, from this thread; how many there are."""
@@ -239,23 +222,6 @@ class Tracker:
         for key in results:
             self._write_cell(key, "FINISHED")
         return len(results)
-
-    def _work(self) -> None:
-        while (task := self._queue.get()) is not None:
-            while not self._given_up.is_set():
-                try:
-                    task()
-                    self._away.clear()
-                    break
-                except Exception as error:
-                    # Where a module that artifacts need is missing, waiting does not bring it.
-                    if isinstance(error, ImportError) or getattr(error, "error_code", None) in REFUSED:
-                        self.refusals.append(_first_line(error))
-                        break
-                    # The server is away: what is queued waits for it.
-                    self._away.set()
-                    logging.getLogger(__name__).debug("MLflow: %s", error)
-                    self._given_up.wait(RETRY_SECONDS)
 
     # Writing
 
@@ -307,7 +273,7 @@ class Tracker:
     def _create(self, key: str, experiment: str, record: Record) -> str:
         """A new run; one that an unanswered call made before is found again by its tags."""
         tag = "kind = 'summary'" if key == "summary" else f"cell = '{key}'"
-        if self._away.is_set():
+        if self._outbox.away:
             for run in self._search(f"tags.sweep = '{self._ledger.name}' and tags.{tag}"):
                 self._runs[key] = run.info.run_id
                 return run.info.run_id
@@ -325,32 +291,22 @@ class Tracker:
 
     def ui_command(self) -> str:
         """The command that opens MLflow's page, or the server's own address."""
-        return f"mlflow ui --backend-store-uri {self._uri}" if self._served_here else self._uri
+        return mlflow_pages.ui_command(self._uri)
 
     def comparison_address(self) -> str:
         """The address of the final cells' comparison page, or of their list where they are too many."""
-        experiment = self._experiments[FINAL]
         finals = [cell.key for cell in self._cells.values() if cell.phase == FINAL]
         runs = [self._runs[key] for key in finals if key in self._runs]
-        if len(runs) > MOST_COMPARED:
-            return self.list_address()
-        lists = {"runs": runs, "metrics": COMPARED, "experiments": [experiment]}
-        texts = {name: json.dumps(values, separators=(",", ":")) for name, values in lists.items()}
-        words = "&".join(f"{name}={quote(text, safe='')}" for name, text in texts.items())
-        return f"{self._origin}/#/compare-runs?{words}"
+        return mlflow_pages.comparison_address(self._uri, self._experiments[FINAL], runs, self._ledger.name)
 
     def list_address(self) -> str:
         """The address of the list of this sweep's runs."""
-        wanted = quote(f"tags.sweep = '{self._ledger.name}'", safe="")
-        return f"{self._origin}/#/experiments/{self._experiments[FINAL]}/runs?searchFilter={wanted}"
+        return mlflow_pages.list_address(self._uri, self._experiments[FINAL], self._ledger.name)
 
-    @property
-    def _origin(self) -> str:
-        return "http://127.0.0.1:5000" if self._served_here else self._uri.rstrip("/")
 
-    @property
-    def _served_here(self) -> bool:
-        return urlsplit(self._uri).scheme not in ("http", "https")
+def _refused(error: Exception) -> bool:
+    """Whether MLflow would refuse this again; what misses a module does not get it by waiting either."""
+    return isinstance(error, ImportError) or getattr(error, "error_code", None) in REFUSED
 
 
 def _client(uri: str) -> MlflowClient:
@@ -364,8 +320,3 @@ def _client(uri: str) -> MlflowClient:
         with contextlib.suppress(OSError):
             os.makedirs(os.path.dirname(uri.removeprefix("sqlite:///")), exist_ok=True)
     return MlflowClient(uri)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:200].rstrip(".")

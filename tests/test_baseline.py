@@ -22,7 +22,7 @@ from sklearn.metrics import average_precision_score
 from orchestrator.baseline import main
 from orchestrator.baseline_places import OOD, Baseline, Place
 from orchestrator.baseline_table import baseline_table
-from tests.images import noise
+from tests.images import noise, write_folder
 from trainables.image_sets import load_images
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -206,6 +206,17 @@ def test_mistakes_are_one_sentence_and_exit_2(
     assert error.startswith("Error: ")
     assert said in error
     assert error.count("\n") == 1
+    assert not (runs.storage / "mine").exists()
+
+
+def test_a_class_called_none_is_named_before_any_work(
+    runs: Runs, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    few = {"one": 2, "none": 2, "two": 2}
+    write_folder(tmp_path / "few", {"train": few, "test": few})
+    words = ["image-folder", "--data", str(tmp_path / "few"), "--set", "image_size=8"]
+    assert runs.run("edge-energy", *words) == 2
+    assert "has a class 'none'" in capsys.readouterr().err
     assert not (runs.storage / "mine").exists()
 
 

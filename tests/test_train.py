@@ -219,6 +219,18 @@ def test_recalibrated_statistics_are_those_of_upright_training_images(
     assert torch.allclose(norm.running_var, stem[0].var((0, 2, 3)), atol=1e-4)
 
 
+def test_recalibration_weighs_images_alike_where_the_batch_size_does_not_divide_them(
+    digits: Prepared, quick_run: Callable
+) -> None:
+    count = len(open_final(digits, quick_run()).training)
+    run = quick_run(batch_norm_statistics="recalibrated", batch_size=count - 2)  # all but two, and two
+    training = CellRun(run, digits).training
+    sizes: list[int] = []
+    training.network.stem.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    training.recalibrate()
+    assert sorted(sizes) == [count // 2, count - count // 2]
+
+
 def test_an_epoch_may_count_the_whole_set(digits: Prepared, quick_run: Callable) -> None:
     kept, whole = (CellRun(quick_run(epoch_length=length), digits).training for length in ("kept", "whole"))
     total = sum(digits.counts["train"])

@@ -273,8 +273,10 @@ class Training:
         """
         self.network.eval()
         rows = self.part.rows[self.workers.share(len(self.part))]
+        # As equal as can be: in a plain mean over batches a small last one would weigh as much as a full one.
+        batches = math.ceil(len(rows) / (self.recipe.micro_batch or self.recipe.batch_size))
         with torch.no_grad(), each_by_itself(self.network), fresh_statistics(self.network):
-            for chosen in rows.split(self.recipe.micro_batch or self.recipe.batch_size):
+            for chosen in rows.tensor_split(batches):
                 self.network(
                     self.normalisation(center_crop(self.part.images.gather(chosen), self.recipe.image_size))
                 )
