@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 GROWING = ("methods", "holdouts", "seeds")
 """Fields in which a sweep that exists may grow."""
 
+GPU_PRECISION = "bfloat16"
+"""What trains on GPUs unless it is set: their matrix units are for it. Validation and scores stay float32."""
+
 
 @dataclass(frozen=True)
 class Conduct:
@@ -196,6 +199,8 @@ def _settings(
         for name in [name for name in given if name.startswith("lambda.")]
     }
     recipe = benchmark.recipe_for(methods)
+    if request.device == "cuda":
+        recipe = dataclasses.replace(recipe, precision=GPU_PRECISION)
     if benchmark.total_batch and request.workers > 1:
         share = max(2, benchmark.total_batch // request.workers)
         divides = recipe.micro_batch and share > recipe.micro_batch and share % recipe.micro_batch == 0

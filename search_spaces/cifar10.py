@@ -7,7 +7,7 @@ https://www.cs.toronto.edu/~kriz/cifar.html) or cifar10_train.parquet and cifar1
 
 Cost: WRN-28-10 takes 31.5 GFLOP a training image. Table 3, 10 classes x 3 seeds x 2 methods x 200 epochs of
 45,000 images, is 2.6e19 FLOP; choosing lambda for each held-out class by 4 searches is 1.8e19 more. At 125
-TFLOP/s (40% of an A100 in bfloat16, --set precision=bfloat16) that is 57 and 40 GPU-hours.
+TFLOP/s (40% of an A100 in bfloat16) that is 57 and 40 GPU-hours.
 
 The paper, in percent, mean ± standard deviation of 3 trials, averaged over the held-out classes:
 

@@ -13,7 +13,7 @@ and the classification it is compared with shares them.
 Cost: 67.8 GFLOP a training image, 17.0 with the CPC network. Table 5, 3 seeds x 2 methods x 200 epochs, in
 FLOP: dog 2.0e19, car 1.4e19, snake 1.1e19, spider and fungus 0.5e19 each, 5.5e19 in all; table 6 is 2.2e19.
 Choosing lambda by 4 searches a held-out class is 3.9e19 more for rotation. At 125 TFLOP/s (40% of an A100 in
-bfloat16, --set precision=bfloat16) that is 123 GPU-hours for table 5, 87 for its searches and 48 for table 6.
+bfloat16) that is 123 GPU-hours for table 5, 87 for its searches and 48 for table 6.
 
 The paper, in percent, mean ± standard deviation of 3 trials, averaged over the held-out classes: test
 accuracy, AP (MSP), AP (ODIN); the skew is what a random detector scores.

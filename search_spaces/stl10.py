@@ -8,7 +8,7 @@ from https://cs.stanford.edu/~acoates/stl10/) or stl10_train.parquet and stl10_t
 The network is CIFAR-10's at widening factor 4 with a fourth group of 4 blocks, which keeps the third's
 width; it trains twice as long. Cost: 49.8 GFLOP a training image. Table 4, 10 classes x 3 seeds x 2 methods
 x 400 epochs of 4,500 images, is 0.8e19 FLOP; choosing lambda for each held-out class by 4 searches is 0.6e19
-more. At 125 TFLOP/s (40% of an A100 in bfloat16, --set precision=bfloat16) that is 18 and 13 GPU-hours.
+more. At 125 TFLOP/s (40% of an A100 in bfloat16) that is 18 and 13 GPU-hours.
 
 The paper, in percent, mean ± standard deviation of 3 trials, averaged over the held-out classes:
 

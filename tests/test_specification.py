@@ -28,6 +28,13 @@ def test_the_order_of_a_method_s_parts_makes_no_other_method() -> None:
     assert wanted.methods == ("rotation+center-mask",)
 
 
+def test_gpus_train_in_bfloat16_unless_it_is_set() -> None:
+    assert specification().recipe.precision == "float32"
+    assert specification(device="cuda").recipe.precision == "bfloat16"
+    asked = specification(device="cuda", assignments=("precision=float32", "fidelity=reference"))
+    assert asked.recipe.precision == "float32"
+
+
 def test_a_specification_survives_json_and_names_itself() -> None:
     asked = specification(aux_weight=("0.5",), assignments=("epochs=3", "lambda.rotation=0.5,1"))
     again = Specification.from_json(json.loads(json.dumps(asked.as_json())))

@@ -64,7 +64,11 @@ class Recipe:
     evaluate_every: int = setting(
         0, "epochs between evaluations before the last ap_window, 0 for none", at_least=0
     )
-    precision: str = setting("float32", "arithmetic of training", choices=("float32", "bfloat16"))
+    precision: str = setting(
+        "float32",
+        "arithmetic of training, bfloat16 on GPUs unless set",
+        choices=("float32", "bfloat16"),
+    )
     cpc_batch_size: int = setting(32, "images of a CPC step of one worker", at_least=1)
     cpc_channels: int = setting(256, "width of CPC's context network", at_least=8)
 
