@@ -128,6 +128,14 @@ def test_a_score_is_the_mean_product_of_prediction_and_code() -> None:
                 assert scores[image, number, col].item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_scores_of_bfloat16_codes_are_taken_in_float32() -> None:
+    codes = torch.randn(2, 64, 6, 6, generator=generator()).bfloat16()
+    predictions = torch.randn(2, 5, 64, 6, 6, generator=generator(1)).bfloat16()
+    scores = pair_scores(predictions, codes)
+    assert scores.dtype == torch.float32
+    assert torch.equal(scores, pair_scores(predictions.float(), codes.float()))
+
+
 def test_the_loss_is_the_two_way_cross_entropy() -> None:
     _, task = built()
     size = task.norm.by_task["classification"].num_features

@@ -10,8 +10,9 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from trainables.cell import CellRun
+from trainables.datasets import ImageTable
 from trainables.prepared import Prepared
-from trainables.scoring import average_precision, msp, odin, odin_step
+from trainables.scoring import _batch_size, average_precision, msp, odin, odin_step
 from trainables.spec import Recipe
 from trainables.wide_resnet import WideResNet
 
@@ -121,6 +122,12 @@ def test_a_bfloat16_trained_network_is_scored_in_full_precision(
     inputs = normalisation(cell.test.images.gather(torch.arange(len(cell.test.images))))
     expected = reference_odin(cell.training.network, inputs, normalisation.std)
     np.testing.assert_allclose(cell.scores.odin, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "expected"), [(8, 256), (32, 256), (96, 56), (256, 8), (1024, 1)])
+def test_large_images_are_evaluated_fewer_at_a_time(side: int, expected: int) -> None:
+    images = ImageTable.from_arrays("test", {"a": np.zeros((2, side, side, 1), np.uint8)})
+    assert _batch_size(images) == expected
 
 
 def test_what_is_reported_of_the_scores_is_theirs(trained: CellRun) -> None:

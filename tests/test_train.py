@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -249,6 +250,45 @@ def test_divergence_is_an_error_of_final_runs_and_a_value_of_search_runs(
     assert search.diverged
     result = search.result()
     assert (result["value"], result["diverged"]) == (0.0, True)
+
+
+def test_a_last_step_that_leaves_no_numbers_is_divergence_too(digits: Prepared, quick_run: Callable) -> None:
+    """Its loss was finite; nothing but the weights shows it."""
+    wild = {"epochs": 1, "learning_rate": 100.0, "weight_decay": 1.0, "momentum": 0.0}
+    few = {"train_fraction": 0.1, "batch_size": 128}  # one step
+    runs = [quick_run("rotation", search=search, **wild, **few) for search in (False, True)]
+    final, search = (dataclasses.replace(run, aux_weights={"rotation": 1e30}) for run in runs)
+    with pytest.raises(Diverged, match="not finite"):
+        trained(final, digits)
+    assert trained(search, digits).result() == {"value": 0.0, "diverged": True, "epochs": 0}
+
+
+@pytest.mark.parametrize("search", [True, False])
+def test_answers_that_are_no_numbers_are_divergence_though_the_weights_are(
+    digits: Prepared, quick_run: Callable, search: bool
+) -> None:
+    cell = CellRun(quick_run(search=search, epochs=1), digits)
+    with torch.no_grad():
+        cell.training.network.classifier.weight.fill_(torch.finfo(torch.float32).max)
+    cell.training.epoch = 1
+    with pytest.raises(Diverged, match="answers were not finite"):
+        cell._evaluate()
+
+
+def test_recalibration_passes_by_what_is_compiled(digits: Prepared, quick_run: Callable) -> None:
+    """Norms that take a plain mean would cut it into pieces, one for each."""
+    training = CellRun(quick_run(batch_norm_statistics="recalibrated", train_fraction=0.2), digits).training
+    graphs: list[object] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable:
+        graphs.append(graph)
+        return graph.forward
+
+    training.network.trunk = torch.compile(training.network.trunk, backend=backend)  # type: ignore[method-assign]
+    training.recalibrate()
+    assert graphs == []
+    training.train_epoch()
+    assert graphs != []
 
 
 def test_weight_decay_may_spare_norms_and_biases(digits: Prepared, quick_run: Callable) -> None:

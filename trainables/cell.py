@@ -49,17 +49,18 @@ class CellRun:
     def epochs(self) -> Iterator[dict[str, float]]:
         """Trains what is left, an epoch at a time, and yields each epoch's row of the history.
 
-        A search run whose loss is not finite ends at once with `diverged` set; a final one raises Diverged.
+        A search run whose loss, weights or answers are not finite ends at once with `diverged` set; a final
+        one raises Diverged.
         """
         while self.training.epoch < self.run.recipe.epochs:
             try:
-                metrics = self.training.train_epoch()
+                metrics = {**self.training.train_epoch(), **self._evaluate()}
             except Diverged:
                 if not self.run.search:
                     raise
                 self.diverged = True
                 return
-            row = {"epoch": self.training.epoch, **metrics, **self._evaluate()}
+            row = {"epoch": self.training.epoch, **metrics}
             row["speed/finished_at"] = time.time()
             self.history.append(row)
             yield row
@@ -80,9 +81,22 @@ class CellRun:
         if self.test is None:
             validation = self.data.validation  # type: ignore[union-attr]
             part = Part(self.training.part.images, validation.rows, validation.labels)
-            return {"val/accuracy": validate(network, part, normalisation, recipe, self.workers)}
+            accuracy = validate(network, part, normalisation, recipe, self.workers)
+            self._check(not math.isnan(accuracy))
+            return {"val/accuracy": accuracy}
         self.scores = score(network, self.test, normalisation, recipe, self.workers)
+        if self.training.device.type == "cuda":
+            torch.cuda.empty_cache()  # others that share the GPU can have what scoring took beyond training
+        self._check(self.scores.finite)
         return self.scores.metrics()
+
+    def _check(self, finite: bool) -> None:
+        """Raises Diverged where the network's answers are not finite, though its weights may still be."""
+        if not finite:
+            raise Diverged(
+                f"the network's answers were not finite after epoch {self.training.epoch}: the training "
+                "diverged; a smaller learning_rate or lambda may help."
+            )
 
     def result(self) -> dict[str, object]:
         """The values that are reported, once every epoch is done.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
 import shutil
 import sysconfig
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -26,6 +28,17 @@ def compile_trunk(network: WideResNet, device: torch.device) -> None:
     """Compiles a network's trunk, in place, for a GPU; it stays as it is elsewhere and where that fails."""
     if device.type == "cuda" and can_compile(device):
         network.trunk = torch.compile(network.trunk)  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def uncompiled(network: WideResNet) -> Iterator[None]:
+    """The trunk as it was written: for passes whose Python would cut a compiled one into pieces."""
+    compiled = network.__dict__.pop("trunk", None)
+    try:
+        yield
+    finally:
+        if compiled is not None:
+            network.trunk = compiled  # type: ignore[method-assign]
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import secrets
@@ -20,7 +21,7 @@ import numpy as np
 
 from trainables import image_file
 from trainables.mistake import Mistake
-from trainables.readers.decoding import Decoders, Failure, Form, usable_cpus
+from trainables.readers.decoding import BATCH, Decoders, Failure, Form, usable_cpus
 from trainables.readers.source import FEWEST_CLASSES, SPLITS, Source, Split
 
 if TYPE_CHECKING:
@@ -119,9 +120,15 @@ def clear_leftovers(cache: Path, key: str, alone: bool) -> None:
 
 
 def _processes(source: Source, total: int) -> int:
-    """How many decoding processes: none where images are few or need no decoding, or there is one CPU."""
+    """How many decoding processes: none where images are few or need no decoding, or there is one CPU.
+
+    No more than there are batches to hand out: on a large machine most would start for nothing.
+    """
     decoded = isinstance(source.splits["train"].item(0), np.ndarray)
-    return usable_cpus() if total >= FEW_IMAGES and usable_cpus() > 1 and not decoded else 0
+    if total < FEW_IMAGES or usable_cpus() < 2 or decoded:
+        return 0
+    counts = [count for split in SPLITS for count in source.counts(split)]
+    return min(usable_cpus(), sum(math.ceil(count / BATCH) for count in counts))
 
 
 def _write_split(

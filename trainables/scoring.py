@@ -8,6 +8,7 @@ confident predictions (up to a logit gap of about 36) nor T = 1000 make ties tha
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainables.arithmetic import full_precision
 from trainables.augment import Normalisation, center_crop
 from trainables.datasets import ImageTable
 from trainables.holdout import ANOMALY, Part, TestData
@@ -26,6 +28,13 @@ from trainables.workers import Workers
 TEMPERATURE = 1000.0
 EPSILON = 5e-5
 """ODIN's step in units of pixels scaled to 0..1, the same for all experiments (paper, section 4)."""
+
+LARGEST_BATCH, PIXELS_A_BATCH = 256, 2**19
+"""Images that are evaluated at once, and pixels: 256 images of up to 45x45, 56 of 96x96, 8 of 256x256.
+
+ODIN keeps what its gradient needs of a batch: of 256 images that would be 4.7 GB with CIFAR-10's network
+in float32, and 25 GB with ImageNet's at 224x224, four times a training step's.
+"""
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,11 @@ class Scores:
     def is_anomaly(self) -> np.ndarray:
         """Whether each image is of the held-out class, bool (n,)."""
         return self.label == ANOMALY
+
+    @property
+    def finite(self) -> bool:
+        """Whether all the network's answers are numbers."""
+        return bool(np.isfinite(self.logits).all() and np.isfinite(self.odin).all())
 
     def metrics(self) -> dict[str, float]:
         """Loss and accuracy on the kept classes; AP of both scores where there are anomalies."""
@@ -111,16 +125,14 @@ def score(
     normalisation: Normalisation,
     recipe: Recipe,
     workers: Workers,
-    *,
-    batch_size: int = 256,
 ) -> Scores:
     """Scores every test image by MSP and ODIN in one pass; workers share the images."""
     images = test.images
     normalisation = normalisation.to(next(network.parameters()).device)
     step = odin_step(normalisation, recipe)
     logits, odin_scores = [], []
-    with full_precision(network, gradients=False):
-        for batch in _batches(images, torch.arange(len(images))[workers.share(len(images))], batch_size):
+    with _evaluating(network, gradients=False):
+        for batch in _batches(images, torch.arange(len(images))[workers.share(len(images))]):
             found, scored = odin(network, normalisation(center_crop(batch, recipe.image_size)), step)
             logits.append(found)
             odin_scores.append(scored)
@@ -137,38 +149,42 @@ def score(
 def validate(
     network: WideResNet, part: Part, normalisation: Normalisation, recipe: Recipe, workers: Workers
 ) -> float:
-    """Accuracy on the images of a part, centre crops."""
+    """Accuracy on the images of a part, centre crops; NaN where the network's answers are not finite."""
     device = next(network.parameters()).device
     normalisation = normalisation.to(device)
     share = workers.share(len(part))
     rows, labels = part.rows[share], part.labels[share].to(device)
-    correct = torch.zeros((), dtype=torch.int64, device=device)
-    with full_precision(network), torch.no_grad():
+    correct, broken = torch.zeros(2, dtype=torch.int64, device=device)
+    with _evaluating(network), torch.no_grad():
         start = 0
-        for batch in _batches(part.images, rows, 512):
+        for batch in _batches(part.images, rows):
             logits = network(normalisation(center_crop(batch, recipe.image_size)))
             correct += (logits.argmax(1) == labels[start : start + len(batch)]).sum()
+            broken += (~logits.isfinite()).any()
             start += len(batch)
-    return workers.total(correct).item() / len(part)
+    right, wrong = workers.total(torch.stack([correct, broken])).tolist()
+    return math.nan if wrong else right / len(part)
 
 
 @contextlib.contextmanager
-def full_precision(network: WideResNet, *, gradients: bool = True) -> Iterator[None]:
-    """Evaluation mode in float32: no autocast, no TF32 and, if asked, no gradients for parameters."""
+def _evaluating(network: WideResNet, *, gradients: bool = True) -> Iterator[None]:
+    """Evaluation mode in full precision and, if asked, without gradients for parameters."""
     was_training = network.training
-    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     network.eval()
     network.requires_grad_(gradients)
     try:
-        with torch.autocast(next(network.parameters()).device.type, enabled=False):
+        with full_precision(next(network.parameters()).device):
             yield
     finally:
         network.requires_grad_(True)
         network.train(was_training)
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
 
 
-def _batches(images: ImageTable, rows: Tensor, batch_size: int) -> Iterator[Tensor]:
-    for chosen in rows.split(batch_size):
+def _batch_size(images: ImageTable) -> int:
+    """Images a batch: fewer of large ones, so that scoring takes about as much memory as training does."""
+    return max(1, min(LARGEST_BATCH, PIXELS_A_BATCH // images.side**2))
+
+
+def _batches(images: ImageTable, rows: Tensor) -> Iterator[Tensor]:
+    for chosen in rows.split(_batch_size(images)):
         yield images.gather(chosen)

@@ -30,8 +30,10 @@ class Recipe:
     paper (docs/fidelity.md has a row for each).
     """
 
-    depth: int = setting(10, "layers of the network, 6n + 4, or 8n + 4 with four groups", at_least=10)
-    width: int = setting(1, "widening factor", at_least=1)
+    depth: int = setting(
+        10, "layers of the network, 6n + 4, or 8n + 4 with four groups", at_least=10, at_most=2000
+    )
+    width: int = setting(1, "widening factor", at_least=1, at_most=1000)
     groups: int = setting(
         3, "groups of residual blocks; a fourth keeps the third's width", at_least=3, at_most=4
     )

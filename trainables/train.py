@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import math
 import time
 from collections.abc import Iterator
@@ -17,10 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables.arithmetic import full_precision
 from trainables.augment import Normalisation, Views, center_crop, draw_views, mask_squares, random_crop
 from trainables.auxiliary import OWN_NORM_TASKS, build_task
 from trainables.auxiliary.contract import AuxiliaryTask, Draws
-from trainables.compiling import compile_trunk
+from trainables.compiling import compile_trunk, uncompiled
 from trainables.holdout import FinalData, Part, SearchData
 from trainables.memory import keep_freed_memory
 from trainables.randomness import stream, stream_seed
@@ -70,6 +72,8 @@ class Training:
         self.method = parse_method(run.method)
         self.workers = workers or Workers()
         self.device = torch.device(run.device)
+        if self.device.type == "cuda":
+            gc.collect()  # a compiled network is part of a cycle: the last cell's may still hold its memory
         self.normalisation = measure(data.training).to(self.device)
         images = data.training.images.to(self.device)
         self.part = Part(images, data.training.rows, data.training.labels)
@@ -95,9 +99,9 @@ class Training:
             task = build_task(name, network, self.recipe)
             initialise(task, self._stream(0, f"head/{name}"))
             self.tasks.append(task.to(self.device))
-        if self.recipe.synchronised_batch_norm and self.workers.size > 1:
-            for module in (network, *self.tasks):
-                synchronise(module)
+        together = self.recipe.synchronised_batch_norm and self.workers.size > 1
+        for module in (network, *self.tasks) if together else ():
+            synchronise(module)
         self.network = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)
         trunk = [p for n, p in self.network.named_parameters() if not n.startswith("classifier.")]
@@ -105,7 +109,8 @@ class Training:
         for task in self.tasks:
             parameters = trunk + list(task.parameters())
             self.optimisers[task.name] = self._optimiser(parameters, decay=task.weight_decay)
-        compile_trunk(self.network, self.device)
+        if not together:  # messages between the workers would cut what is compiled into pieces
+            compile_trunk(self.network, self.device)
 
     def _optimiser(self, parameters: list[nn.Parameter], *, decay: bool) -> torch.optim.Optimizer:
         """SGD with Nesterov momentum; parameters without a gradient in its step are left alone."""
@@ -148,6 +153,7 @@ class Training:
             sums += self._classification_step(order[chosen], views.take(chosen))
         self.workers.average_statistics(self.network)
         self.epoch = epoch
+        self._check_finite()
         metrics = self._metrics(self.workers.total(sums), self.workers.total(auxiliary_sums))
         metrics["speed/images_per_second"] = len(order) / (time.perf_counter() - started)
         return metrics
@@ -171,6 +177,15 @@ class Training:
                     "a smaller learning_rate or lambda may help."
                 )
         return metrics
+
+    def _check_finite(self) -> None:
+        """Raises Diverged where the last step left weights that are no numbers: no loss has seen them yet."""
+        largest = [p.detach().abs().max() for p in self.network.parameters()]
+        if not torch.stack(largest).isfinite().all():
+            raise Diverged(
+                f"a weight was not finite after epoch {self.epoch}: the training diverged; "
+                "a smaller learning_rate or lambda may help."
+            )
 
     def _set_learning_rate(self, step: int) -> None:
         rate = learning_rate(self.recipe.learning_rate, step, self.steps)
@@ -271,11 +286,17 @@ class Training:
         Training never reads them, so this changes evaluations only. Workers may pass different numbers of
         batches; the result is the mean over workers of each one's mean over its batches.
         """
-        self.network.eval()
         rows = self.part.rows[self.workers.share(len(self.part))]
         # As equal as can be: in a plain mean over batches a small last one would weigh as much as a full one.
         batches = math.ceil(len(rows) / (self.recipe.micro_batch or self.recipe.batch_size))
-        with torch.no_grad(), each_by_itself(self.network), fresh_statistics(self.network):
+        self.network.eval()
+        with (
+            torch.no_grad(),
+            full_precision(self.device),
+            uncompiled(self.network),
+            each_by_itself(self.network),
+            fresh_statistics(self.network),
+        ):
             for chosen in rows.tensor_split(batches):
                 self.network(
                     self.normalisation(center_crop(self.part.images.gather(chosen), self.recipe.image_size))

@@ -139,10 +139,12 @@ class RowsAbove(Conv):
 
 
 def pair_scores(predictions: Tensor, codes: Tensor) -> Tensor:
-    """Mean over channels of code x prediction, (B, 15, K).
+    """Mean over channels of code x prediction, (B, 15, K), in float32 at least, whatever autocast made them.
 
     Predictions are (B, distance - 1, D, R, K), codes (B, D, R, K).
     """
+    wide = torch.promote_types(codes.dtype, torch.float32)
+    predictions, codes = predictions.to(wide), codes.to(wide)
     rows, below = ROWS.to(codes.device), BELOW.to(codes.device)
     predicted = predictions[:, below - rows - 1, :, rows]  # indexed axes come first: (15, B, D, K)
     actual = codes[:, :, below].permute(2, 0, 1, 3)
