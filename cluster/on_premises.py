@@ -13,6 +13,7 @@ AWS_ENDPOINT_URL for an object store of your own, is read from ~/.holdout-enviro
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,12 @@ def main() -> int:
         "--storage", required=True, metavar="URI", help="a bucket, or a folder that all share"
     )
     given = parser.parse_args()
+    if "?" in given.storage:
+        parser.error(
+            f"--storage {given.storage}: folders are added at its end, so it takes no ?; put the place and "
+            "key of an object store of your own into ~/.holdout-environment on each machine, as "
+            "AWS_ENDPOINT_URL and so on"
+        )
     config = yaml.safe_load(CLUSTER.read_text())
     print("# Written by cluster/on_premises.py from cluster.yaml, where everything is explained.")
     print(yaml.safe_dump(replaced(config, given), sort_keys=False, width=200), end="")
@@ -47,7 +54,7 @@ def replaced(config: dict[str, Any], given: argparse.Namespace) -> dict[str, Any
         "auth": {"ssh_user": given.user, "ssh_private_key": given.key},
         "max_workers": len(given.workers),
         "setup_commands": [
-            command.replace("s3://CHANGE-ME", given.storage) if command == bucket else command
+            command.replace("s3://CHANGE-ME", shlex.quote(given.storage)) if command == bucket else command
             for command in config["setup_commands"]
         ],
     }

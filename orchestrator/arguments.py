@@ -16,6 +16,8 @@ from trainables.settings import valid_of
 from trainables.spec import METHODS, Recipe
 
 DEFAULT_STORAGE = "./runs"
+MOST = 10_000
+"""Seeds, lambdas, workers and trials at once: more is a slip of the finger."""
 PLANNING = (
     "benchmark",
     "methods",
@@ -112,8 +114,8 @@ def _whole(option: str, text: str | None, default: int) -> int:
         number = int(text)
     except ValueError:
         number = 0
-    if number < 1:
-        raise Mistake(f"{option} {text} is not valid: give a whole number of at least 1.")
+    if not 1 <= number <= MOST:
+        raise Mistake(f"{option} {text} is not valid: give a whole number from 1 to {MOST}.")
     return number
 
 

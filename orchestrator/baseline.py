@@ -193,7 +193,8 @@ def _report(baseline: Baseline, results: Results, ledger: Ledger) -> None:
 
 def _tracker(options: Options, ledger: Ledger, specification: Specification) -> Tracker | None:
     """MLflow's side, answering; None where MLflow is not installed."""
-    from orchestrator.tracking import open_tracker, resolve_tracking_uri
+    from orchestrator.mlflow_places import resolve_tracking_uri
+    from orchestrator.tracking import open_tracker
 
     return open_tracker(resolve_tracking_uri(options.tracking_uri, options.storage), ledger, specification)
 
@@ -229,7 +230,12 @@ def _run_of(place: Place, baseline: Baseline, results: Results, ledger: Ledger) 
     }
     return Record(
         name=f"{baseline.method}/{place.name}",
-        tags={"kind": "baseline", "sweep": ledger.name, "cell": place.key},
+        tags={
+            "kind": "baseline",
+            "sweep": ledger.name,
+            "ledger": ledger.identity(),
+            "cell": place.key,
+        },
         params={name: str(value) for name, value in params.items() if value is not None},
         points=[Point(name, value, 0, finished_at) for name, value in result["values"].items()],
         finished=True,

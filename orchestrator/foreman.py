@@ -53,7 +53,7 @@ class Foreman:
 
 
 def describe(error: BaseException) -> str:
-    """An error in one line: its type, unless its message stands for itself, and its first line."""
+    """An error in one line: its type and the first line of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     with contextlib.suppress(IndexError):
         return f"{type(error).__name__}: {lines[0]}"[:300]

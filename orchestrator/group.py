@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ray import train
-from ray.train import RunConfig, ScalingConfig
+from ray.train import ControllerError, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -25,13 +25,13 @@ from trainables.workers import Workers
 def run_group(
     task: Task, cell: Cell, aux_weights: dict[str, float], resources: Resources, scratch: str
 ) -> None:
-    """Runs one attempt at a cell in a group, which reports to Tune; raises what Ray Train raises.
+    """Runs one attempt at a cell in a group, which reports to Tune; GroupFailed says why it ended early.
 
     `scratch` is a folder that every node reaches, for Ray's own marks.
     """
     cuda = task.specification.device == "cuda"
     attempt = task.ledger.attempts(cell.key) + 1
-    TorchTrainer(
+    trainer = TorchTrainer(
         _worker,
         train_loop_config={"task": task, "cell": cell, "aux_weights": aux_weights},
         torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
@@ -41,7 +41,26 @@ def run_group(
         run_config=RunConfig(
             name=f"{cell.key}-{attempt}", storage_path=scratch, callbacks=[TuneReportCallback()]
         ),
-    ).fit()
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise GroupFailed(in_words(error)) from error
+
+
+class GroupFailed(RuntimeError):
+    """A group of workers ended before its cell was done; the message says of what."""
+
+
+def in_words(error: TrainingFailedError) -> str:
+    """What each worker that failed died of, in one line; Ray's own first line says only that some did."""
+    if isinstance(error, ControllerError):
+        return describe(error.controller_failure)
+    if not isinstance(error, WorkerGroupError):
+        return describe(error)
+    # A worker's exception comes in one of Ray's, whose text is a traceback.
+    failures = {rank: getattr(each, "_base_exc", each) for rank, each in error.worker_failures.items()}
+    return "; ".join(f"worker {rank}: {describe(failures[rank])}" for rank in sorted(failures))
 
 
 def _worker(config: dict[str, Any]) -> None:

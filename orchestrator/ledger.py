@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import io
 import json
+import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from orchestrator.storage import Files, flush, open_storage, reason
 from trainables.mistake import Mistake
 
 SCORES, CURVES, RESULT, CELL = "scores.parquet", "curves.parquet", "result.json", "cell.json"
+IDENTITY = "identity"
 THREADS = 32
 KEPT_CHECKPOINTS = 2
 
@@ -91,6 +93,15 @@ class Ledger:
     def holds(self, name: str) -> bool:
         """Whether a file of this name is there."""
         return self._files.info(self.path(name)).type == pafs.FileType.File
+
+    def identity(self) -> str:
+        """What tells this ledger from any other, of its name or not; made when first asked for, and kept."""
+        try:
+            return self.read(IDENTITY).decode()
+        except FileNotFoundError:
+            made = uuid.uuid4().hex
+            self.write(made.encode(), IDENTITY)
+            return made
 
     def unwritable(self, error: OSError) -> Mistake:
         """What to say where the storage cannot be written."""
@@ -187,6 +198,11 @@ class Ledger:
         """File names of a cell's checkpoints, the latest epoch first."""
         names = [info.base_name for info in self._files.listing(self.path("cells", key, "checkpoint"))]
         return sorted((name for name in names if name.endswith(".pt")), key=_numbers, reverse=True)
+
+    def newest_epoch(self, key: str) -> int:
+        """The latest epoch that a cell's checkpoints hold, 0 where there are none."""
+        names = self.checkpoints(key)
+        return _numbers(names[0])[0] if names else 0
 
     def remove_checkpoints(self, key: str) -> None:
         """Removes what a done cell no longer needs."""

@@ -1,15 +1,54 @@
-"""Where a person looks at MLflow's records: the command that opens its pages, and their addresses."""
+"""Where MLflow's records stand, and where a person looks at them; no MLflow here."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from urllib.parse import quote, urlsplit
+
+from filelock import FileLock
+
+from orchestrator.storage import open_storage
+from trainables.mistake import Mistake
+
+OPENING_SECONDS = 120.0
+"""For which another process may make the tables of an SQLite file that this one waits for."""
 
 MOST_COMPARED = 100
 """Runs that an address of the comparison page names at most; more make it too long for a browser."""
 
 COMPARED = ["final/ap_msp", "final/ap_odin", "final/test_accuracy"]
+
+
+def resolve_tracking_uri(explicit: str | None, storage: str) -> str:
+    """The option's URI, else MLFLOW_TRACKING_URI's, else an SQLite file in a local storage folder.
+
+    Raises Mistake where the storage is not local and neither is given.
+    """
+    given = explicit or os.environ.get("MLFLOW_TRACKING_URI")
+    if given:
+        return given
+    if "://" in storage:
+        raise Mistake(
+            f"MLflow's records cannot stand in the storage {storage}: say where its server is, with "
+            "--tracking-uri or MLFLOW_TRACKING_URI."
+        )
+    return f"sqlite:///{open_storage(storage)[1]}/mlflow.db"
+
+
+@contextlib.contextmanager
+def held_alone(uri: str) -> Iterator[None]:
+    """Holds an SQLite file, which may not be there yet: two processes that make its tables at once fail."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    path = uri.removeprefix("sqlite:///")
+    with contextlib.suppress(OSError):  # what cannot be made cannot be opened either, and is said then
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    with FileLock(f"{path}.lock", timeout=OPENING_SECONDS):
+        yield
 
 
 def ui_command(uri: str) -> str:

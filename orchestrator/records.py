@@ -43,17 +43,22 @@ class Record:
 
 def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Record:
     """A cell's run as far as the ledger holds it: curves of a running one, and the values of a done one."""
-    points = _curves(ledger, cell.key)
     account = ledger.cell(cell.key)
     weights = account.get("run", {}).get("aux_weights", {})
     result = ledger.result(cell.key)
-    if result is not None and cell.phase == FINAL:
+    points = _curves(ledger, cell.key)
+    if result is None:
+        # The end's curves come before the result that vouches for them: until then a checkpoint has to.
+        held = ledger.newest_epoch(cell.key)
+        points = [point for point in points if point.step <= held]
+    elif cell.phase == FINAL:
         epochs, finished_at = result["values"]["epochs"], _milliseconds(result["attempt"]["finished_at"])
         finals = {name: value for name, value in result["values"].items() if name.startswith("final/")}
         points += [Point(name, value, epochs, finished_at) for name, value in finals.items()]
     tags = {
         "kind": cell.phase,
         "sweep": ledger.name,
+        "ledger": ledger.identity(),
         "cell": cell.key,
         "attempts": str(account.get("attempts", 0)),
     }
@@ -73,7 +78,8 @@ def summary_record(
     values = specification.as_json()
     flat = {**values.pop("recipe"), **values}  # type: ignore[dict-item]
     params = {name: _text(value) for name, value in flat.items() if value is not None}
-    tags = {"kind": "summary", "sweep": ledger.name, **{name: params[name] for name in GROWING}}
+    tags = {"kind": "summary", "sweep": ledger.name, "ledger": ledger.identity()}
+    tags |= {name: params[name] for name in GROWING}
     return Record(ledger.name, tags, params, points, finished=True)
 
 

@@ -218,7 +218,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _tracker(report: Report, options: argparse.Namespace) -> Tracker:
-    from orchestrator.tracking import open_tracker, resolve_tracking_uri
+    from orchestrator.mlflow_places import resolve_tracking_uri
+    from orchestrator.tracking import open_tracker
 
     uri, results = resolve_tracking_uri(options.tracking_uri, options.storage), report.results
     tracker = open_tracker(uri, results.ledger, results.specification, results.cells.all())

@@ -40,6 +40,11 @@ def open_storage(storage: str) -> tuple[pafs.FileSystem, str]:
             f"The storage {storage!r} is not valid ({reason(error)}): give a folder, or a URI such as "
             "s3://bucket/folder or gs://bucket/folder."
         ) from None
+    if not path.strip("/"):
+        raise Mistake(
+            f"The storage {storage!r} names no bucket or folder: give one, such as {storage.rstrip('/:')}"
+            "://bucket/folder."
+        )
     return fs, path.rstrip("/")
 
 

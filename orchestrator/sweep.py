@@ -188,7 +188,8 @@ def _carry_out(options: Options, intent: Intent) -> int:
 
 def _tracker(options: Options, intent: Intent, cells: Cells) -> Tracker | None:
     """MLflow's side, answering; None under --executor inline where MLflow is not installed."""
-    from orchestrator.tracking import open_tracker, resolve_tracking_uri
+    from orchestrator.mlflow_places import resolve_tracking_uri
+    from orchestrator.tracking import open_tracker
 
     uri = resolve_tracking_uri(options.tracking_uri, options.storage)
     tracker = open_tracker(uri, intent.ledger, intent.specification, cells.all())

@@ -9,7 +9,6 @@ MLflow refuses to change a param, so what a sweep grows in is a tag of its own r
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import tempfile
@@ -19,13 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import mlflow_pages
+from orchestrator import mlflow_places
 from orchestrator.cells import FINAL, SEARCH, Cell
 from orchestrator.ledger import Ledger
 from orchestrator.outbox import Outbox, first_line
 from orchestrator.records import Record, cell_record, summary_record
 from orchestrator.specification import Specification
-from orchestrator.storage import open_storage
 from trainables.mistake import Mistake
 
 if TYPE_CHECKING:
@@ -54,22 +52,6 @@ REFUSED = (
     "RESOURCE_DOES_NOT_EXIST",
 )
 """MLflow's words for what it would refuse again: such a record is left out, and the end says so."""
-
-
-def resolve_tracking_uri(explicit: str | None, storage: str) -> str:
-    """The option's URI, else MLFLOW_TRACKING_URI's, else an SQLite file in a local storage folder.
-
-    Raises Mistake where the storage is not local and neither is given.
-    """
-    given = explicit or os.environ.get("MLFLOW_TRACKING_URI")
-    if given:
-        return given
-    if "://" in storage:
-        raise Mistake(
-            f"MLflow's records cannot stand in the storage {storage}: say where its server is, with "
-            "--tracking-uri or MLFLOW_TRACKING_URI."
-        )
-    return f"sqlite:///{open_storage(storage)[1]}/mlflow.db"
 
 
 def open_tracker(
@@ -101,6 +83,8 @@ class Tracker:
         self._ledger = ledger
         self._specification = specification
         self._cells = {cell.key: cell for cell in cells}
+        self._identity = ""
+        """The ledger's: another's runs under the same name are left alone."""
         self._experiments: dict[str, str] = {}
         self._runs: dict[str, str] = {}
         """Run ids by the cell's key, and the summary's by "summary"."""
@@ -123,6 +107,11 @@ class Tracker:
         Raises ImportError where MLflow, or something that the URI needs, cannot be imported.
         """
         os.environ.update(PATIENCE)
+        _import_client()  # which takes seconds that are not the server's
+        try:
+            self._identity = self._ledger.identity()
+        except OSError as error:
+            raise self._ledger.unwritable(error) from None
         failure: list[BaseException] = []
         asking = threading.Thread(target=self._ask, args=(failure,), daemon=True)
         asking.start()
@@ -139,10 +128,14 @@ class Tracker:
 
     def _ask(self, failure: list[BaseException]) -> None:
         try:
-            self._client = _client(self._uri)
             name = self._specification.benchmark
-            self._experiments = {FINAL: self._experiment(name), SEARCH: self._experiment(f"{name}-search")}
-            for run in self._search(f"tags.sweep = '{self._ledger.name}'"):
+            with mlflow_places.held_alone(self._uri):
+                self._client = _import_client()(self._uri)
+                self._experiments = {
+                    FINAL: self._experiment(name),
+                    SEARCH: self._experiment(f"{name}-search"),
+                }
+            for run in self._search(f"tags.ledger = '{self._identity}'"):
                 key = run.data.tags.get("cell", "summary")
                 self._runs[key] = run.info.run_id
                 if run.info.status == "FINISHED":
@@ -274,7 +267,7 @@ class Tracker:
         """A new run; one that an unanswered call made before is found again by its tags."""
         tag = "kind = 'summary'" if key == "summary" else f"cell = '{key}'"
         if self._outbox.away:
-            for run in self._search(f"tags.sweep = '{self._ledger.name}' and tags.{tag}"):
+            for run in self._search(f"tags.ledger = '{self._identity}' and tags.{tag}"):
                 self._runs[key] = run.info.run_id
                 return run.info.run_id
         start = min((point.timestamp for point in record.points), default=None)
@@ -291,17 +284,17 @@ class Tracker:
 
     def ui_command(self) -> str:
         """The command that opens MLflow's page, or the server's own address."""
-        return mlflow_pages.ui_command(self._uri)
+        return mlflow_places.ui_command(self._uri)
 
     def comparison_address(self) -> str:
         """The address of the final cells' comparison page, or of their list where they are too many."""
         finals = [cell.key for cell in self._cells.values() if cell.phase == FINAL]
         runs = [self._runs[key] for key in finals if key in self._runs]
-        return mlflow_pages.comparison_address(self._uri, self._experiments[FINAL], runs, self._ledger.name)
+        return mlflow_places.comparison_address(self._uri, self._experiments[FINAL], runs, self._ledger.name)
 
     def list_address(self) -> str:
         """The address of the list of this sweep's runs."""
-        return mlflow_pages.list_address(self._uri, self._experiments[FINAL], self._ledger.name)
+        return mlflow_places.list_address(self._uri, self._experiments[FINAL], self._ledger.name)
 
 
 def _refused(error: Exception) -> bool:
@@ -309,14 +302,12 @@ def _refused(error: Exception) -> bool:
     return isinstance(error, ImportError) or getattr(error, "error_code", None) in REFUSED
 
 
-def _client(uri: str) -> MlflowClient:
-    for name in ("mlflow", "alembic", "mlflow.store.db.utils"):
+def _import_client() -> type[MlflowClient]:
+    names = ("mlflow", "alembic", "mlflow.store.db.utils")
+    for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "alembic", "mlflow.store.db.utils"):
+    for name in names:  # MLflow sets its own as it is imported
         logging.getLogger(name).setLevel(logging.ERROR)
-    if uri.startswith("sqlite:///"):
-        with contextlib.suppress(OSError):
-            os.makedirs(os.path.dirname(uri.removeprefix("sqlite:///")), exist_ok=True)
-    return MlflowClient(uri)
+    return MlflowClient

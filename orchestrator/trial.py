@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import queue
 import socket
 import time
 from collections.abc import Callable
@@ -147,10 +148,10 @@ class _Writer:
 
     def __init__(self, task: Task, key: str, attempt: int) -> None:
         self._task, self._key, self._attempt = task, key, attempt
-        self._written: list[int] = []
+        self._written: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
-        self._last = time.monotonic()
+        self._last = self._asked = time.monotonic()
 
     def __enter__(self) -> _Writer:
         return self
@@ -161,13 +162,17 @@ class _Writer:
         self._pool.shutdown(wait=True)
 
     def take_written(self) -> list[int]:
-        """The epoch of a checkpoint written since the last call, if there is one."""
-        written, self._written = self._written, []
+        """The epochs of checkpoints written since the last call."""
+        written = []
+        while not self._written.empty():
+            written.append(self._written.get())
         return written
 
     def due(self) -> bool:
-        """Whether the last checkpoint is old enough."""
-        return time.monotonic() - self._last >= self._task.conduct.checkpoint_seconds
+        """Whether one more epoch like this one would make the last checkpoint too old; asked once each."""
+        now = time.monotonic()
+        epoch, self._asked = now - self._asked, now
+        return now - self._last + epoch > self._task.conduct.checkpoint_seconds
 
     def put(self, epoch: int, snapshot: bytes, history: History) -> None:
         """Hands over a checkpoint, once the one before is written; its error, if any, is raised here."""
@@ -182,7 +187,7 @@ class _Writer:
         ledger.write_checkpoint(key, epoch, self._attempt, snapshot)
         with ledger.writing(key, self._attempt):
             ledger.write_table(curves_table(history), "cells", key, CURVES)
-        self._written = [epoch]
+        self._written.put(epoch)
 
 
 def curves_table(history: History) -> pa.Table:

@@ -14,6 +14,9 @@ ROOT = Path(__file__).parent.parent
 SMALL = ["--holdouts", "3", "8", "--seeds", "2", "--lambda-trials", "2", "--set", "epochs=3", "ap_window=2"]
 """2 holdouts x 2 seeds x 2 methods and 2 search cells a holdout: 12 cells, each of a second or less."""
 
+PLAIN = {"COLUMNS": "150", "CUDA_VISIBLE_DEVICES": ""}
+"""A wide terminal, and CPUs, which alone give the same bits again."""
+
 BLOCKED = "import sys; sys.modules['ray'] = sys.modules['mlflow'] = None; import runpy; "
 
 
@@ -32,9 +35,7 @@ def run(
 ) -> subprocess.CompletedProcess:
     """Runs it to its end, in the repository's folder."""
     line = command(*words, blocked=blocked, module=module)
-    return subprocess.run(
-        line, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "COLUMNS": "150"}
-    )
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **PLAIN})
 
 
 def only_sweep(storage: Path) -> Path:

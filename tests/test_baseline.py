@@ -104,6 +104,7 @@ def test_every_class_of_digits_is_scored_reported_and_recorded(
     assert {k: v for k, v in three.data.tags.items() if not k.startswith("mlflow.")} == {
         "kind": "baseline",
         "sweep": "mine",
+        "ledger": (runs.storage / "mine" / "identity").read_text(),
         "cell": runs.cells()["3"].name,
     }
     assert three.data.params == {

@@ -32,12 +32,14 @@ def nodes() -> Iterator[list[cluster.Node]]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "disabled")
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        made.add_node(num_cpus=1)
-        ray.init(address=made.address, log_to_driver=False, logging_level="CRITICAL")
-        made.wait_for_nodes()
-        yield cluster.live_nodes()
-        ray.shutdown()
-        made.shutdown()
+        try:
+            made.add_node(num_cpus=1)
+            ray.init(address=made.address, log_to_driver=False, logging_level="CRITICAL")
+            made.wait_for_nodes(timeout=120)
+            yield cluster.live_nodes()
+        finally:
+            ray.shutdown()
+            made.shutdown()
 
 
 @pytest.fixture
@@ -146,8 +148,8 @@ def test_a_sweep_without_an_address_does_not_join_the_machine_s_cluster(nodes: l
 import ray
 from orchestrator.searcher import ray_started
 with ray_started(None):
-    print(len(ray.nodes()), ray.cluster_resources()["CPU"])
+    print(len(ray.nodes()))
 """
     own = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=own, capture_output=True, text=True)
-    assert done.stdout.split() == ["1", str(float(os.cpu_count() or 0))], done.stdout + done.stderr
+    assert done.stdout.split() == ["1"], done.stdout + done.stderr  # the other one has two nodes

@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -297,13 +298,23 @@ def processes_of(group: str) -> list[str]:
     return [arguments for number, state, arguments in fields if number == group and state[0] != "Z"]
 
 
+def comes_to_run(group: str, command: str) -> bool:
+    """Whether a process group runs a command soon: the shell that was started becomes it."""
+    limit = time.monotonic() + 20
+    while command not in processes_of(group):
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 @without_systemd
 def test_changed_settings_reach_the_server_and_the_former_one_is_gone(head: Path) -> None:
     first = set_up_head(head, "one")
-    assert "sleep 600" in processes_of(first)
+    assert comes_to_run(first, "sleep 600")
     second = set_up_head(head, "two")
     assert processes_of(first) == []
-    assert "sleep 600" in processes_of(second)
+    assert comes_to_run(second, "sleep 600")
 
 
 @without_systemd
@@ -316,3 +327,34 @@ def test_a_process_that_has_the_loop_s_number_since_a_reboot_is_left_alone(head:
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def on_premises(storage: str) -> subprocess.CompletedProcess:
+    words = [
+        "--head",
+        "10.0.0.11",
+        "--workers",
+        "10.0.0.12",
+        "--user",
+        "me",
+        "--key",
+        "k",
+        "--storage",
+        storage,
+    ]
+    script = ROOT / "cluster" / "on_premises.py"
+    line = [sys.executable, script, *words, "--storage", storage]
+    return subprocess.run(line, capture_output=True, text=True)
+
+
+def test_a_folder_s_name_reaches_machines_of_one_s_own_as_it_is() -> None:
+    written = yaml.safe_load(on_premises("/mnt/my runs & more").stdout)
+    (line,) = (command for command in written["setup_commands"] if command.startswith("echo "))
+    said = subprocess.run(["bash", "-c", line.partition(" >")[0]], capture_output=True, text=True, check=True)
+    assert said.stdout == "/mnt/my runs & more\n"
+
+
+def test_a_storage_to_which_no_folder_can_be_added_is_refused() -> None:
+    refused = on_premises("s3://bucket?endpoint_override=host:9000&scheme=http")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "AWS_ENDPOINT_URL" in refused.stderr

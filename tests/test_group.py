@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.sweeps import cells, command, comparable, only_sweep, run
-from tests.test_resuming import parent_is, title
+from tests.test_resuming import PATIENCE, newest_epoch, parent_is, title
 
-pytestmark = pytest.mark.slow
 ONE_CELL = [
     "--workers",
     "2",
@@ -47,7 +46,7 @@ def started(storage: Path) -> subprocess.Popen:
         text=True,
         start_new_session=True,
     )
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + PATIENCE
     while newest_epoch(storage) < 3:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < limit
@@ -55,11 +54,7 @@ def started(storage: Path) -> subprocess.Popen:
     return process
 
 
-def newest_epoch(storage: Path) -> int:
-    found = storage.glob("*/cells/*/checkpoint/*.pt")
-    return max((int(path.name.split("-")[0]) for path in found), default=0)
-
-
+@pytest.mark.slow
 def test_two_workers_end_with_a_table_and_an_accuracy_like_one_s(tmp_path: Path) -> None:
     accuracy = {}
     for workers in ("1", "2"):
@@ -78,6 +73,7 @@ def test_two_workers_end_with_a_table_and_an_accuracy_like_one_s(tmp_path: Path)
     assert abs(sum(ones) - sum(twos)) / 4 < 0.015
 
 
+@pytest.mark.slow
 def test_a_dead_worker_costs_at_most_an_epoch(undisturbed: Path, tmp_path: Path) -> None:
     process = started(tmp_path)
     workers = [
@@ -88,7 +84,7 @@ def test_a_dead_worker_costs_at_most_an_epoch(undisturbed: Path, tmp_path: Path)
     assert len(workers) == 2
     reached = newest_epoch(tmp_path)
     os.kill(workers[1], signal.SIGKILL)
-    _, err = process.communicate(timeout=240)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     (cell,) = cells(only_sweep(tmp_path)).values()
     attempt = json.loads((cell / "result.json").read_text())["attempt"]
@@ -98,6 +94,7 @@ def test_a_dead_worker_costs_at_most_an_epoch(undisturbed: Path, tmp_path: Path)
     assert comparable(cell) == comparable(other)
 
 
+@pytest.mark.slow
 def test_a_dead_driver_s_group_is_resumed_within_its_cell(undisturbed: Path, tmp_path: Path) -> None:
     process = started(tmp_path)
     os.killpg(process.pid, signal.SIGKILL)
@@ -109,3 +106,17 @@ def test_a_dead_driver_s_group_is_resumed_within_its_cell(undisturbed: Path, tmp
     assert json.loads((cell / "result.json").read_text())["attempt"]["resumed_after_epoch"] >= reached
     (other,) = cells(only_sweep(undisturbed)).values()
     assert comparable(cell) == comparable(other)
+
+
+def test_what_each_worker_died_of_is_said_in_one_line() -> None:
+    from ray.train import ControllerError, WorkerGroupError
+    from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
+
+    from orchestrator.foreman import describe
+    from orchestrator.group import GroupFailed, in_words
+
+    own = UserExceptionWithTraceback(RuntimeError("CUDA out of memory\nTried to"), "Traceback (most recent")
+    failed = WorkerGroupError("[Rank 0 Error Snippet]:", {3: ValueError("gone"), 0: own})
+    assert in_words(failed) == "worker 0: RuntimeError: CUDA out of memory; worker 3: ValueError: gone"
+    assert in_words(ControllerError(OSError("no room"))) == "OSError: no room"
+    assert describe(GroupFailed(in_words(failed))).startswith("GroupFailed: worker 0: RuntimeError: CUDA")

@@ -89,9 +89,12 @@ def token(ledger: Ledger) -> str:
 
 
 @contextlib.contextmanager
-def renewed(ledger: Ledger, clock: float, **changes: object) -> Iterator[None]:
+def renewed(ledger: Ledger, patch: pytest.MonkeyPatch, clock: float, **changes: object) -> Iterator[None]:
     """Another machine's driver at work, whose clock is off by so many seconds."""
     write_lock(ledger, renewed=time.time() + clock, **changes)
+    # It is watched until it is renewed, however long a busy machine takes for that.
+    patch.setattr(lock, "WATCH_SECONDS", 60.0)
+    patch.setattr(lock, "LOOKS", 1200)
     stop = threading.Event()
 
     def renew() -> None:
@@ -108,8 +111,14 @@ def renewed(ledger: Ledger, clock: float, **changes: object) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("clock", [-86400.0, 0.0, 86400.0])
-def test_a_driver_at_work_keeps_its_lock_by_whatever_clock(bucket: Ledger, clock: float) -> None:
-    with renewed(bucket, clock), pytest.raises(Mistake, match="run by process 7 on elsewhere"), hold(bucket):
+def test_a_driver_at_work_keeps_its_lock_by_whatever_clock(
+    bucket: Ledger, monkeypatch: pytest.MonkeyPatch, clock: float
+) -> None:
+    with (
+        renewed(bucket, monkeypatch, clock),
+        pytest.raises(Mistake, match="run by process 7 on elsewhere"),
+        hold(bucket),
+    ):
         pass
     assert token(bucket) == "theirs"
 
@@ -146,9 +155,15 @@ def test_a_dead_process_of_this_machine_is_not_waited_for(
     assert capsys.readouterr().err == ""
 
 
-def test_a_process_of_a_machine_of_the_same_name_is_not_taken_for_dead(bucket: Ledger) -> None:
+def test_a_process_of_a_machine_of_the_same_name_is_not_taken_for_dead(
+    bucket: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     namesake = {"host": socket.gethostname(), "pid": dead_process()}
-    with renewed(bucket, 0.0, **namesake), pytest.raises(Mistake, match="run by process"), hold(bucket):
+    with (
+        renewed(bucket, monkeypatch, 0.0, **namesake),
+        pytest.raises(Mistake, match="run by process"),
+        hold(bucket),
+    ):
         pass
 
 

@@ -1,13 +1,21 @@
-"""Addresses of MLflow's pages, read back as a browser's router reads them."""
+"""Where records go, and addresses of MLflow's pages, read back as a browser's router reads them."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from orchestrator.mlflow_pages import MOST_COMPARED, comparison_address, list_address, ui_command
+from orchestrator.mlflow_places import (
+    MOST_COMPARED,
+    comparison_address,
+    list_address,
+    resolve_tracking_uri,
+    ui_command,
+)
+from trainables.mistake import Mistake
 
 
 def asked(address: str) -> tuple[str, str, dict[str, list[str]]]:
@@ -44,3 +52,13 @@ def test_a_store_without_a_server_is_served_by_mlflow_ui(uri: str) -> None:
 
 def test_a_server_s_own_address_is_where_to_look() -> None:
     assert ui_command("https://mlflow.example.org") == "https://mlflow.example.org"
+
+
+def test_where_the_records_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert resolve_tracking_uri(None, str(tmp_path)) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert resolve_tracking_uri("http://here:1", "s3://bucket/x") == "http://here:1"
+    with pytest.raises(Mistake, match="--tracking-uri"):
+        resolve_tracking_uri(None, "s3://bucket/x")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:2")
+    assert resolve_tracking_uri(None, "s3://bucket/x") == "http://there:2"

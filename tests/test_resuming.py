@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -13,24 +14,37 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweeps import SMALL, assert_equal_sweeps, cells, command, only_sweep, run
+from tests.sweeps import PLAIN, SMALL, assert_equal_sweeps, cells, command, only_sweep, run
+
+PATIENCE = 600
+"""Seconds after which something hangs: starting alone takes 10 s here, and 30 s beside another suite."""
 
 
 def kill_when(line: list[str], started: Path, pattern: str, after: float = 0.0) -> None:
     """Starts a command in a process group of its own and kills the group once a file appears."""
     process = subprocess.Popen(
-        line, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        line,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **PLAIN},
     )
     try:
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + PATIENCE
         while not list(started.glob(pattern)):
             assert process.poll() is None, "the sweep ended before it was killed"
             assert time.monotonic() < limit
             time.sleep(0.05)
         time.sleep(after)
     finally:
+        end(process)
+
+
+def end(process: subprocess.Popen) -> None:
+    """Kills a process with its group, if it is still there."""
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process.wait()
 
 
 def test_a_killed_driver_s_sweep_resumes_exactly(swept: tuple[Path, str], tmp_path: Path) -> None:
@@ -94,32 +108,44 @@ def assert_tracked_once(storage: Path, runs: int, epochs: int = 3) -> None:
 def test_a_killed_trial_goes_on_from_its_checkpoint_by_itself(tmp_path: Path) -> None:
     words = ["--holdouts", "3", "--seeds", "1", "--methods", "classification", "--storage", str(tmp_path)]
     words += ["--set", "epochs=40", "ap_window=1", "checkpoint_seconds=0"]
-    process = subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    limit = time.monotonic() + 60
-    while (
-        not (found := list(tmp_path.glob("*/cells/*/checkpoint/*.pt")))
-        or int(found[0].name.split("-")[0]) < 3
-    ):
-        assert process.poll() is None
-        assert time.monotonic() < limit
-        time.sleep(0.02)
-    trial = [
-        int(folder.name)
-        for folder in Path("/proc").iterdir()
-        if folder.name.isdigit()
-        and parent_is(folder, process.pid)
-        and title(folder).startswith("ray::")
-        and "ImplicitFunc" in title(folder)  # what Tune calls a function's process
-    ]
-    assert len(trial) == 1
-    os.kill(trial[0], signal.SIGKILL)
-    _, err = process.communicate(timeout=120)
+    process = subprocess.Popen(
+        command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        limit = time.monotonic() + PATIENCE
+        while newest_epoch(tmp_path) < 3:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        os.kill(only_trial(process), signal.SIGKILL)
+        _, err = process.communicate(timeout=PATIENCE)
+    finally:
+        end(process)
     assert process.returncode == 0, err
     assert "its process died" in err
     (cell,) = cells(only_sweep(tmp_path)).values()
     attempt = json.loads((cell / "result.json").read_text())["attempt"]
     assert attempt["number"] == 2
     assert attempt["resumed_after_epoch"] >= 2
+
+
+def newest_epoch(storage: Path) -> int:
+    """The latest epoch of which any cell has a checkpoint."""
+    found = storage.glob("*/cells/*/checkpoint/*.pt")
+    return max((int(path.name.split("-")[0]) for path in found), default=0)
+
+
+def only_trial(driver: subprocess.Popen) -> int:
+    """The process in which Tune runs the one trial of a driver."""
+    (found,) = (
+        int(folder.name)
+        for folder in Path("/proc").iterdir()
+        if folder.name.isdigit()
+        and parent_is(folder, driver.pid)
+        and title(folder).startswith("ray::")
+        and "ImplicitFunc" in title(folder)  # what Tune calls a function's process
+    )
+    return found
 
 
 def title(folder: Path) -> str:

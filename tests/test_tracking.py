@@ -20,7 +20,7 @@ from orchestrator.ledger import CURVES, Ledger
 from orchestrator.report import make_report
 from orchestrator.specification import GROWING, Specification
 from orchestrator.sweep import main
-from orchestrator.tracking import Tracker, open_tracker, resolve_tracking_uri
+from orchestrator.tracking import Tracker, open_tracker
 from tests.hand_made_ledger import (
     curve_table,
     final_values,
@@ -88,6 +88,7 @@ def test_a_cell_s_run_holds_its_place_its_lambda_its_curves_and_its_values(sweep
     assert expected.items() <= final.params.items()
     (cell,) = [c for c in sweep.cells.all() if c.label == "rotation/3/s0"]
     tags = {"kind": "final", "sweep": "mine", "cell": cell.key, "attempts": "1"}
+    tags["ledger"] = sweep.ledger.identity()
     assert tags.items() <= final.tags.items()
     reported = final_values(cell, plain_value, 0.1)
     assert {k: v for k, v in final.metrics.items() if k.startswith("final/")} == reported
@@ -120,13 +121,15 @@ def test_what_is_sent_again_makes_no_second_point_and_no_second_run(sweep: Sweep
 
 def test_a_running_cell_is_shown_as_far_as_the_ledger_holds_it(sweep: Sweep) -> None:
     cell = sweep.cells.all()[0]
-    sweep.ledger.begin(cell.key, {"cell": {}})
+    attempt = sweep.ledger.begin(cell.key, {"cell": {}})
     curves = curve_table(sweep.wanted, cell, final_values(cell, plain_value, 0.1))
-    sweep.ledger.write_table(curves.slice(0, 3), "cells", cell.key, CURVES)
+    sweep.ledger.write_checkpoint(cell.key, 3, attempt, b"state")
+    sweep.ledger.write_table(curves, "cells", cell.key, CURVES)  # all of them, as just before the result
     tracker = sweep.tracker()
     tracker.progressed(cell.key)
     assert tracker.close(timeout=60)
     assert sweep.runs()[cell.label].info.status == "RUNNING"
+    # What no checkpoint holds may be trained again.
     assert [step for step, _ in sweep.history(cell.label, "train/loss")] == [1, 2, 3]
     finish(sweep.ledger, sweep.wanted, cell)
     tracker = sweep.tracker()  # the driver died; the next one finds the run by its tags
@@ -137,6 +140,43 @@ def test_a_running_cell_is_shown_as_far_as_the_ledger_holds_it(sweep: Sweep) -> 
     assert run.info.status == "FINISHED"
     assert run.data.tags["attempts"] == "2"
     assert len(sweep.history(cell.label, "train/loss")) == sweep.wanted.recipe.epochs
+
+
+def test_another_ledger_of_the_same_name_has_runs_of_its_own(sweep: Sweep, tmp_path: Path) -> None:
+    """As after its folder was removed, or from another storage with the same server."""
+    again = Sweep(tmp_path / "elsewhere")
+    cell = sweep.cells.all()[0]
+    for each, value in ((sweep, 0.3), (again, 0.4)):
+        finish(each.ledger, each.wanted, cell, value=lambda *_, value=value: value)
+        tracker = each.tracker(sweep.uri)
+        tracker.done(cell.key)
+        assert tracker.close(timeout=60)
+    client = MlflowClient(sweep.uri)
+    runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    assert sorted(run.data.metrics["final/ap_msp"] for run in runs) == [0.3, 0.4]
+    for run in runs:
+        steps = [point.step for point in client.get_metric_history(run.info.run_id, "train/loss")]
+        assert steps == list(range(1, sweep.wanted.recipe.epochs + 1))
+
+
+OPEN_STORE = """
+import sys
+from orchestrator.ledger import Ledger
+from orchestrator.specification import Request, complete
+from orchestrator.tracking import open_tracker
+wanted, _ = complete(Request(), tuple("0123456789"))
+tracker = open_tracker(f"sqlite:///{sys.argv[1]}/mlflow.db", Ledger(sys.argv[1], sys.argv[2]), wanted)
+assert tracker.close(60)
+"""
+
+
+def test_two_sweeps_that_come_to_a_new_store_at_once_both_find_it(tmp_path: Path) -> None:
+    started = [
+        subprocess.Popen([sys.executable, "-c", OPEN_STORE, str(tmp_path), name], stderr=subprocess.PIPE)
+        for name in ("one", "two")
+    ]
+    said = [process.communicate(timeout=600)[1].decode() for process in started]
+    assert [process.returncode for process in started] == [0, 0], "\n".join(said)
 
 
 def test_a_cell_that_was_given_up_is_failed_and_can_finish_later(sweep: Sweep) -> None:
@@ -292,13 +332,13 @@ def test_records_that_are_given_up_leave_no_thread_at_work(
     def refuse(*_: object) -> None:
         raise ConnectionError("the server is away")
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     tracker = sweep.tracker()
     monkeypatch.setattr(MlflowClient, "create_run", refuse)
     for cell in sweep.cells.all():
         tracker.done(cell.key)
     assert not tracker.close(timeout=0.5)
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before  # others' may end meanwhile
 
 
 def test_a_server_that_does_not_answer_is_a_mistake_within_ten_seconds(sweep: Sweep) -> None:
@@ -310,16 +350,6 @@ def test_a_server_that_does_not_answer_is_a_mistake_within_ten_seconds(sweep: Sw
         with pytest.raises(Mistake, match=uri):
             sweep.tracker(uri)
         assert time.monotonic() - began < 15
-
-
-def test_where_the_records_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert resolve_tracking_uri(None, str(tmp_path)) == f"sqlite:///{tmp_path}/mlflow.db"
-    assert resolve_tracking_uri("http://here:1", "s3://bucket/x") == "http://here:1"
-    with pytest.raises(Mistake, match="--tracking-uri"):
-        resolve_tracking_uri(None, "s3://bucket/x")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:2")
-    assert resolve_tracking_uri(None, "s3://bucket/x") == "http://there:2"
 
 
 class Server:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from orchestrator import trial
 from orchestrator.cells import Cell, lay_out
 from orchestrator.ledger import CURVES, SCORES, Ledger, Superseded
 from orchestrator.preparation import data_request
@@ -94,6 +96,26 @@ def test_an_attempt_that_was_taken_over_writes_no_result(trials: Trials) -> None
     with pytest.raises(Superseded):
         run_trial(trials.task, cell, {}, take_over)
     assert trials.ledger.result(cell.key) is None
+
+
+@pytest.mark.parametrize(("epoch", "every"), [(20.0, 60.0), (25.0, 50.0), (35.0, 35.0), (70.0, 70.0)])
+def test_no_checkpoint_is_older_than_a_minute_or_an_epoch(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch, epoch: float, every: float
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(trial.time, "monotonic", lambda: now[0])
+    conduct = replace(trials.task.conduct, checkpoint_seconds=60.0)
+    cell = trials.cells["classification/3/s0"]
+    attempt = trials.ledger.begin(cell.key, {})
+    written = [now[0]]
+    with trial._Writer(replace(trials.task, conduct=conduct), cell.key, attempt) as writer:
+        for number in range(1, 13):
+            now[0] += epoch
+            if writer.due():
+                writer.put(number, b"state", [])
+                written.append(now[0])
+    ages = {after - before for before, after in itertools.pairwise(written)}
+    assert ages == {every}
 
 
 def test_a_cell_that_is_done_is_not_run_again(trials: Trials) -> None:

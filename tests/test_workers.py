@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -73,25 +73,28 @@ def weights_after(run: Run, prepared: Prepared, workers: Workers, *, frozen: boo
 
 def in_group(size: int, function, *arguments: object) -> list:
     """What the function returns in each of several processes that form a gloo group."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     context = mp.get_context("spawn")
     answers = context.Queue()
-    processes = [
-        context.Process(target=_member, args=(rank, size, port, answers, function, arguments))
-        for rank in range(size)
-    ]
-    for process in processes:
-        process.start()
-    found = dict(answers.get(timeout=120) for _ in processes)
-    for process in processes:
-        process.join(timeout=60)
+    with tempfile.TemporaryDirectory() as folder:  # where they meet: a port could be taken meanwhile
+        meeting = f"file://{folder}/store"
+        processes = [
+            context.Process(target=_member, args=(rank, size, meeting, answers, function, arguments))
+            for rank in range(size)
+        ]
+        for process in processes:
+            process.start()
+        try:
+            found = dict(answers.get(timeout=600) for _ in processes)
+            for process in processes:
+                process.join(timeout=60)
+        finally:
+            for process in processes:
+                process.kill()
     return [found[rank] for rank in range(size)]
 
 
-def _member(rank: int, size: int, port: int, answers, function, arguments) -> None:
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
+def _member(rank: int, size: int, meeting: str, answers, function, arguments) -> None:
+    dist.init_process_group("gloo", meeting, rank=rank, world_size=size)
     result = function(*arguments, Workers(rank, size))
     plain = {k: v.numpy() for k, v in result.items()} if isinstance(result, dict) else result
     answers.put((rank, plain))
