@@ -100,7 +100,7 @@ def _caption(results: Results) -> str:
     if n > 1 and len(results.held_out) > 1:
         parts.append("The average's ± is the standard deviation over seeds of each seed's average.")
     parts.append(_about_lambda(specification))
-    if _few(results):
+    if lacks_seeds(results):
         parts.append(f"An asterisk marks fewer than {n} seeds.")
     if len(results.held_out) > 1 and _lacks_average(results):
         parts.append("An average waits for a seed that has every held-out class.")
@@ -116,7 +116,7 @@ def _about_lambda(specification: Specification) -> str:
     return f"lambda was chosen for {each}, by validation accuracy."
 
 
-def _few(results: Results) -> bool:
+def lacks_seeds(results: Results) -> bool:
     """Whether some place has results of fewer seeds than the sweep has."""
     return any(len(rows) < results.specification.seeds for rows in results.by_place.values())
 

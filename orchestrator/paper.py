@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.main_table import AVERAGE, Place, arrange
+from orchestrator.main_table import AVERAGE, Place, arrange, lacks_seeds
 from orchestrator.results import METRICS, Results
 from orchestrator.specification import Specification
 from orchestrator.statistics import Difference, Estimate, difference
@@ -175,13 +175,18 @@ def difference_tables(results: Results, pairs: Sequence[Pair]) -> list[Table]:
         return BLANK if pair is None else pair.difference
 
     methods = [name for name in results.specification.methods if any(name == key[0] for key in found)]
-    n = results.specification.seeds
     caption = (
         f"Ours minus the paper's on {results.specification.benchmark}, in percent points, ± the standard "
-        f"error of the difference (ours over n = {n} seeds, the paper's over {TRIALS})."
+        f"error of the difference (ours over {_seeds(results)} seeds, the paper's over {TRIALS})."
     )
     tables = arrange(results, fill, DIFFERENCE, caption, methods) if methods else []
     return [_without_blank_rows(dataclasses.replace(t, label=f"{t.label}-differences")) for t in tables]
+
+
+def _seeds(results: Results) -> str:
+    """How many seeds the sweep's numbers are over."""
+    n = results.specification.seeds
+    return f"up to {n}" if lacks_seeds(results) else f"{n}"
 
 
 def _without_blank_rows(table: Table) -> Table:
@@ -215,7 +220,7 @@ def _in_layout(results: Results, name: str, numbers: Sequence[Published], mine: 
     head = (Column("", TEXT, "row"), Column("", TEXT, "source"))
     caption = (
         f"The paper's table {name} ({results.specification.benchmark}) beside this sweep, in percent: mean ± "
-        f"standard deviation over {TRIALS} trials (paper) and n = {results.specification.seeds} (ours)."
+        f"standard deviation over {TRIALS} trials (paper) and {_seeds(results)} (ours)."
     )
     label = f"tab:{results.ledger.name}-paper-{name}"
     rules = frozenset(2 * i for i, row in enumerate(names) if row == "average")

@@ -95,6 +95,25 @@ def test_a_smaller_network_is_compared_with_a_warning(tmp_path: Path) -> None:
     assert "depth 16 (paper: 28); epochs 5 (paper: 200)" in warning
 
 
+def test_numbers_over_fewer_seeds_are_not_said_to_be_over_all(tmp_path: Path) -> None:
+    wanted = specification(CIFAR10.classes, benchmark="cifar10", seeds=3)
+    ledger, cells = write_sweep(tmp_path, wanted, classes=CIFAR10.classes)
+    said = {}
+    for seed in range(3):
+        for cell in cells.all():
+            if cell.phase == FINAL and cell.seed == seed:
+                finish(ledger, wanted, cell, classes=CIFAR10.classes)
+        results = collect(ledger)
+        pairs, _ = beside(results, CIFAR10)
+        tables = [*difference_tables(results, pairs), *paper_tables(results, pairs, CIFAR10)]
+        said[seed] = " ".join(table.caption for table in tables)
+    for seed in (0, 1):
+        assert "(ours over up to 3 seeds" in said[seed]
+        assert "up to 3 (ours)" in said[seed]
+    assert "(ours over 3 seeds" in said[2]
+    assert "up to" not in said[2]
+
+
 def test_the_paper_s_own_recipe_departs_in_nothing() -> None:
     for name in ("cifar10", "stl10", "imagenet-dog"):
         benchmark = find_benchmark(name)
