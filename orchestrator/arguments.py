@@ -7,7 +7,7 @@ import math
 import os
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from orchestrator.specification import Conduct, Request, Specification
 from search_spaces import all_benchmarks
@@ -32,10 +32,13 @@ PLANNING = (
 """Options that say what the sweep is: --resume --name NAME alone reads them from the ledger."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
+class Parser(argparse.ArgumentParser):
+    """A command line whose refusals are Mistakes; for every command."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the message as a sentence that names the command's help."""
         message = message.removeprefix("argument ")
-        raise Mistake(f"{message[0].upper()}{message[1:]}; see python -m orchestrator.sweep --help.")
+        raise Mistake(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ def _absolute(path: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m orchestrator.sweep",
         usage="python -m orchestrator.sweep [BENCHMARK] [options]",
         description="Runs a sweep of hold-out-class experiments: plans its cells, selects lambda on\n"

@@ -6,9 +6,8 @@ import argparse
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from orchestrator.arguments import DEFAULT_STORAGE
+from orchestrator.arguments import DEFAULT_STORAGE, Parser
 from search_spaces import all_benchmarks
 from trainables.mistake import Mistake
 from trainables.settings import split_assignments
@@ -105,18 +104,12 @@ def _whole(option: str, text: str | None, default: int, *, at_least: int) -> int
     return int(text)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        message = message.removeprefix("argument ")
-        raise Mistake(f"{message[0].upper()}{message[1:]}; see python -m orchestrator.baseline --help.")
-
-
 def _wide(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m orchestrator.baseline",
         usage="python -m orchestrator.baseline pixel-gaussian|edge-energy [BENCHMARK] [options]",
         description="Scores a benchmark by a detector that trains no network: every class held out in turn,\n"

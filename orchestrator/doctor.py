@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.arguments import Parser
 from orchestrator.diagnosis import Finding, machine, node, pinned_versions, wrong
 from trainables.mistake import Mistake
 
@@ -27,12 +28,6 @@ if TYPE_CHECKING:
     from orchestrator.node import Asked, Condition
 
 ANSWER_SECONDS = 10
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        message = message.removeprefix("argument ")
-        raise Mistake(f"{message[0].upper()}{message[1:]}; see python -m orchestrator.doctor --help.")
 
 
 def main(words: list[str] | None = None) -> int:
@@ -55,7 +50,7 @@ def main(words: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     bucket = os.environ.get("HOLDOUT_BUCKET")
-    parser = _Parser(
+    parser = Parser(
         prog="python -m orchestrator.doctor",
         description="Says what is wrong with this machine, or with every node of a cluster.",
         allow_abbrev=False,

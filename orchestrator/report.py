@@ -12,10 +12,10 @@ import sys
 import textwrap
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from orchestrator import remarks
-from orchestrator.arguments import DEFAULT_STORAGE
+from orchestrator.arguments import DEFAULT_STORAGE, Parser
 from orchestrator.cells import Cell
 from orchestrator.commands import resume_from
 from orchestrator.firewall import Verdict, check_firewall
@@ -246,13 +246,8 @@ def _rebuild(tracker: Tracker, report: Report, files: dict[str, bytes]) -> bool:
     return True
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise Mistake(f"{message[0].upper()}{message[1:]}; see python -m orchestrator.report --help.")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m orchestrator.report",
         description="Prints a sweep's report again and writes its tables and figures, from its ledger alone.",
         allow_abbrev=False,
