@@ -10,8 +10,9 @@ ARGS   ?=
 sweep: $(VENV)/.installed
 	$(RUN) -m orchestrator.sweep $(ARGS)
 
+# Whole files go to one process or the other: tests of a file share what is dear to make.
 test: $(VENV)/.installed-test
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.installed-test
 	$(RUN) -m pytest -m slow $(ARGS)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cells import lay_out
+from orchestrator.specification import Request, complete
 from tests.sweeps import PLAIN, SMALL, assert_equal_sweeps, cells, command, only_sweep, run
+from trainables.prepared import Prepared
 
 PATIENCE = 600
 """Seconds after which something hangs: starting alone takes 10 s here, and 30 s beside another suite."""
@@ -164,18 +166,18 @@ def parent_is(folder: Path, ancestor: int) -> bool:
     return parent == ancestor or (parent > 1 and parent_is(Path("/proc") / str(parent), ancestor))
 
 
-def test_a_cell_that_always_fails_is_named_and_tried_again_on_resume(tmp_path: Path) -> None:
+def test_a_cell_that_always_fails_is_named_and_tried_again_on_resume(
+    digits: Prepared, tmp_path: Path
+) -> None:
     words = ["--holdouts", "3", "8", "--seeds", "1", "--methods", "classification", "--storage", tmp_path]
     words += ["--set", "epochs=2", "retries=1", "--name", "trouble", "--executor", "inline"]
-    from orchestrator.cells import lay_out
-    from orchestrator.specification import Specification
-
-    assert run(*words).returncode == 0
+    request = Request(
+        methods=("classification",), holdouts=("3", "8"), seeds=1, assignments=("epochs=2", "retries=1")
+    )
+    asked = lay_out(complete(request, digits.classes)[0], digits.fingerprint).all()
     sweep = tmp_path / "trouble"
-    stored = json.loads((sweep / "sweep.json").read_text())
-    asked = lay_out(Specification.from_json(stored["specification"]), stored["fingerprint"]).all()
     broken = sweep / "cells" / next(cell.key for cell in asked if cell.holdout == "8")
-    shutil.rmtree(broken)
+    broken.parent.mkdir(parents=True)
     broken.write_text("a file where a folder must be")
     failed = run(*words)
     assert failed.returncode == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from orchestrator.sweep import main
 from tests.images import write_digits
 from tests.sweeps import SMALL, assert_equal_sweeps, cells, only_sweep, run
 
@@ -70,17 +71,18 @@ def test_search_cells_open_neither_the_test_nor_the_held_out_class(swept: tuple[
         assert ("test" in opened) == ("search" not in label)
 
 
-def test_the_same_command_prints_the_report_of_a_finished_sweep(swept: tuple[Path, str]) -> None:
+def test_the_same_command_prints_the_report_of_a_finished_sweep(
+    swept: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     storage, first = swept
-    again = run(*SMALL, "--storage", storage)
-    assert again.returncode == 0, again.stderr
-    assert "12 of 12 cells are done" in again.stdout
+    assert main([*SMALL, "--storage", str(storage)]) == 0
+    again = capsys.readouterr().out
+    assert "12 of 12 cells are done" in again
     table = [line for line in first.splitlines() if line.startswith(("3", "8", "average"))]
     assert table
-    assert [line for line in again.stdout.splitlines() if line in table] == table
-    resumed = run("--resume", "--name", only_sweep(storage).name, "--storage", storage)
-    assert resumed.returncode == 0, resumed.stderr
-    assert "12 of 12 cells are done" in resumed.stdout
+    assert [line for line in again.splitlines() if line in table] == table
+    assert main(["--resume", "--name", only_sweep(storage).name, "--storage", str(storage)]) == 0
+    assert "12 of 12 cells are done" in capsys.readouterr().out
 
 
 def test_inline_without_ray_and_mlflow_gives_the_same_ledger(swept: tuple[Path, str], tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ def test_concurrency_changes_nothing_and_a_sweep_can_grow(swept: tuple[Path, str
         "grown",
     ]
     small = run(
-        "--holdouts", "3", "--seeds", "1", "--methods", "classification", "--max-concurrent", "1", *words
+        "--holdouts", "3", "--seeds", "1", "--methods", "classification", "--executor", "inline", *words
     )
     assert small.returncode == 0, small.stderr
     grown = run("--holdouts", "3", "8", "--seeds", "2", "--max-concurrent", "1", *words)
@@ -172,7 +174,17 @@ def test_a_user_s_image_folder_becomes_a_table(tmp_path: Path) -> None:
     Image.open(grey).convert("L").save(grey)
     Image.open(rgba).convert("RGBA").save(rgba)
     words = ["image-folder", "--data", tmp_path / "images", "--storage", tmp_path / "runs", "--seeds", "1"]
-    done = run(*words, "--set", "epochs=2", "image_size=16", "--lambda-trials", "2", "--executor", "inline")
+    words += [
+        "--set",
+        "epochs=2",
+        "image_size=16",
+        "depth=10",
+        "--lambda-trials",
+        "2",
+        "--executor",
+        "inline",
+    ]
+    done = run(*words)
     assert done.returncode == 0, done.stderr
     for name in ("one", "three", "seven"):
         assert any(line.startswith(name) for line in done.stdout.splitlines())

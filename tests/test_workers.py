@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from tests.images import folder_request
 from tests.test_cpc import photographs
+from trainables import scoring
 from trainables.holdout import open_final, open_test
 from trainables.prepared import Prepared, prepare
 from trainables.scoring import score
@@ -73,7 +75,8 @@ def weights_after(run: Run, prepared: Prepared, workers: Workers, *, frozen: boo
 
 def in_group(size: int, function, *arguments: object) -> list:
     """What the function returns in each of several processes that form a gloo group."""
-    context = mp.get_context("spawn")
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # what takes seconds to import is imported once
     answers = context.Queue()
     with tempfile.TemporaryDirectory() as folder:  # where they meet: a port could be taken meanwhile
         meeting = f"file://{folder}/store"
@@ -243,9 +246,8 @@ def test_recalibration_takes_workers_that_pass_different_numbers_of_batches(digi
 def _scored(run: Run, prepared: Prepared, workers: Workers) -> dict[str, Tensor]:
     torch.set_num_threads(1)
     training = Training(dataclasses.replace(run, workers=1), open_final(prepared, run))
-    found = score(
-        training.network, open_test(prepared, run), training.normalisation, run.recipe, workers, batch_size=4
-    )
+    with mock.patch.object(scoring, "LARGEST_BATCH", 4):
+        found = score(training.network, open_test(prepared, run), training.normalisation, run.recipe, workers)
     return {"msp": torch.from_numpy(found.msp), "odin": torch.from_numpy(found.odin)}
 
 
