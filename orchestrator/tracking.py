@@ -259,7 +259,8 @@ class Tracker:
             if known and key not in self._sent:
                 self._client.update_run(run_id, "RUNNING")
         else:
-            self._client.set_terminated(run_id, status)
+            end = max((point.timestamp for point in record.points), default=None)
+            self._client.set_terminated(run_id, status, end)
         self._sent[key] = len(record.points)
         return run_id
 
