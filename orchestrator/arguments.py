@@ -168,11 +168,16 @@ def _parser() -> argparse.ArgumentParser:
         "validation accuracy, trains and scores every cell, and reports.\n"
         "The same command goes on with the same sweep.",
         epilog=_settings_help(),
-        formatter_class=_wide,
+        formatter_class=wide,
         allow_abbrev=False,
     )
-    what = parser.add_argument_group("what the sweep is")
-    add = what.add_argument
+    _what(parser.add_argument_group("what the sweep is"))
+    _where(parser.add_argument_group("where and how it runs"))
+    return parser
+
+
+def _what(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add("benchmark", nargs="?", metavar="BENCHMARK", help=f"{', '.join(all_benchmarks())} (default: digits)")
     add(
         "--methods",
@@ -196,8 +201,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="override a field; the fields are listed below",
     )
-    where = parser.add_argument_group("where and how it runs")
-    add = where.add_argument
+
+
+def _where(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add("--data", metavar="PATH", help="where the benchmark's data is (default: ./data)")
     add("--download", action="store_true", help="let a reader fetch its data; nothing downloads without it")
     add(
@@ -239,10 +246,10 @@ def _parser() -> argparse.ArgumentParser:
         help="insist that the sweep exists; with --name alone it goes on as it was",
     )
     add("--dry-run", action="store_true", help="print the plan and its cost; run nothing, open no data")
-    return parser
 
 
-def _wide(prog: str) -> argparse.HelpFormatter:
+def wide(prog: str) -> argparse.HelpFormatter:
+    """Help as it was laid out, in lines of up to 110 characters; for every command with many options."""
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110)
 
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.arguments import DEFAULT_STORAGE, Parser
+from orchestrator.arguments import DEFAULT_STORAGE, Parser, wide
 from search_spaces import all_benchmarks
 from trainables.mistake import Mistake
 from trainables.settings import split_assignments
@@ -104,10 +104,6 @@ def _whole(option: str, text: str | None, default: int, *, at_least: int) -> int
     return int(text)
 
 
-def _wide(prog: str) -> argparse.HelpFormatter:
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m orchestrator.baseline",
@@ -115,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Scores a benchmark by a detector that trains no network: every class held out in turn,\n"
         "or the benchmark's test images against named image sets. The same command again computes\n"
         "nothing anew; under one --name, more classes or sets are added to the report.",
-        formatter_class=_wide,
+        formatter_class=wide,
         allow_abbrev=False,
     )
     _what(parser.add_argument_group("what is scored"))
