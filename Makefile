@@ -10,15 +10,17 @@ ARGS   ?=
 sweep: $(VENV)/.installed
 	$(RUN) -m orchestrator.sweep $(ARGS)
 
-# Whole files go to one process or the other: tests of a file share what is dear to make.
+# Whole files go to one process or the other: tests of a file share what is dear to make. The order is random;
+# its seed is printed first, and ARGS=--randomly-seed=N repeats it.
 test: $(VENV)/.installed-test
 	$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.installed-test
 	$(RUN) -m pytest -m slow $(ARGS)
 
+# In their order: each leaves the cluster well for the next.
 test-cluster: $(VENV)/.installed-test
-	$(RUN) -m pytest -m cluster $(ARGS)
+	$(RUN) -m pytest -m cluster -p no:randomly $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
+import secrets
 import socket
 import tempfile
 import time
@@ -27,6 +29,7 @@ from orchestrator.cells import Cell
 from orchestrator.cluster import check_listens, check_nodes, nodes_at_most
 from orchestrator.foreman import Foreman, describe
 from orchestrator.ledger import Ledger
+from orchestrator.node import token_path
 from orchestrator.trial import Task, run_trial
 from trainables.mistake import Mistake
 from trainables.train import Diverged
@@ -130,16 +133,39 @@ def _rest(failures: int) -> float:
 
 @contextlib.contextmanager
 def ray_started(address: str | None) -> Iterator[None]:
-    """Ray of this machine, started here and ended here, or the cluster at an address."""
-    os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
+    """Ray of this machine, started here and ended here, or the cluster at an address.
+
+    The environment of this process is afterwards what it was: Ray and its settings change it.
+    """
+    with _environment_restored():
+        os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
+        with _ray(address or os.environ.get("RAY_ADDRESS")):
+            yield
+
+
+@contextlib.contextmanager
+def _environment_restored() -> Iterator[None]:
+    """Undoes whatever changes in this process's environment meanwhile."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
+
+
+@contextlib.contextmanager
+def _ray(address: str | None) -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
-    address = address or os.environ.get("RAY_ADDRESS")
     # Without an address Ray would join whatever cluster `ray start` last began on this machine.
     alone = {"address": "local", "include_dashboard": False}
     options: dict[str, Any] = {"address": address} if address else alone
     try:
         if address:
             check_listens(address)
+        else:
+            _bring_token()
         ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise Mistake(
@@ -149,6 +175,23 @@ def ray_started(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _bring_token() -> None:
+    """Gives a Ray of this machine the token that its processes ask each other for, where a person has none.
+
+    It stands in the environment of those processes, which their owner alone can read; Ray itself would
+    write it into the home folder, readable for everyone.
+    """
+    wanted = os.environ.get("RAY_AUTH_MODE", "token") == "token"
+    if wanted and "RAY_AUTH_TOKEN" not in os.environ and not token_path().exists():
+        os.environ["RAY_AUTH_TOKEN"] = _own_token()
+
+
+@functools.cache
+def _own_token() -> str:
+    """One token a process: Ray reads it once, however often it is started."""
+    return secrets.token_hex(32)
 
 
 def run_on_ray(foreman: Foreman, task: Task, resources: Resources, *, gpus_named: bool) -> None:

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.baseline import main as baseline
 from orchestrator.sweep import main
 from tests.images import write_digits, write_folder
+from tests.sweeps import run
 
 
 @pytest.fixture
@@ -192,11 +193,12 @@ def test_ctrl_c_before_the_first_cell_shows_no_traceback(
     assert capsys.readouterr().err == "Stopped before any cell began.\n"
 
 
-def test_a_refused_sweep_has_not_taken_its_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_refused_sweep_has_not_taken_its_name(tmp_path: Path) -> None:
     place = ["--storage", tmp_path, "--name", "mine", "--holdouts", "3", "--seeds", "1"]
     # Only Ray can tell how many workers there is room for; no cell has begun by then.
-    assert main([str(word) for word in ("--workers", "500", *place)]) == 2
-    assert "--workers 500" in capsys.readouterr().err
+    refused_late = run("--workers", "500", *place)
+    assert refused_late.returncode == 2
+    assert "--workers 500" in refused_late.stderr
     assert (tmp_path / "mine" / "sweep.json").exists()
     quick = ["--methods", "classification", "--set", "epochs=1", "--executor", "inline"]
     assert main([str(word) for word in (*place, *quick)]) == 0

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 from ray.tune.search import Searcher
 
 from orchestrator.cells import lay_out
@@ -13,6 +17,7 @@ from orchestrator.progress import Progress
 from orchestrator.searcher import CellSearcher, _rest
 from orchestrator.studies import suggest
 from tests.hand_made_ledger import specification
+from tests.sweeps import ROOT
 
 
 def searcher(retries: int = 1) -> tuple[CellSearcher, Plan]:
@@ -74,3 +79,28 @@ def test_tune_can_keep_its_copy_without_the_plan() -> None:
 def test_a_machine_on_which_nothing_works_takes_cells_ever_more_slowly() -> None:
     assert [_rest(failures) for failures in (1, 2, 3, 4)] == [0, 1, 2, 4]
     assert _rest(100) == 60
+
+
+LOCAL_RAY = """
+import os, pathlib, ray
+from orchestrator.searcher import ray_started
+before = dict(os.environ)
+for _ in range(2):
+    with ray_started(None):
+        inside = ray.get(ray.remote(lambda: os.environ.get("RAY_AUTH_MODE")).remote())
+    assert dict(os.environ) == before, set(os.environ.items()) ^ set(before.items())
+print(inside, *sorted(str(path.name) for path in pathlib.Path.home().rglob("*")))
+"""
+
+
+@pytest.mark.parametrize("token", [None, "0123456789abcdef" * 4])
+def test_a_local_ray_asks_for_a_token_and_leaves_no_trace(tmp_path: Path, token: str | None) -> None:
+    if token:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text(token)
+    code = f"import os\nos.environ['HOME'] = {str(tmp_path)!r}\n{LOCAL_RAY}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["token", *([".ray", "auth_token"] if token else [])]
+    if token:  # whoever has a token keeps it
+        assert (tmp_path / ".ray" / "auth_token").read_text() == token
