@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.baseline_arguments import PIXEL_GAUSSIAN, Options, read_arguments
 from orchestrator.baseline_places import HOLDOUT, OOD, Baseline, Place, default_name, write_asked
 from orchestrator.baseline_table import baseline_table
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.storage import StorageAway, no_answer, open_storage
 from orchestrator.main_table import WIDTH
 from orchestrator.records import Point, Record
 from orchestrator.specification import Request, Specification, complete
-from orchestrator.storage import StorageAway, no_answer, open_storage
 from orchestrator.tables import to_csv, to_latex, to_markdown, to_text
 from search_spaces import find_benchmark
 from trainables.mistake import Mistake
@@ -66,7 +66,7 @@ def _run(options: Options) -> int:
     draft = _specification(options, find_benchmark(options.benchmark).classes)
     _check_side(options.method, draft.recipe.image_size)
 
-    from orchestrator.lock import hold
+    from orchestrator.ledger.lock import hold
     from orchestrator.preparation import check_class_names, data_request, open_data
 
     open_storage(options.storage)
@@ -156,7 +156,7 @@ def _carry_out(
     baseline: Baseline, prepared: Prepared, sets: Mapping[str, ImageSet], ledger: Ledger, path: str
 ) -> Results:
     """Scores the places that have no result; the result of every place by its key."""
-    from orchestrator.provenance import provenance
+    from orchestrator.ledger.provenance import provenance
 
     write_asked(baseline, ledger, {"data": path, **provenance()})
     keys = [place.key for place in baseline.places]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from trainables.mistake import Mistake
 
 FORMAT = 1

@@ -11,7 +11,7 @@ import torch
 
 from orchestrator.baseline_arguments import PIXEL_GAUSSIAN
 from orchestrator.baseline_places import HOLDOUT, Baseline, Place
-from orchestrator.ledger import RESULT, SCORES, Ledger
+from orchestrator.ledger.ledger import RESULT, SCORES, Ledger
 from trainables.baselines import edge_energy, pixel_gaussian, pixel_gaussian_by_holdout
 from trainables.datasets import ImageTable
 from trainables.holdout import ANOMALY, kept_classes

@@ -82,8 +82,8 @@ def examine_all(
     address: str | None, storage: str, data: str | None, tracking_uri: str | None
 ) -> Iterator[Finding]:
     """Everything that is looked at, as it is found."""
+    from orchestrator.ledger.storage import open_storage
     from orchestrator.node import Asked, begin_probe, end_probe, examine
-    from orchestrator.storage import open_storage
 
     open_storage(storage)
     place = storage if "://" in storage else os.path.abspath(os.path.expanduser(storage))

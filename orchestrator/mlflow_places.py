@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from filelock import FileLock
 
-from orchestrator.storage import open_storage
+from orchestrator.ledger.storage import open_storage
 from trainables.mistake import Mistake
 
 OPENING_SECONDS = 120.0

@@ -23,7 +23,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from orchestrator.storage import open_storage
+from orchestrator.ledger.storage import open_storage
 from trainables.mistake import Mistake
 
 PROJECT = Path(__file__).parent.parent

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from orchestrator.cells import FINAL, Cell
-from orchestrator.ledger import CURVES, Ledger
+from orchestrator.ledger.ledger import CURVES, Ledger
 from orchestrator.specification import GROWING, Specification
 
 NOT_METRICS = ("epoch", "speed/finished_at")

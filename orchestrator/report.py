@@ -19,7 +19,7 @@ from orchestrator.arguments import DEFAULT_STORAGE, Parser
 from orchestrator.cells import Cell
 from orchestrator.commands import resume_from
 from orchestrator.firewall import Verdict, check_firewall
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.main_table import WIDTH, main_tables, wide_table
 from orchestrator.paper import Pair, Published, beside, difference_tables, paper_tables
 from orchestrator.results import BEGUN, DONE, METRICS, Results, cells_csv, collect

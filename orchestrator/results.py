@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator.cells import FINAL, Cell, Cells, Study, lay_out
-from orchestrator.ledger import THREADS, Ledger
+from orchestrator.ledger.ledger import THREADS, Ledger
 from orchestrator.specification import Specification, read_stored
 from orchestrator.statistics import Estimate, average_over_classes, estimate, paired_differences
 from orchestrator.studies import Weights, choose

@@ -16,7 +16,7 @@ from trainables.settings import assign, check, setting, split_assignments, valid
 from trainables.spec import NO_HOLDOUT, Recipe, canonical, check_fits, parse_method, with_fidelity
 
 if TYPE_CHECKING:
-    from orchestrator.ledger import Ledger
+    from orchestrator.ledger.ledger import Ledger
 
 GROWING = ("methods", "holdouts", "seeds")
 """Fields in which a sweep that exists may grow."""

@@ -22,7 +22,7 @@ from trainables.mistake import Mistake
 
 if TYPE_CHECKING:
     from orchestrator.foreman import Foreman
-    from orchestrator.ledger import Ledger
+    from orchestrator.ledger.ledger import Ledger
     from orchestrator.tracking import Tracker
     from orchestrator.trial import Task
     from trainables.data_request import DataRequest
@@ -47,7 +47,7 @@ def main(words: list[str] | None = None) -> int:
         print("Stopped before any cell began.", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
-        from orchestrator.storage import StorageAway, no_answer
+        from orchestrator.ledger.storage import StorageAway, no_answer
 
         if not isinstance(error, StorageAway):
             raise
@@ -59,7 +59,7 @@ def _plan_only(options: Options) -> str:
     from orchestrator.dry_run import describe_plan
 
     if options.resume and options.name and not options.planned:
-        from orchestrator.ledger import Ledger
+        from orchestrator.ledger.ledger import Ledger
 
         return describe_plan(read_stored(Ledger(options.storage, options.name))[0], options.name)
     benchmark = find_benchmark(options.request.benchmark)
@@ -80,7 +80,7 @@ class Intent:
 
 
 def _run(options: Options) -> int:
-    from orchestrator.lock import hold
+    from orchestrator.ledger.lock import hold
 
     intent = _understand(options)
     with hold(intent.ledger):
@@ -94,9 +94,9 @@ def _understand(options: Options) -> Intent:
     if not as_it_was:
         complete(options.request, find_benchmark(options.request.benchmark).classes)
 
-    from orchestrator.ledger import Ledger
+    from orchestrator.ledger.ledger import Ledger
+    from orchestrator.ledger.storage import open_storage
     from orchestrator.preparation import check_data, check_named, data_request, open_data
-    from orchestrator.storage import open_storage
 
     open_storage(options.storage)
     if as_it_was:
@@ -148,7 +148,7 @@ def _reconcile(intent: Intent, *, must_exist: bool) -> Specification:
 
 
 def _carry_out(options: Options, intent: Intent) -> int:
-    from orchestrator.provenance import provenance
+    from orchestrator.ledger.provenance import provenance
 
     ledger, specification = intent.ledger, intent.specification
     cells = lay_out(specification, intent.prepared.fingerprint)

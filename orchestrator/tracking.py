@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import mlflow_places
 from orchestrator.cells import FINAL, SEARCH, Cell
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.outbox import Outbox, first_line
 from orchestrator.records import Record, cell_record, summary_record
 from orchestrator.specification import Specification

@@ -20,7 +20,7 @@ import pyarrow as pa
 import torch
 
 from orchestrator.cells import Cell, run_of
-from orchestrator.ledger import CURVES, RESULT, SCORES, Ledger
+from orchestrator.ledger.ledger import CURVES, RESULT, SCORES, Ledger
 from orchestrator.specification import Conduct, Specification
 from trainables.cell import CellRun, History
 from trainables.data_request import DataRequest

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator.cells import SEARCH, Cell, Cells, lay_out
-from orchestrator.ledger import CURVES, RESULT, SCORES, Ledger
+from orchestrator.ledger.ledger import CURVES, RESULT, SCORES, Ledger
 from orchestrator.specification import Request, Specification, complete
 from trainables.spec import NO_HOLDOUT
 

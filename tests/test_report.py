@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.report import main, make_report
 from tests.hand_made_ledger import finish, finish_all, opened, specification, write_sweep
 from tests.sweeps import run

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.cells import Cells
-from orchestrator.ledger import CURVES, Ledger
+from orchestrator.ledger.ledger import CURVES, Ledger
 from orchestrator.report import make_report
 from orchestrator.specification import GROWING, Specification
 from orchestrator.sweep import main
@@ -163,7 +163,7 @@ def test_another_ledger_of_the_same_name_has_runs_of_its_own(sweep: Sweep, tmp_p
 
 OPEN_STORE = """
 import sys
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.specification import Request, complete
 from orchestrator.tracking import open_tracker
 wanted, _ = complete(Request(), tuple("0123456789"))

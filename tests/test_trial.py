@@ -11,7 +11,7 @@ import torch
 
 from orchestrator import trial
 from orchestrator.cells import Cell, lay_out
-from orchestrator.ledger import CURVES, SCORES, Ledger, Superseded
+from orchestrator.ledger.ledger import CURVES, SCORES, Ledger, Superseded
 from orchestrator.preparation import data_request
 from orchestrator.specification import Request, complete
 from orchestrator.trial import Task, run_trial

@@ -15,8 +15,8 @@ from urllib.request import urlopen
 import pyarrow.fs as pafs
 
 from tests.cluster.machines import GATEWAY, HOME, Machines
+from tests.sweeps import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 STORE = f"http://{GATEWAY}:5555"
 BUCKET_NAME = "holdout-test"
 BUCKET = f"s3://{BUCKET_NAME}"

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
-from orchestrator.ledger import Ledger, Superseded
-from orchestrator.storage import StorageAway
+from orchestrator.ledger.ledger import Ledger, Superseded
+from orchestrator.ledger.storage import StorageAway
 from trainables.mistake import Mistake
 
 

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import lock
-from orchestrator.ledger import Ledger
-from orchestrator.lock import hold
+from orchestrator.ledger import lock
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.lock import hold
 from trainables.mistake import Mistake
 
 HOLD = """
 import sys, time
-from orchestrator.ledger import Ledger
-from orchestrator.lock import hold
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.lock import hold
 with hold(Ledger(sys.argv[1], "mine")):
     print("held", flush=True)
     time.sleep(60)

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from orchestrator.storage import Files, flush, open_storage, reason
+from orchestrator.ledger.storage import Files, flush, open_storage, reason
 from trainables.mistake import Mistake
 
 SCORES, CURVES, RESULT, CELL = "scores.parquet", "curves.parquet", "result.json", "cell.json"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
-from orchestrator import storage
-from orchestrator.storage import Files, StorageAway, open_storage
+from orchestrator.ledger import storage
+from orchestrator.ledger.storage import Files, StorageAway, open_storage
 from trainables.mistake import Mistake
 
 

@@ -27,7 +27,7 @@ def _versions() -> dict[str, str]:
 
 def _commit() -> str | None:
     """The checkout's commit, "-dirty" where files differ from it; None outside a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent.parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    git = ["git", "-C", str(Path(__file__).parents[2]), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from trainables.mistake import Mistake
 
 BEAT_SECONDS = 10.0
