@@ -27,8 +27,8 @@ METHODS = ("classification", "rotation")
 BARE = """
 import json, sys, time
 from search_spaces import find_benchmark
-from orchestrator.specification import Request, complete
-from orchestrator.preparation import data_request
+from orchestrator.planning.specification import Request, complete
+from orchestrator.planning.data import data_request
 from trainables.prepared import prepare
 import torch
 from trainables.cell import CellRun

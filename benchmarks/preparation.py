@@ -21,8 +21,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from orchestrator.preparation import data_request
-from orchestrator.specification import Request, complete
+from orchestrator.planning.data import data_request
+from orchestrator.planning.specification import Request, complete
 from search_spaces import find_benchmark
 from trainables.data_request import DataRequest
 from trainables.prepared import prepare

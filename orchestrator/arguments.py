@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from orchestrator.specification import Conduct, Request, Specification
+from orchestrator.planning.specification import Conduct, Request, Specification
 from search_spaces import all_benchmarks
 from trainables.mistake import Mistake
 from trainables.settings import valid_of

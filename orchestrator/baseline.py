@@ -27,8 +27,8 @@ from orchestrator.baseline_table import baseline_table
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.storage import StorageAway, no_answer, open_storage
 from orchestrator.main_table import WIDTH
+from orchestrator.planning.specification import Request, Specification, complete
 from orchestrator.records import Point, Record
-from orchestrator.specification import Request, Specification, complete
 from orchestrator.tables import to_csv, to_latex, to_markdown, to_text
 from search_spaces import find_benchmark
 from trainables.mistake import Mistake
@@ -67,7 +67,7 @@ def _run(options: Options) -> int:
     _check_side(options.method, draft.recipe.image_size)
 
     from orchestrator.ledger.lock import hold
-    from orchestrator.preparation import check_class_names, data_request, open_data
+    from orchestrator.planning.data import check_class_names, data_request, open_data
 
     open_storage(options.storage)
     path = os.path.abspath(os.path.expanduser(options.data))

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.cells import SEARCH, Cell
+from orchestrator.planning.cells import SEARCH, Cell
 
 NAMED = 5
 """Breaches that the verdict spells out; it counts the others."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from orchestrator.plan import Assignment, Plan
+from orchestrator.planning.plan import Assignment, Plan
 from orchestrator.progress import Progress
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from orchestrator.capacity import Resources
-from orchestrator.cells import Cell
 from orchestrator.foreman import describe
+from orchestrator.planning.cells import Cell
 from orchestrator.trial import Task, run_trial
 from trainables.train import Diverged
 from trainables.workers import Workers

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from orchestrator.planning.specification import Specification
 from orchestrator.results import ACCURACY, METRICS, Results
-from orchestrator.specification import Specification
 from orchestrator.tables import BLANK, ESTIMATE, NUMBER, SHARE, TEXT, Column, Entry, Table, to_text
 from trainables.spec import NO_HOLDOUT, parse_method
 

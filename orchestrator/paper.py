@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.main_table import AVERAGE, Place, arrange, lacks_seeds
+from orchestrator.planning.specification import Specification
 from orchestrator.results import METRICS, Results
-from orchestrator.specification import Specification
 from orchestrator.statistics import Difference, Estimate, difference
 from orchestrator.tables import BLANK, DIFFERENCE, ESTIMATE, SHARE, TEXT, Column, Entry, Table
 from search_spaces.benchmark import Benchmark

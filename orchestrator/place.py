@@ -6,7 +6,7 @@ import importlib.util
 import os
 
 from orchestrator.arguments import Options
-from orchestrator.specification import Specification
+from orchestrator.planning.specification import Specification
 from trainables.mistake import Mistake
 
 

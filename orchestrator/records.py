@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from orchestrator.cells import FINAL, Cell
 from orchestrator.ledger.ledger import CURVES, Ledger
-from orchestrator.specification import GROWING, Specification
+from orchestrator.planning.cells import FINAL, Cell
+from orchestrator.planning.specification import GROWING, Specification
 
 NOT_METRICS = ("epoch", "speed/finished_at")
 LONGEST_PARAM = 500

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from orchestrator import remarks
 from orchestrator.arguments import DEFAULT_STORAGE, Parser
-from orchestrator.cells import Cell
 from orchestrator.commands import resume_from
 from orchestrator.firewall import Verdict, check_firewall
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.main_table import WIDTH, main_tables, wide_table
 from orchestrator.paper import Pair, Published, beside, difference_tables, paper_tables
+from orchestrator.planning.cells import Cell
 from orchestrator.results import BEGUN, DONE, METRICS, Results, cells_csv, collect
 from orchestrator.tables import Table, to_csv, to_latex, to_markdown, to_text
 from search_spaces import find_benchmark

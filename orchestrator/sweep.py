@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.arguments import Options, read_arguments
-from orchestrator.cells import Cells, lay_out
 from orchestrator.commands import rebuild_command, resume_command
 from orchestrator.place import check_place, device_kind
-from orchestrator.specification import Conduct, Specification, check_extends, complete, read_stored
+from orchestrator.planning.cells import Cells, lay_out
+from orchestrator.planning.specification import Conduct, Specification, check_extends, complete, read_stored
 from search_spaces import find_benchmark
 from trainables.mistake import Mistake
 
@@ -56,7 +56,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _plan_only(options: Options) -> str:
-    from orchestrator.dry_run import describe_plan
+    from orchestrator.planning.dry_run import describe_plan
 
     if options.resume and options.name and not options.planned:
         from orchestrator.ledger.ledger import Ledger
@@ -96,7 +96,7 @@ def _understand(options: Options) -> Intent:
 
     from orchestrator.ledger.ledger import Ledger
     from orchestrator.ledger.storage import open_storage
-    from orchestrator.preparation import check_data, check_named, data_request, open_data
+    from orchestrator.planning.data import check_data, check_named, data_request, open_data
 
     open_storage(options.storage)
     if as_it_was:
@@ -202,11 +202,11 @@ def _tracker(options: Options, intent: Intent, cells: Cells) -> Tracker | None:
 
 
 def _foreman(intent: Intent, cells: Cells, tracker: Tracker | None) -> tuple[Foreman, Task]:
-    from orchestrator.costs import Images, cell_flops
     from orchestrator.foreman import Foreman
-    from orchestrator.plan import Outcome, Plan
+    from orchestrator.planning.costs import Images, cell_flops
+    from orchestrator.planning.plan import Outcome, Plan
+    from orchestrator.planning.studies import suggest
     from orchestrator.progress import Progress
-    from orchestrator.studies import suggest
     from orchestrator.trial import PATIENCE_SECONDS, Task
 
     specification, prepared = intent.specification, intent.prepared

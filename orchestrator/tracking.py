@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import mlflow_places
-from orchestrator.cells import FINAL, SEARCH, Cell
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.outbox import Outbox, first_line
+from orchestrator.planning.cells import FINAL, SEARCH, Cell
+from orchestrator.planning.specification import Specification
 from orchestrator.records import Record, cell_record, summary_record
-from orchestrator.specification import Specification
 from trainables.mistake import Mistake
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import torch
 
-from orchestrator.cells import Cell, run_of
 from orchestrator.ledger.ledger import CURVES, RESULT, SCORES, Ledger
-from orchestrator.specification import Conduct, Specification
+from orchestrator.planning.cells import Cell, run_of
+from orchestrator.planning.specification import Conduct, Specification
 from trainables.cell import CellRun, History
 from trainables.data_request import DataRequest
 from trainables.prepared import Prepared, prepare

@@ -46,8 +46,8 @@ def digits(_own_cache: None):
     """Scikit-learn's digits, prepared."""
     import torch
 
-    from orchestrator.preparation import data_request
-    from orchestrator.specification import Request, complete
+    from orchestrator.planning.data import data_request
+    from orchestrator.planning.specification import Request, complete
     from trainables.prepared import prepare
 
     torch.set_num_threads(1)

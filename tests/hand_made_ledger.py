@@ -10,9 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.cells import SEARCH, Cell, Cells, lay_out
 from orchestrator.ledger.ledger import CURVES, RESULT, SCORES, Ledger
-from orchestrator.specification import Request, Specification, complete
+from orchestrator.planning.cells import SEARCH, Cell, Cells, lay_out
+from orchestrator.planning.specification import Request, Specification, complete
 from trainables.spec import NO_HOLDOUT
 
 FINGERPRINT = "f" * 16

@@ -18,8 +18,8 @@ from ray.cluster_utils import Cluster
 
 from orchestrator import cluster
 from orchestrator.node import Asked, Condition, on_network
-from orchestrator.preparation import data_request
-from orchestrator.specification import Request, complete
+from orchestrator.planning.data import data_request
+from orchestrator.planning.specification import Request, complete
 from tests.sweeps import ROOT
 from trainables.data_request import DataRequest
 from trainables.mistake import Mistake

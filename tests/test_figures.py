@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator.cells import FINAL, SEARCH, Cell
 from orchestrator.figures import ap_by_class, draw_figures, lambda_choice, learning_curves
+from orchestrator.planning.cells import FINAL, SEARCH, Cell
 from orchestrator.results import Results, collect
 from tests.hand_made_ledger import curve_table, finish, plain_value, specification, write_sweep
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cells import FINAL, Cell
 from orchestrator.paper import (
     absent_in_words,
     beside,
@@ -16,6 +15,7 @@ from orchestrator.paper import (
     paper_tables,
     published,
 )
+from orchestrator.planning.cells import FINAL, Cell
 from orchestrator.remarks import recipe_departures
 from orchestrator.results import Results, collect
 from orchestrator.tables import to_markdown, to_text

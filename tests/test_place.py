@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.arguments import Options, read_arguments
 from orchestrator.place import check_place
-from orchestrator.specification import Specification, complete
+from orchestrator.planning.specification import Specification, complete
 from trainables.mistake import Mistake
 
 ELSEWHERE = ("--address", "10.0.0.1:6379")

@@ -17,8 +17,8 @@ import pytest
 import torchvision.datasets
 from PIL import Image
 
-from orchestrator.preparation import data_request
-from orchestrator.specification import Request, complete
+from orchestrator.planning.data import data_request
+from orchestrator.planning.specification import Request, complete
 from search_spaces import find_benchmark
 from tests.images import folder_request, noise
 from trainables.data_request import DataRequest

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cells import lay_out
-from orchestrator.specification import Request, complete
+from orchestrator.planning.cells import lay_out
+from orchestrator.planning.specification import Request, complete
 from tests.sweeps import PLAIN, SMALL, assert_equal_sweeps, cells, command, only_sweep, run
 from trainables.prepared import Prepared
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from ray.tune.search import Searcher
 
-from orchestrator.cells import lay_out
 from orchestrator.foreman import Foreman
-from orchestrator.plan import Plan
+from orchestrator.planning.cells import lay_out
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.studies import suggest
 from orchestrator.progress import Progress
 from orchestrator.searcher import CellSearcher, _rest
-from orchestrator.studies import suggest
 from tests.hand_made_ledger import specification
 from tests.sweeps import ROOT
 

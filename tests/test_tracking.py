@@ -15,10 +15,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from orchestrator.cells import Cells
 from orchestrator.ledger.ledger import CURVES, Ledger
+from orchestrator.planning.cells import Cells
+from orchestrator.planning.specification import GROWING, Specification
 from orchestrator.report import make_report
-from orchestrator.specification import GROWING, Specification
 from orchestrator.sweep import main
 from orchestrator.tracking import Tracker, open_tracker
 from tests.hand_made_ledger import (
@@ -164,7 +164,7 @@ def test_another_ledger_of_the_same_name_has_runs_of_its_own(sweep: Sweep, tmp_p
 OPEN_STORE = """
 import sys
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.specification import Request, complete
+from orchestrator.planning.specification import Request, complete
 from orchestrator.tracking import open_tracker
 wanted, _ = complete(Request(), tuple("0123456789"))
 tracker = open_tracker(f"sqlite:///{sys.argv[1]}/mlflow.db", Ledger(sys.argv[1], sys.argv[2]), wanted)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from orchestrator import trial
-from orchestrator.cells import Cell, lay_out
 from orchestrator.ledger.ledger import CURVES, SCORES, Ledger, Superseded
-from orchestrator.preparation import data_request
-from orchestrator.specification import Request, complete
+from orchestrator.planning.cells import Cell, lay_out
+from orchestrator.planning.data import data_request
+from orchestrator.planning.specification import Request, complete
 from orchestrator.trial import Task, run_trial
 from trainables.prepared import Prepared
 from trainables.scoring import average_precision

@@ -11,8 +11,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.cells import FINAL, SEARCH, Cell, Cells, Definition, Study
-from orchestrator.studies import History, Weights, choose
+from orchestrator.planning.cells import FINAL, SEARCH, Cell, Cells, Definition, Study
+from orchestrator.planning.studies import History, Weights, choose
 
 WAITING, READY, RUNNING, DONE, FAILED = "waiting", "ready", "running", "done", "failed"
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from orchestrator.cells import Definition
-from orchestrator.studies import History, choose, suggest
+from orchestrator.planning.cells import Definition
+from orchestrator.planning.studies import History, choose, suggest
 from search_spaces.benchmark import Grid, LogUniform, Space
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from orchestrator.cells import SEARCH, lay_out
-from orchestrator.costs import Images, cell_flops
-from orchestrator.specification import Specification
+from orchestrator.planning.cells import SEARCH, lay_out
+from orchestrator.planning.costs import Images, cell_flops
+from orchestrator.planning.specification import Specification
 from search_spaces import find_benchmark
 from trainables.flops import training_flops
 

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Sequence
 
-from orchestrator.cells import Definition
+from orchestrator.planning.cells import Definition
 from search_spaces.benchmark import Grid
 
 Weights = dict[str, float]

@@ -8,10 +8,10 @@ from collections import Counter
 
 import pytest
 
-from orchestrator.cells import SEARCH, Cell, Cells, Definition, lay_out
-from orchestrator.plan import DONE, FAILED, READY, RUNNING, WAITING, Outcome, Plan
-from orchestrator.specification import Request, Specification, complete
-from orchestrator.studies import History, Weights, suggest
+from orchestrator.planning.cells import SEARCH, Cell, Cells, Definition, lay_out
+from orchestrator.planning.plan import DONE, FAILED, READY, RUNNING, WAITING, Outcome, Plan
+from orchestrator.planning.specification import Request, Specification, complete
+from orchestrator.planning.studies import History, Weights, suggest
 
 CLASSES = tuple(str(digit) for digit in range(10))
 

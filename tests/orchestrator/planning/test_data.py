@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.preparation import check_data
-from orchestrator.specification import Request, Specification, complete
+from orchestrator.planning.data import check_data
+from orchestrator.planning.specification import Request, Specification, complete
 from trainables.mistake import Mistake
 from trainables.prepared import Prepared
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.cells import Cell, lay_out, run_of
-from orchestrator.specification import Request, Specification, complete
+from orchestrator.planning.cells import Cell, lay_out, run_of
+from orchestrator.planning.specification import Request, Specification, complete
 
 DIGITS = tuple("0123456789")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cells import lay_out
-from orchestrator.costs import Images, cell_flops
-from orchestrator.dry_run import describe_plan, readable
+from orchestrator.planning.cells import lay_out
+from orchestrator.planning.costs import Images, cell_flops
+from orchestrator.planning.dry_run import describe_plan, readable
 from search_spaces import find_benchmark
 from tests.hand_made_ledger import specification
 from trainables.flops import forward_flops, training_flops

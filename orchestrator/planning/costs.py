@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.cells import SEARCH, Cell
-from orchestrator.specification import Specification
+from orchestrator.planning.cells import SEARCH, Cell
+from orchestrator.planning.specification import Specification
 from search_spaces.benchmark import Benchmark
 from trainables.flops import Work, run_flops
 from trainables.spec import NO_HOLDOUT, used_count, validation_count

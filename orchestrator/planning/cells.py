@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from orchestrator.specification import Specification
+from orchestrator.planning.specification import Specification
 from search_spaces.benchmark import Grid, LogUniform, Space, parse_space
 from trainables.spec import Run
 

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from orchestrator.specification import Specification
+from orchestrator.planning.specification import Specification
 from search_spaces import find_benchmark
 from trainables.auxiliary import OWN_NORM_TASKS, build_task
 from trainables.data_request import DataRequest

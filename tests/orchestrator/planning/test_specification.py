@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from orchestrator.specification import Request, Specification, check_extends, complete
+from orchestrator.planning.specification import Request, Specification, check_extends, complete
 from trainables.mistake import Mistake
 
 DIGITS = tuple("0123456789")
