@@ -21,9 +21,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.baseline_arguments import PIXEL_GAUSSIAN, Options, read_arguments
 from orchestrator.baseline_places import HOLDOUT, OOD, Baseline, Place, default_name, write_asked
 from orchestrator.baseline_table import baseline_table
+from orchestrator.cli.baseline_options import PIXEL_GAUSSIAN, Options, read_arguments
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.storage import StorageAway, no_answer, open_storage
 from orchestrator.main_table import WIDTH

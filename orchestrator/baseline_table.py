@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.baseline_arguments import PIXEL_GAUSSIAN
 from orchestrator.baseline_places import HOLDOUT, UNCHANGED, Baseline, Place
+from orchestrator.cli.baseline_options import PIXEL_GAUSSIAN
 from orchestrator.paper import published
 from orchestrator.tables import BLANK, NUMBER, SHARE, TEXT, Column, Entry, Table
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.arguments import Parser
+from orchestrator.cli.sweep_options import Parser
 from orchestrator.diagnosis import Finding, machine, node, pinned_versions, wrong
 from trainables.mistake import Mistake
 

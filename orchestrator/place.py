@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 
-from orchestrator.arguments import Options
+from orchestrator.cli.sweep_options import Options
 from orchestrator.planning.specification import Specification
 from trainables.mistake import Mistake
 

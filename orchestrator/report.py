@@ -15,8 +15,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator import remarks
-from orchestrator.arguments import DEFAULT_STORAGE, Parser
-from orchestrator.commands import resume_from
+from orchestrator.cli.next_commands import resume_from
+from orchestrator.cli.sweep_options import DEFAULT_STORAGE, Parser
 from orchestrator.firewall import Verdict, check_firewall
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.main_table import WIDTH, main_tables, wide_table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from orchestrator.arguments import DEFAULT_STORAGE, Options
+from orchestrator.cli.sweep_options import DEFAULT_STORAGE, Options
 
 
 def resume_command(options: Options, name: str) -> str:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.arguments import DEFAULT_STORAGE, Parser, wide
+from orchestrator.cli.sweep_options import DEFAULT_STORAGE, Parser, wide
 from search_spaces import all_benchmarks
 from trainables.mistake import Mistake
 from trainables.settings import split_assignments
