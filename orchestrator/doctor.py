@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.sweep_options import Parser
-from orchestrator.diagnosis import Finding, machine, node, pinned_versions, wrong
+from orchestrator.machines.findings import Finding, machine, node, pinned_versions, wrong
 from trainables.mistake import Mistake
 
 if TYPE_CHECKING:
-    from orchestrator.cluster import Node
-    from orchestrator.node import Asked, Condition
+    from orchestrator.machines.nodes import Node
+    from orchestrator.machines.probe import Asked, Condition
 
 ANSWER_SECONDS = 10
 
@@ -83,7 +83,7 @@ def examine_all(
 ) -> Iterator[Finding]:
     """Everything that is looked at, as it is found."""
     from orchestrator.ledger.storage import open_storage
-    from orchestrator.node import Asked, begin_probe, end_probe, examine
+    from orchestrator.machines.probe import Asked, begin_probe, end_probe, examine
 
     open_storage(storage)
     place = storage if "://" in storage else os.path.abspath(os.path.expanduser(storage))
@@ -123,26 +123,26 @@ def _data_here(path: str, here: Condition) -> Finding:
 
 def _cluster(address: str, asked: Asked, here: Condition) -> Iterator[Finding]:
     """The cluster at an address, node by node."""
-    from orchestrator import cluster
+    from orchestrator.machines import nodes
 
     try:
-        with cluster.connected(address):
-            nodes = cluster.live_nodes()
+        with nodes.connected(address):
+            nodes = nodes.live_nodes()
             yield Finding(f"The cluster at {address} has {len(nodes)} live nodes.")
-            for absent in cluster.absent_machines():
+            for absent in nodes.absent_machines():
                 yield wrong(
                     f"{absent}: the machine is in the cluster's file and has not joined: log in there and "
                     "run this command, and see monitor.out in the head's /tmp/ray/session_latest/logs."
                 )
-            answers = cluster.conditions(nodes, asked)
+            answers = nodes.conditions(nodes, asked)
             for each in nodes:
                 yield from _node(each, answers[each.id], here)
-    except cluster.Unreachable as failure:
+    except nodes.Unreachable as failure:
         yield wrong(f"No Ray cluster can be reached at {address} ({failure}).")
 
 
 def _node(each: Node, answer: Condition | BaseException, here: Condition) -> list[Finding]:
-    from orchestrator.cluster import reason_of
+    from orchestrator.machines.nodes import reason_of
 
     name = f"{each.address} ({each.host})"
     if isinstance(answer, BaseException):

@@ -25,10 +25,10 @@ from ray.exceptions import RayError
 from ray.tune.search import Searcher
 
 from orchestrator.capacity import Resources, check_fits, trials_at_once
-from orchestrator.cluster import check_listens, check_nodes, nodes_at_most
 from orchestrator.foreman import Foreman, describe
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.node import token_path
+from orchestrator.machines.nodes import check_listens, check_nodes, nodes_at_most
+from orchestrator.machines.probe import token_path
 from orchestrator.planning.cells import Cell
 from orchestrator.trial import Task, run_trial
 from trainables.mistake import Mistake

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.next_commands import rebuild_command, resume_command
 from orchestrator.cli.sweep_options import Options, read_arguments
-from orchestrator.place import check_place, device_kind
+from orchestrator.machines.devices import check_place, device_kind
 from orchestrator.planning.cells import Cells, lay_out
 from orchestrator.planning.specification import Conduct, Specification, check_extends, complete, read_stored
 from search_spaces import find_benchmark

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "search_spaces": {"search_spaces", "trainables"},
     "orchestrator": {"orchestrator", "search_spaces", "trainables"},
 }
-RAY_SIDE = ("orchestrator.searcher", "orchestrator.group", "orchestrator.cluster")
+RAY_SIDE = ("orchestrator.searcher", "orchestrator.group", "orchestrator.machines.nodes")
 ONLY_IN = {
     "ray": {f"{name.replace('.', '/')}.py" for name in RAY_SIDE},
     "mlflow": {"orchestrator/tracking.py"},

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import diagnosis
 from orchestrator.doctor import check_tracking, main
-from orchestrator.node import Asked, Condition, Disk, Gpus, digest_sources, examine, measure
+from orchestrator.machines import findings
+from orchestrator.machines.probe import Asked, Condition, Disk, Gpus, digest_sources, examine, measure
 
 ROOT = Path(__file__).parent.parent
 
@@ -37,7 +37,7 @@ def condition() -> Condition:
     return replace(found, disks=(Disk("/tmp", "Ray's files", 10 * 2**30, 20 * 2**30),), gpus=Gpus())
 
 
-def texts(findings: list[diagnosis.Finding]) -> str:
+def texts(findings: list[findings.Finding]) -> str:
     """What is wrong, in one text."""
     return "\n".join(finding.text for finding in findings if not finding.well)
 
@@ -53,8 +53,8 @@ def run(*words: object, **environment: str) -> subprocess.CompletedProcess:
 def test_a_well_machine_is_called_well(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diagnosis, "LEAST_FREE", 0)  # whatever this machine's disk is like
-    monkeypatch.setattr(diagnosis, "LEAST_SHARE", 0.0)
+    monkeypatch.setattr(findings, "LEAST_FREE", 0)  # whatever this machine's disk is like
+    monkeypatch.setattr(findings, "LEAST_SHARE", 0.0)
     (tmp_path / "images").write_bytes(b"123")
     code = main(["--storage", str(tmp_path / "runs"), "--data", str(tmp_path / "images")])
     out = capsys.readouterr().out
@@ -71,10 +71,10 @@ def test_a_wrong_version_is_named(tmp_path: Path, condition: Condition) -> None:
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: ray\nVersion: 2.59.0\n")
     done = run("--storage", tmp_path, PYTHONPATH=str(other.parent))
     assert done.returncode == 1
-    pinned = diagnosis.pinned_versions()["ray"]
+    pinned = findings.pinned_versions()["ray"]
     assert f"ray is 2.59.0, and constraints.txt pins {pinned}" in done.stdout
     absent = replace(condition, versions={**condition.versions, "ray": ""})
-    assert "ray is not installed" in texts(diagnosis.machine("here", absent, {}))
+    assert "ray is not installed" in texts(findings.machine("here", absent, {}))
 
 
 def test_a_missing_and_an_open_token_are_named(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_mistakes_are_told_in_one_sentence(words: list[str], capsys: pytest.Capt
 
 def test_a_node_like_this_machine_is_well(condition: Condition) -> None:
     safe = replace(condition, token_mode="token", open_files=65536)
-    (finding,) = diagnosis.node("n", safe, safe, {"CPU": 2}, {})
+    (finding,) = findings.node("n", safe, safe, {"CPU": 2}, {})
     assert finding.well
 
 
@@ -161,7 +161,7 @@ def test_a_node_like_this_machine_is_well(condition: Condition) -> None:
 )
 def test_what_is_wrong_with_a_node_is_named(condition: Condition, changes: dict, said: str) -> None:
     here = replace(condition, token_mode="token", open_files=65536)
-    findings = diagnosis.node("10.0.0.2 (n)", replace(here, **changes), here, {"CPU": 2}, {})
+    findings = findings.node("10.0.0.2 (n)", replace(here, **changes), here, {"CPU": 2}, {})
     (finding,) = findings
     assert not finding.well
     assert finding.text.startswith("10.0.0.2 (n): ")
@@ -170,7 +170,7 @@ def test_what_is_wrong_with_a_node_is_named(condition: Condition, changes: dict,
 
 def test_gpus_that_ray_counts_and_the_driver_does_not_have_are_named(condition: Condition) -> None:
     here = replace(condition, token_mode="token", open_files=65536)
-    assert "Ray counts 1 GPUs and the driver 0" in texts(diagnosis.node("n", here, here, {"GPU": 1.0}, {}))
+    assert "Ray counts 1 GPUs and the driver 0" in texts(findings.node("n", here, here, {"GPU": 1.0}, {}))
 
 
 def test_the_digest_changes_with_any_module(tmp_path: Path) -> None:

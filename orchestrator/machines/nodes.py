@@ -21,7 +21,7 @@ from ray._private.services import find_bootstrap_address
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.node import (
+from orchestrator.machines.probe import (
     SHORT_SECONDS,
     Asked,
     Condition,

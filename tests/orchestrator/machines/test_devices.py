@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.cli.sweep_options import Options, read_arguments
-from orchestrator.place import check_place
+from orchestrator.machines.devices import check_place
 from orchestrator.planning.specification import Specification, complete
 from trainables.mistake import Mistake
 

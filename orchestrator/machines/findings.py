@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.node import PROJECT, Condition, Disk, Gpus
+from orchestrator.machines.probe import PROJECT, Condition, Disk, Gpus
 
 GIB = 1024**3
 LEAST_FREE = 5 * GIB

@@ -26,7 +26,7 @@ import pyarrow.fs as pafs
 from orchestrator.ledger.storage import open_storage
 from trainables.mistake import Mistake
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 SOURCES = ("orchestrator", "search_spaces", "trainables")
 VERSIONED = ("ray", "torch", "torchvision", "pyarrow", "numpy")
 """Packages that have to be the same on every node."""
