@@ -28,14 +28,14 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.storage import StorageAway, no_answer, open_storage
 from orchestrator.main_table import WIDTH
 from orchestrator.planning.specification import Request, Specification, complete
-from orchestrator.records import Point, Record
 from orchestrator.tables import to_csv, to_latex, to_markdown, to_text
+from orchestrator.tracking.records import Point, Record
 from search_spaces import find_benchmark
 from trainables.mistake import Mistake
 from trainables.spec import NO_HOLDOUT
 
 if TYPE_CHECKING:
-    from orchestrator.tracking import Tracker
+    from orchestrator.tracking.tracker import Tracker
     from trainables.image_sets import ImageSet
     from trainables.prepared import Prepared
 
@@ -193,8 +193,8 @@ def _report(baseline: Baseline, results: Results, ledger: Ledger) -> None:
 
 def _tracker(options: Options, ledger: Ledger, specification: Specification) -> Tracker | None:
     """MLflow's side, answering; None where MLflow is not installed."""
-    from orchestrator.mlflow_places import resolve_tracking_uri
-    from orchestrator.tracking import open_tracker
+    from orchestrator.tracking.tracker import open_tracker
+    from orchestrator.tracking.uris import resolve_tracking_uri
 
     return open_tracker(resolve_tracking_uri(options.tracking_uri, options.storage), ledger, specification)
 

@@ -9,7 +9,7 @@ from orchestrator.planning.plan import Assignment, Plan
 from orchestrator.progress import Progress
 
 if TYPE_CHECKING:
-    from orchestrator.tracking import Tracker
+    from orchestrator.tracking.tracker import Tracker
 
 
 class Foreman:

@@ -29,7 +29,7 @@ from search_spaces.benchmark import Benchmark
 from trainables.mistake import Mistake
 
 if TYPE_CHECKING:
-    from orchestrator.tracking import Tracker
+    from orchestrator.tracking.tracker import Tracker
 
 PAIRED = "mean difference, 95% bootstrap interval, p of Wilcoxon's signed-rank test, uncorrected"
 
@@ -218,8 +218,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _tracker(report: Report, options: argparse.Namespace) -> Tracker:
-    from orchestrator.mlflow_places import resolve_tracking_uri
-    from orchestrator.tracking import open_tracker
+    from orchestrator.tracking.tracker import open_tracker
+    from orchestrator.tracking.uris import resolve_tracking_uri
 
     uri, results = resolve_tracking_uri(options.tracking_uri, options.storage), report.results
     tracker = open_tracker(uri, results.ledger, results.specification, results.cells.all())

@@ -23,7 +23,7 @@ from trainables.mistake import Mistake
 if TYPE_CHECKING:
     from orchestrator.foreman import Foreman
     from orchestrator.ledger.ledger import Ledger
-    from orchestrator.tracking import Tracker
+    from orchestrator.tracking.tracker import Tracker
     from orchestrator.trial import Task
     from trainables.data_request import DataRequest
     from trainables.prepared import Prepared
@@ -188,8 +188,8 @@ def _carry_out(options: Options, intent: Intent) -> int:
 
 def _tracker(options: Options, intent: Intent, cells: Cells) -> Tracker | None:
     """MLflow's side, answering; None under --executor inline where MLflow is not installed."""
-    from orchestrator.mlflow_places import resolve_tracking_uri
-    from orchestrator.tracking import open_tracker
+    from orchestrator.tracking.tracker import open_tracker
+    from orchestrator.tracking.uris import resolve_tracking_uri
 
     uri = resolve_tracking_uri(options.tracking_uri, options.storage)
     tracker = open_tracker(uri, intent.ledger, intent.specification, cells.all())

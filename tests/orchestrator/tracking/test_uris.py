@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from orchestrator.mlflow_places import (
+from orchestrator.tracking.uris import (
     MOST_COMPARED,
     comparison_address,
     list_address,

@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from orchestrator import outbox
-from orchestrator.outbox import Outbox, first_line
+from orchestrator.tracking import retry_queue
+from orchestrator.tracking.retry_queue import Outbox, first_line
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(retry_queue, "RETRY_SECONDS", 0.01)
 
 
 def hopeless(error: Exception) -> bool:
@@ -60,7 +60,7 @@ def test_a_server_that_stays_away_holds_up_the_end_for_the_grace_only(
     def away() -> None:
         raise ConnectionError
 
-    monkeypatch.setattr(outbox, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(retry_queue, "GRACE_SECONDS", 0.2)
     box = Outbox(hopeless)
     box.start()
     box.put(away)

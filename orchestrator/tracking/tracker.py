@@ -18,12 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import mlflow_places
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.outbox import Outbox, first_line
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
 from orchestrator.planning.specification import Specification
-from orchestrator.records import Record, cell_record, summary_record
+from orchestrator.tracking import uris
+from orchestrator.tracking.records import Record, cell_record, summary_record
+from orchestrator.tracking.retry_queue import Outbox, first_line
 from trainables.mistake import Mistake
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Tracker:
     def _ask(self, failure: list[BaseException]) -> None:
         try:
             name = self._specification.benchmark
-            with mlflow_places.held_alone(self._uri):
+            with uris.held_alone(self._uri):
                 self._client = _import_client()(self._uri)
                 self._experiments = {
                     FINAL: self._experiment(name),
@@ -285,17 +285,17 @@ class Tracker:
 
     def ui_command(self) -> str:
         """The command that opens MLflow's page, or the server's own address."""
-        return mlflow_places.ui_command(self._uri)
+        return uris.ui_command(self._uri)
 
     def comparison_address(self) -> str:
         """The address of the final cells' comparison page, or of their list where they are too many."""
         finals = [cell.key for cell in self._cells.values() if cell.phase == FINAL]
         runs = [self._runs[key] for key in finals if key in self._runs]
-        return mlflow_places.comparison_address(self._uri, self._experiments[FINAL], runs, self._ledger.name)
+        return uris.comparison_address(self._uri, self._experiments[FINAL], runs, self._ledger.name)
 
     def list_address(self) -> str:
         """The address of the list of this sweep's runs."""
-        return mlflow_places.list_address(self._uri, self._experiments[FINAL], self._ledger.name)
+        return uris.list_address(self._uri, self._experiments[FINAL], self._ledger.name)
 
 
 def _refused(error: Exception) -> bool:

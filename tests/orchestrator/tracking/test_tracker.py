@@ -20,7 +20,7 @@ from orchestrator.planning.cells import Cells
 from orchestrator.planning.specification import GROWING, Specification
 from orchestrator.report import make_report
 from orchestrator.sweep import main
-from orchestrator.tracking import Tracker, open_tracker
+from orchestrator.tracking.tracker import Tracker, open_tracker
 from tests.hand_made_ledger import (
     curve_table,
     final_values,
@@ -165,7 +165,7 @@ OPEN_STORE = """
 import sys
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.specification import Request, complete
-from orchestrator.tracking import open_tracker
+from orchestrator.tracking.tracker import open_tracker
 wanted, _ = complete(Request(), tuple("0123456789"))
 tracker = open_tracker(f"sqlite:///{sys.argv[1]}/mlflow.db", Ledger(sys.argv[1], sys.argv[2]), wanted)
 assert tracker.close(60)
