@@ -26,9 +26,9 @@ from orchestrator.baseline_table import baseline_table
 from orchestrator.cli.baseline_options import PIXEL_GAUSSIAN, Options, read_arguments
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.storage import StorageAway, no_answer, open_storage
-from orchestrator.main_table import WIDTH
 from orchestrator.planning.specification import Request, Specification, complete
-from orchestrator.tables import to_csv, to_latex, to_markdown, to_text
+from orchestrator.reporting.main_table import WIDTH
+from orchestrator.reporting.tables import to_csv, to_latex, to_markdown, to_text
 from orchestrator.tracking.records import Point, Record
 from search_spaces import find_benchmark
 from trainables.mistake import Mistake

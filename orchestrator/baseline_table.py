@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.baseline_places import HOLDOUT, UNCHANGED, Baseline, Place
 from orchestrator.cli.baseline_options import PIXEL_GAUSSIAN
-from orchestrator.paper import published
-from orchestrator.tables import BLANK, NUMBER, SHARE, TEXT, Column, Entry, Table
+from orchestrator.reporting.paper import published
+from orchestrator.reporting.tables import BLANK, NUMBER, SHARE, TEXT, Column, Entry, Table
 
 APPENDIX, AVERAGE = "C", "average"
 SCORES = {

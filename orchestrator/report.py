@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from orchestrator import remarks
 from orchestrator.cli.next_commands import resume_from
 from orchestrator.cli.sweep_options import DEFAULT_STORAGE, Parser
-from orchestrator.firewall import Verdict, check_firewall
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.main_table import WIDTH, main_tables, wide_table
-from orchestrator.paper import Pair, Published, beside, difference_tables, paper_tables
 from orchestrator.planning.cells import Cell
-from orchestrator.results import BEGUN, DONE, METRICS, Results, cells_csv, collect
-from orchestrator.tables import Table, to_csv, to_latex, to_markdown, to_text
+from orchestrator.reporting import sentences
+from orchestrator.reporting.leak_check import Verdict, check_firewall
+from orchestrator.reporting.main_table import WIDTH, main_tables, wide_table
+from orchestrator.reporting.paper import Pair, Published, beside, difference_tables, paper_tables
+from orchestrator.reporting.results import BEGUN, DONE, METRICS, Results, cells_csv, collect
+from orchestrator.reporting.tables import Table, to_csv, to_latex, to_markdown, to_text
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark
 from trainables.mistake import Mistake
@@ -80,10 +80,10 @@ class Report:
         """What is missing, the firewall's verdict, how lambda was chosen if oddly, and departures."""
         results = self.results
         return [
-            remarks.missing(results, self.go_on),
+            sentences.missing(results, self.go_on),
             self.verdict.sentence,
-            *remarks.selection(results),
-            *remarks.recipe_departures(results, self.benchmark),
+            *sentences.selection(results),
+            *sentences.recipe_departures(results, self.benchmark),
         ]
 
     def summary_metrics(self) -> dict[str, float]:
@@ -109,7 +109,7 @@ class Report:
     @cached_property
     def files(self) -> dict[str, bytes]:
         """The contents of tables (Markdown, LaTeX, CSV) and figures (PNG), by file name."""
-        from orchestrator.figures import draw_figures
+        from orchestrator.reporting.figures import draw_figures
 
         return {
             "table.md": self.markdown().encode(),
@@ -160,11 +160,11 @@ class Report:
 
     @cached_property
     def _beside_in_words(self) -> str:
-        return remarks.beside_paper(self.results, self.benchmark, *self._beside)
+        return sentences.beside_paper(self.results, self.benchmark, *self._beside)
 
     @cached_property
     def _comparisons(self) -> list[str]:
-        return remarks.comparisons(self.results)
+        return sentences.comparisons(self.results)
 
     def _head(self) -> str:
         ledger, total = self.results.ledger, len(self.results.states)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from orchestrator.firewall import Verdict, check_firewall
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
+from orchestrator.reporting.leak_check import Verdict, check_firewall
 from tests.images import folder_request
 from tests.test_cpc import photographs
 from trainables import cell

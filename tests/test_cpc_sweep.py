@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.paper import published
+from orchestrator.reporting.paper import published
 from orchestrator.sweep import main
 from tests.images import write_folder
 

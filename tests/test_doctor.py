@@ -161,8 +161,7 @@ def test_a_node_like_this_machine_is_well(condition: Condition) -> None:
 )
 def test_what_is_wrong_with_a_node_is_named(condition: Condition, changes: dict, said: str) -> None:
     here = replace(condition, token_mode="token", open_files=65536)
-    findings = findings.node("10.0.0.2 (n)", replace(here, **changes), here, {"CPU": 2}, {})
-    (finding,) = findings
+    (finding,) = findings.node("10.0.0.2 (n)", replace(here, **changes), here, {"CPU": 2}, {})
     assert not finding.well
     assert finding.text.startswith("10.0.0.2 (n): ")
     assert said in finding.text

@@ -16,7 +16,7 @@ pytest.importorskip("ray", reason="Ray is not installed on this system")
 import ray
 from ray.cluster_utils import Cluster
 
-from orchestrator.machines import nodes
+from orchestrator.machines import nodes as cluster
 from orchestrator.machines.probe import Asked, Condition, on_network
 from orchestrator.planning.data import data_request
 from orchestrator.planning.specification import Request, complete
@@ -27,7 +27,7 @@ from trainables.prepared import prepare
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[list[nodes.Node]]:
+def nodes() -> Iterator[list[cluster.Node]]:
     """A Ray of a head without CPUs and one worker node, to which this process is connected."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "disabled")
@@ -36,7 +36,7 @@ def nodes() -> Iterator[list[nodes.Node]]:
             made.add_node(num_cpus=1)
             ray.init(address=made.address, log_to_driver=False, logging_level="CRITICAL")
             made.wait_for_nodes(timeout=120)
-            yield nodes.live_nodes()
+            yield cluster.live_nodes()
         finally:
             ray.shutdown()
             made.shutdown()
@@ -57,9 +57,9 @@ def digits_request(tmp_path_factory: pytest.TempPathFactory) -> DataRequest:
     return data_request(specification, "./data", cache=cache, download=False)
 
 
-def test_every_node_answers_even_one_without_cpus(nodes: list[nodes.Node], tmp_path: Path) -> None:
+def test_every_node_answers_even_one_without_cpus(nodes: list[cluster.Node], tmp_path: Path) -> None:
     assert [node.is_head for node in nodes] == [True, False]
-    answers = nodes.conditions(nodes, Asked(data=str(tmp_path / "nothing")))
+    answers = cluster.conditions(nodes, Asked(data=str(tmp_path / "nothing")))
     assert answers.keys() == {node.id for node in nodes}
     for answer in answers.values():
         assert isinstance(answer, Condition)
@@ -67,29 +67,29 @@ def test_every_node_answers_even_one_without_cpus(nodes: list[nodes.Node], tmp_p
 
 
 def test_nodes_that_read_and_write_let_the_sweep_start(
-    nodes: list[nodes.Node], home: Path, digits_request: DataRequest
+    nodes: list[cluster.Node], home: Path, digits_request: DataRequest
 ) -> None:
     fingerprint = prepare(digits_request).fingerprint
-    nodes.check_nodes(str(home / "storage"), digits_request, fingerprint)
+    cluster.check_nodes(str(home / "storage"), digits_request, fingerprint)
     assert list((home / "storage").iterdir()) == [], "the probe is removed"
 
 
 def test_data_that_a_node_cannot_read_is_refused_in_one_sentence(
-    nodes: list[nodes.Node], home: Path, digits_request: DataRequest
+    nodes: list[cluster.Node], home: Path, digits_request: DataRequest
 ) -> None:
     with pytest.raises(
         Mistake, match=r"^The data cannot be read on .*\(.*\(.*\).*\): it has to stand"
     ) as raised:
-        nodes.check_nodes(str(home), digits_request, "0" * 64)
+        cluster.check_nodes(str(home), digits_request, "0" * 64)
     assert "\n" not in str(raised.value)
 
 
 def test_a_storage_that_cannot_be_written_is_refused(
-    nodes: list[nodes.Node], home: Path, digits_request: DataRequest
+    nodes: list[cluster.Node], home: Path, digits_request: DataRequest
 ) -> None:
     (home / "file").write_text("")
     with pytest.raises(Mistake, match="cannot be written"):
-        nodes.check_nodes(str(home / "file"), digits_request, "")
+        cluster.check_nodes(str(home / "file"), digits_request, "")
 
 
 def bootstrap(home: Path, **changes: object) -> None:
@@ -108,17 +108,19 @@ def bootstrap(home: Path, **changes: object) -> None:
     (home / "ray_bootstrap_config.yaml").write_text(json.dumps(values))
 
 
-def test_the_most_that_a_cluster_can_hold_is_read_from_its_file(nodes: list[nodes.Node], home: Path) -> None:
-    assert nodes.nodes_at_most() == [node.resources for node in nodes]
-    assert not nodes.may_grow()
+def test_the_most_that_a_cluster_can_hold_is_read_from_its_file(
+    nodes: list[cluster.Node], home: Path
+) -> None:
+    assert cluster.nodes_at_most() == [node.resources for node in nodes]
+    assert not cluster.may_grow()
     bootstrap(home)
-    head, *added = nodes.nodes_at_most()
+    head, *added = cluster.nodes_at_most()
     assert head == nodes[0].resources
     assert added == [{"CPU": 8, "GPU": 1}] * 3 + [{"CPU": 16}] * 2, "five in all, those with GPUs first"
-    assert nodes.may_grow()
+    assert cluster.may_grow()
 
 
-def test_machines_of_ones_own_that_have_not_joined_are_named(nodes: list[nodes.Node], home: Path) -> None:
+def test_machines_of_ones_own_that_have_not_joined_are_named(nodes: list[cluster.Node], home: Path) -> None:
     here = nodes[0].address
     bootstrap(
         home,
@@ -127,13 +129,13 @@ def test_machines_of_ones_own_that_have_not_joined_are_named(nodes: list[nodes.N
         head_node_type="local.cluster.node",
         available_node_types={"local.cluster.node": {"resources": {}, "max_workers": 2}},
     )
-    assert nodes.absent_machines() == ["10.1.2.3"]
-    assert nodes.nodes_at_most() == [nodes[0].resources] * 3
+    assert cluster.absent_machines() == ["10.1.2.3"]
+    assert cluster.nodes_at_most() == [nodes[0].resources] * 3
 
 
 def test_nobody_listening_is_found_out_at_once() -> None:
-    with pytest.raises(nodes.Unreachable, match="refused"):
-        nodes.check_listens("127.0.0.1:9")
+    with pytest.raises(cluster.Unreachable, match="refused"):
+        cluster.check_listens("127.0.0.1:9")
 
 
 def test_a_folder_of_this_machine_is_no_network_folder(tmp_path: Path) -> None:
@@ -141,7 +143,7 @@ def test_a_folder_of_this_machine_is_no_network_folder(tmp_path: Path) -> None:
     assert not on_network(str(tmp_path / "not" / "there"))
 
 
-def test_a_sweep_without_an_address_does_not_join_the_machine_s_cluster(nodes: list[nodes.Node]) -> None:
+def test_a_sweep_without_an_address_does_not_join_the_machine_s_cluster(nodes: list[cluster.Node]) -> None:
     code = """
 import ray
 from orchestrator.searcher import ray_started

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from orchestrator.statistics import (
+from orchestrator.reporting.statistics import (
     LOWERS,
     NO_CHANGE,
     RAISES,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator.ledger.ledger import CURVES, THREADS
-from orchestrator.results import AP_MSP, AP_ODIN, METRICS, Final, Results, Selection
+from orchestrator.reporting.results import AP_MSP, AP_ODIN, METRICS, Final, Results, Selection
 from search_spaces.benchmark import LogUniform, Space
 
 if TYPE_CHECKING:

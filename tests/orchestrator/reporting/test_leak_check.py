@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.firewall import check_firewall
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
+from orchestrator.reporting.leak_check import check_firewall
 
 SEARCHING = Cell("k1", SEARCH, "cat", "rotation", 0, 2)
 TRAINING = Cell("k2", FINAL, "cat", "rotation", 1)

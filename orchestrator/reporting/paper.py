@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.main_table import AVERAGE, Place, arrange, lacks_seeds
 from orchestrator.planning.specification import Specification
-from orchestrator.results import METRICS, Results
-from orchestrator.statistics import Difference, Estimate, difference
-from orchestrator.tables import BLANK, DIFFERENCE, ESTIMATE, SHARE, TEXT, Column, Entry, Table
+from orchestrator.reporting.main_table import AVERAGE, Place, arrange, lacks_seeds
+from orchestrator.reporting.results import METRICS, Results
+from orchestrator.reporting.statistics import Difference, Estimate, difference
+from orchestrator.reporting.tables import BLANK, DIFFERENCE, ESTIMATE, SHARE, TEXT, Column, Entry, Table
 from search_spaces.benchmark import Benchmark
 from trainables.spec import NO_HOLDOUT, Recipe
 

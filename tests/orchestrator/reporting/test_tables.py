@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.statistics import Difference, Estimate
-from orchestrator.tables import (
+from orchestrator.reporting.statistics import Difference, Estimate
+from orchestrator.reporting.tables import (
     BLANK,
     DIFFERENCE,
     ESTIMATE,

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.ledger.ledger import RESULT, SCORES
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
-from orchestrator.results import BEGUN, BLOCKED, DONE, NOT_BEGUN, cells_csv, collect
+from orchestrator.reporting.results import BEGUN, BLOCKED, DONE, NOT_BEGUN, cells_csv, collect
 from tests.hand_made_ledger import finish, finish_all, opened, plain_value, specification, write_sweep
 from trainables.mistake import Mistake
 

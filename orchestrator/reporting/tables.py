@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.statistics import Difference, Estimate
+from orchestrator.reporting.statistics import Difference, Estimate
 
 TEXT, NUMBER, SHARE, ESTIMATE, DIFFERENCE = "text", "number", "share", "estimate", "difference"
 BLANK = ""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.paper import (
+from orchestrator.planning.cells import FINAL, Cell
+from orchestrator.reporting.paper import (
     absent_in_words,
     beside,
     comparable,
@@ -15,10 +16,9 @@ from orchestrator.paper import (
     paper_tables,
     published,
 )
-from orchestrator.planning.cells import FINAL, Cell
-from orchestrator.remarks import recipe_departures
-from orchestrator.results import Results, collect
-from orchestrator.tables import to_markdown, to_text
+from orchestrator.reporting.results import Results, collect
+from orchestrator.reporting.sentences import recipe_departures
+from orchestrator.reporting.tables import to_markdown, to_text
 from search_spaces import find_benchmark
 from tests.hand_made_ledger import finish, finish_all, plain_value, specification, write_sweep
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator.figures import ap_by_class, draw_figures, lambda_choice, learning_curves
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
-from orchestrator.results import Results, collect
+from orchestrator.reporting.figures import ap_by_class, draw_figures, lambda_choice, learning_curves
+from orchestrator.reporting.results import Results, collect
 from tests.hand_made_ledger import curve_table, finish, plain_value, specification, write_sweep
 
 

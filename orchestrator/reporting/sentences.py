@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.paper import Pair, Published, absent_in_words, comparable, departures
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.studies import Weights
-from orchestrator.results import BASELINE, BEGUN, BLOCKED, DONE, METRICS, NOT_BEGUN, Results, Selection
-from orchestrator.statistics import compare, in_words
+from orchestrator.reporting.paper import Pair, Published, absent_in_words, comparable, departures
+from orchestrator.reporting.results import (
+    BASELINE,
+    BEGUN,
+    BLOCKED,
+    DONE,
+    METRICS,
+    NOT_BEGUN,
+    Results,
+    Selection,
+)
+from orchestrator.reporting.statistics import compare, in_words
 from search_spaces.benchmark import Benchmark
 
 NAMED = 8

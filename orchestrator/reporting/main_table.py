@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from orchestrator.planning.specification import Specification
-from orchestrator.results import ACCURACY, METRICS, Results
-from orchestrator.tables import BLANK, ESTIMATE, NUMBER, SHARE, TEXT, Column, Entry, Table, to_text
+from orchestrator.reporting.results import ACCURACY, METRICS, Results
+from orchestrator.reporting.tables import BLANK, ESTIMATE, NUMBER, SHARE, TEXT, Column, Entry, Table, to_text
 from trainables.spec import NO_HOLDOUT, parse_method
 
 WIDTH = 120
