@@ -21,10 +21,10 @@ from search_spaces import find_benchmark
 from trainables.mistake import Mistake
 
 if TYPE_CHECKING:
-    from orchestrator.foreman import Foreman
+    from orchestrator.execution.attempt import Task
+    from orchestrator.execution.dispatcher import Foreman
     from orchestrator.ledger.ledger import Ledger
     from orchestrator.tracking.tracker import Tracker
-    from orchestrator.trial import Task
     from trainables.data_request import DataRequest
     from trainables.prepared import Prepared
 
@@ -202,12 +202,12 @@ def _tracker(options: Options, intent: Intent, cells: Cells) -> Tracker | None:
 
 
 def _foreman(intent: Intent, cells: Cells, tracker: Tracker | None) -> tuple[Foreman, Task]:
-    from orchestrator.foreman import Foreman
+    from orchestrator.execution.attempt import PATIENCE_SECONDS, Task
+    from orchestrator.execution.dispatcher import Foreman
+    from orchestrator.execution.progress import Progress
     from orchestrator.planning.costs import Images, cell_flops
     from orchestrator.planning.plan import Outcome, Plan
     from orchestrator.planning.studies import suggest
-    from orchestrator.progress import Progress
-    from orchestrator.trial import PATIENCE_SECONDS, Task
 
     specification, prepared = intent.specification, intent.prepared
     results = intent.ledger.results(cell.key for cell in cells.all())
@@ -224,13 +224,13 @@ def _foreman(intent: Intent, cells: Cells, tracker: Tracker | None) -> tuple[For
 
 def _execute(options: Options, foreman: Foreman, task: Task) -> None:
     if options.executor == "inline":
-        from orchestrator.inline import run_inline
+        from orchestrator.execution.inline import run_inline
 
         with foreman.progress.running():
             run_inline(foreman, task)
         return
-    from orchestrator.capacity import Resources
-    from orchestrator.searcher import ray_started, run_on_ray
+    from orchestrator.execution.resources import Resources
+    from orchestrator.execution.tune import ray_started, run_on_ray
 
     cuda = task.specification.device == "cuda"
     gpus = options.gpus_per_worker if options.gpus_per_worker is not None else float(cuda)

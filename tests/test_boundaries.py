@@ -17,7 +17,11 @@ MAY_IMPORT = {
     "search_spaces": {"search_spaces", "trainables"},
     "orchestrator": {"orchestrator", "search_spaces", "trainables"},
 }
-RAY_SIDE = ("orchestrator.searcher", "orchestrator.group", "orchestrator.machines.nodes")
+RAY_SIDE = (
+    "orchestrator.execution.tune",
+    "orchestrator.execution.train_group",
+    "orchestrator.machines.nodes",
+)
 ONLY_IN = {
     "ray": {f"{name.replace('.', '/')}.py" for name in RAY_SIDE},
     "mlflow": {"orchestrator/tracking.py"},

@@ -146,7 +146,7 @@ def test_a_folder_of_this_machine_is_no_network_folder(tmp_path: Path) -> None:
 def test_a_sweep_without_an_address_does_not_join_the_machine_s_cluster(nodes: list[cluster.Node]) -> None:
     code = """
 import ray
-from orchestrator.searcher import ray_started
+from orchestrator.execution.tune import ray_started
 with ray_started(None):
     print(len(ray.nodes()))
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.capacity import Resources, check_fits, trials_at_once
+from orchestrator.execution.resources import Resources, check_fits, trials_at_once
 from trainables.mistake import Mistake
 
 LAPTOP = [{"CPU": 2.0}]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.foreman import Foreman, describe
+from orchestrator.execution.dispatcher import Foreman, describe
+from orchestrator.execution.progress import Progress
 from orchestrator.planning.cells import lay_out
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.studies import suggest
-from orchestrator.progress import Progress
 from tests.hand_made_ledger import specification
 
 

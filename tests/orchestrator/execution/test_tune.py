@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from ray.tune.search import Searcher
 
-from orchestrator.foreman import Foreman
+from orchestrator.execution.dispatcher import Foreman
+from orchestrator.execution.progress import Progress
+from orchestrator.execution.tune import CellSearcher, _rest
 from orchestrator.planning.cells import lay_out
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.studies import suggest
-from orchestrator.progress import Progress
-from orchestrator.searcher import CellSearcher, _rest
 from tests.hand_made_ledger import specification
 from tests.sweeps import ROOT
 
@@ -83,7 +83,7 @@ def test_a_machine_on_which_nothing_works_takes_cells_ever_more_slowly() -> None
 
 LOCAL_RAY = """
 import os, pathlib, ray
-from orchestrator.searcher import ray_started
+from orchestrator.execution.tune import ray_started
 before = dict(os.environ)
 for _ in range(2):
     with ray_started(None):

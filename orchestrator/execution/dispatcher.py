@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from orchestrator.execution.progress import Progress
 from orchestrator.planning.plan import Assignment, Plan
-from orchestrator.progress import Progress
 
 if TYPE_CHECKING:
     from orchestrator.tracking.tracker import Tracker

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator import progress as module
-from orchestrator.progress import Progress, duration
+from orchestrator.execution import progress as module
+from orchestrator.execution.progress import Progress, duration
 
 
 class Clock:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.foreman import Foreman, describe
-from orchestrator.trial import Task, run_trial
+from orchestrator.execution.attempt import Task, run_trial
+from orchestrator.execution.dispatcher import Foreman, describe
 from trainables.train import Diverged
 
 

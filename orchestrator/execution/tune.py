@@ -24,13 +24,13 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.search import Searcher
 
-from orchestrator.capacity import Resources, check_fits, trials_at_once
-from orchestrator.foreman import Foreman, describe
+from orchestrator.execution.attempt import Task, run_trial
+from orchestrator.execution.dispatcher import Foreman, describe
+from orchestrator.execution.resources import Resources, check_fits, trials_at_once
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.machines.nodes import check_listens, check_nodes, nodes_at_most
 from orchestrator.machines.probe import token_path
 from orchestrator.planning.cells import Cell
-from orchestrator.trial import Task, run_trial
 from trainables.mistake import Mistake
 from trainables.train import Diverged
 
@@ -105,7 +105,7 @@ def tune_trial(config: dict, task: Task, resources: Resources, scratch: str) -> 
     cell, weights = Cell(**config["cell"]), config["aux_weights"]
     try:
         if resources.workers > 1:
-            from orchestrator.group import run_group  # takes seconds to import
+            from orchestrator.execution.train_group import run_group  # takes seconds to import
 
             run_group(task, cell, weights, resources, scratch)
         else:

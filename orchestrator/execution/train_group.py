@@ -14,10 +14,10 @@ from ray.train import ControllerError, RunConfig, ScalingConfig, TrainingFailedE
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from orchestrator.capacity import Resources
-from orchestrator.foreman import describe
+from orchestrator.execution.attempt import Task, run_trial
+from orchestrator.execution.dispatcher import describe
+from orchestrator.execution.resources import Resources
 from orchestrator.planning.cells import Cell
-from orchestrator.trial import Task, run_trial
 from trainables.train import Diverged
 from trainables.workers import Workers
 

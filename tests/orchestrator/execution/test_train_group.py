@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.orchestrator.execution.test_resuming import PATIENCE, newest_epoch, parent_is, title
 from tests.sweeps import cells, command, comparable, only_sweep, run
-from tests.test_resuming import PATIENCE, newest_epoch, parent_is, title
 
 ONE_CELL = [
     "--workers",
@@ -112,8 +112,8 @@ def test_what_each_worker_died_of_is_said_in_one_line() -> None:
     from ray.train import ControllerError, WorkerGroupError
     from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
-    from orchestrator.foreman import describe
-    from orchestrator.group import GroupFailed, in_words
+    from orchestrator.execution.dispatcher import describe
+    from orchestrator.execution.train_group import GroupFailed, in_words
 
     own = UserExceptionWithTraceback(RuntimeError("CUDA out of memory\nTried to"), "Traceback (most recent")
     failed = WorkerGroupError("[Rank 0 Error Snippet]:", {3: ValueError("gone"), 0: own})
