@@ -21,8 +21,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.baseline_places import HOLDOUT, OOD, Baseline, Place, default_name, write_asked
-from orchestrator.baseline_table import baseline_table
+from orchestrator.baselines.table import baseline_table
+from orchestrator.baselines.targets import HOLDOUT, OOD, Baseline, Place, default_name, write_asked
 from orchestrator.cli.baseline_options import PIXEL_GAUSSIAN, Options, read_arguments
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.storage import StorageAway, no_answer, open_storage
@@ -171,7 +171,7 @@ def _carry_out(
             f"The scores of {lost[0]} in {ledger.uri('cells')} are missing or damaged: name its images "
             f"again, with --ood {lost[0]}=PATH, or choose another --name."
         )
-    from orchestrator.baseline_scores import score_places
+    from orchestrator.baselines.scores import score_places
 
     began = time.monotonic()
     score_places(baseline, missing, prepared, sets, ledger, _tell)

@@ -128,7 +128,7 @@ def _understand(options: Options) -> Intent:
 
 def _reconcile(intent: Intent, *, must_exist: bool) -> Specification:
     """The specification to run, once the ledger's own is extended by it or found equal."""
-    from orchestrator.baseline_places import ASKED
+    from orchestrator.baselines.targets import ASKED
 
     ledger, specification = intent.ledger, intent.specification
     if ledger.holds(ASKED):

@@ -20,8 +20,8 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score
 
 from orchestrator.baseline import main
-from orchestrator.baseline_places import OOD, Baseline, Place
-from orchestrator.baseline_table import baseline_table
+from orchestrator.baselines.table import baseline_table
+from orchestrator.baselines.targets import OOD, Baseline, Place
 from tests.images import noise, write_folder
 from trainables.image_sets import load_images
 

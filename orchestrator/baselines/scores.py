@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from orchestrator.baseline_places import HOLDOUT, Baseline, Place
+from orchestrator.baselines.targets import HOLDOUT, Baseline, Place
 from orchestrator.cli.baseline_options import PIXEL_GAUSSIAN
 from orchestrator.ledger.ledger import RESULT, SCORES, Ledger
 from trainables.baselines import edge_energy, pixel_gaussian, pixel_gaussian_by_holdout

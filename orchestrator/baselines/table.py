@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.baseline_places import HOLDOUT, UNCHANGED, Baseline, Place
+from orchestrator.baselines.targets import HOLDOUT, UNCHANGED, Baseline, Place
 from orchestrator.cli.baseline_options import PIXEL_GAUSSIAN
 from orchestrator.reporting.paper import published
 from orchestrator.reporting.tables import BLANK, NUMBER, SHARE, TEXT, Column, Entry, Table
