@@ -18,8 +18,7 @@ import pytest
 from orchestrator.doctor import check_tracking, main
 from orchestrator.machines import findings
 from orchestrator.machines.probe import Asked, Condition, Disk, Gpus, digest_sources, examine, measure
-
-ROOT = Path(__file__).parent.parent
+from tests.sweeps import ROOT
 
 
 @pytest.fixture(autouse=True)

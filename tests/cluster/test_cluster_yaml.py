@@ -25,7 +25,8 @@ from ray.autoscaler._private.aws import node_provider
 from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-ROOT = Path(__file__).parent.parent
+from tests.sweeps import ROOT
+
 HEAD, WORKER = "holdout-sweeps-head", "holdout-sweeps-worker"
 
 
