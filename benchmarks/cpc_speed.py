@@ -22,8 +22,8 @@ from sklearn.datasets import load_sample_images
 
 from search_spaces import find_benchmark
 from trainables.data_request import DataRequest
-from trainables.flops import AUXILIARY_FLOPS, training_flops
 from trainables.holdout import open_final
+from trainables.networks.flops import AUXILIARY_FLOPS, training_flops
 from trainables.prepared import Prepared, prepare
 from trainables.spec import Recipe, Run
 from trainables.train import Training

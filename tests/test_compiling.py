@@ -18,8 +18,8 @@ import torch
 
 from trainables import compiling
 from trainables.compiling import can_compile, compile_trunk
+from trainables.networks.wide_resnet import WideResNet
 from trainables.spec import Recipe
-from trainables.wide_resnet import WideResNet
 
 ROOT = Path(__file__).parent.parent
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

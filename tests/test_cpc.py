@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.architecture import patch_geometry
 from trainables.augment import Normalisation
 from trainables.auxiliary.cpc import Context, RowsAbove, Task, distorted_patches, pair_scores, permuted
-from trainables.flops import AUXILIARY_FLOPS
+from trainables.networks.flops import AUXILIARY_FLOPS
+from trainables.networks.shapes import patch_geometry
+from trainables.networks.wide_resnet import Conv, WideResNet, initialise, symmetric_pad
 from trainables.spec import Recipe
-from trainables.wide_resnet import Conv, WideResNet, initialise, symmetric_pad
 
 SMALL = Recipe(
     depth=10, width=1, image_size=56, padding="symmetric", batch_size=16, cpc_batch_size=16, cpc_channels=64

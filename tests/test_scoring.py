@@ -11,10 +11,10 @@ from sklearn.metrics import average_precision_score
 
 from trainables.cell import CellRun
 from trainables.datasets import ImageTable
+from trainables.networks.wide_resnet import WideResNet
 from trainables.prepared import Prepared
 from trainables.scoring import _batch_size, average_precision, msp, odin, odin_step
 from trainables.spec import Recipe
-from trainables.wide_resnet import WideResNet
 
 
 def test_average_precision_is_scikit_learn_s_with_ties() -> None:

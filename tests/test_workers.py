@@ -19,10 +19,10 @@ from tests.images import folder_request
 from tests.test_cpc import photographs
 from trainables import scoring
 from trainables.holdout import open_final, open_test
+from trainables.networks.batch_norm import SynchronisedBatchNorm
 from trainables.prepared import Prepared, prepare
 from trainables.scoring import score
 from trainables.spec import Recipe, Run, parse_method
-from trainables.synchronised import SynchronisedBatchNorm
 from trainables.train import Training
 from trainables.workers import Workers
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from trainables.wide_resnet import WideResNet
+from trainables.networks.wide_resnet import WideResNet
 
 OLDEST_GPU = (7, 0)
 """The compute capability below which Triton compiles nothing."""

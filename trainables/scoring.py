@@ -21,8 +21,8 @@ from trainables.arithmetic import full_precision
 from trainables.augment import Normalisation, center_crop
 from trainables.datasets import ImageTable
 from trainables.holdout import ANOMALY, Part, TestData
+from trainables.networks.wide_resnet import WideResNet
 from trainables.spec import Recipe
-from trainables.wide_resnet import WideResNet
 from trainables.workers import Workers
 
 TEMPERATURE = 1000.0

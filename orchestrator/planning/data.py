@@ -14,10 +14,10 @@ from trainables.auxiliary import OWN_NORM_TASKS, build_task
 from trainables.data_request import DataRequest
 from trainables.holdout import check_counts, kept_classes
 from trainables.mistake import Mistake
+from trainables.networks.wide_resnet import WideResNet
 from trainables.prepared import Prepared, prepare
 from trainables.readers import parquet
 from trainables.spec import NO_HOLDOUT, Recipe, parse_method, used_count, validation_count
-from trainables.wide_resnet import WideResNet
 
 FEWEST_KEPT = 2
 

@@ -8,7 +8,7 @@ from orchestrator.planning.cells import SEARCH, lay_out
 from orchestrator.planning.costs import Images, cell_flops
 from orchestrator.planning.specification import Specification
 from search_spaces import find_benchmark
-from trainables.flops import training_flops
+from trainables.networks.flops import training_flops
 
 UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib
 
 from trainables.auxiliary.contract import AuxiliaryTask
+from trainables.networks.wide_resnet import WideResNet
 from trainables.spec import Recipe
-from trainables.wide_resnet import WideResNet
 
 OWN_NORM_TASKS = ("cpc",)
 """Tasks that have batch norm of their own in the shared groups (paper, appendix B)."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.augment import Normalisation
-from trainables.wide_resnet import WideResNet
+from trainables.networks.wide_resnet import WideResNet
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.architecture import GRID, code_size, patch_geometry
 from trainables.augment import Normalisation, Views, draw_views, random_crop
 from trainables.auxiliary.contract import AuxiliaryTask, Draws
+from trainables.networks.shapes import GRID, code_size, patch_geometry
+from trainables.networks.wide_resnet import Conv, Norm, WideResNet
 from trainables.spec import Recipe
-from trainables.wide_resnet import Conv, Norm, WideResNet
 
 PATCHES = GRID * GRID
 DISTANCES = GRID - 1

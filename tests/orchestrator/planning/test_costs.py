@@ -9,7 +9,7 @@ from orchestrator.planning.costs import Images, cell_flops
 from orchestrator.planning.dry_run import describe_plan, readable
 from search_spaces import find_benchmark
 from tests.hand_made_ledger import specification
-from trainables.flops import forward_flops, training_flops
+from trainables.networks.flops import forward_flops, training_flops
 
 
 def test_a_cell_s_cost_is_its_images_times_an_image_s() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from trainables.architecture import GRID, block_shapes, code_size, patch_geometry, stem_shape
+from trainables.networks.shapes import GRID, block_shapes, code_size, patch_geometry, stem_shape
 from trainables.spec import Recipe, parse_method
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.architecture import block_shapes, stem_shape
+from trainables.networks.shapes import block_shapes, stem_shape
 from trainables.spec import Recipe
 
 CLASSIFICATION = "classification"
