@@ -25,7 +25,7 @@ from trainables.data_request import DataRequest
 from trainables.holdout import open_final
 from trainables.networks.flops import AUXILIARY_FLOPS, training_flops
 from trainables.prepared import Prepared, prepare
-from trainables.spec import Recipe, Run
+from trainables.run import Recipe, Run
 from trainables.train import Training
 
 STEPS = 2

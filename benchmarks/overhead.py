@@ -32,7 +32,7 @@ from orchestrator.planning.data import data_request
 from trainables.prepared import prepare
 import torch
 from trainables.cell import CellRun
-from trainables.spec import Run, parse_method
+from trainables.run import Run, parse_method
 torch.set_num_threads(1)
 benchmark = find_benchmark("digits")
 specification, _ = complete(Request(), benchmark.classes)

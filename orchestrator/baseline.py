@@ -32,7 +32,7 @@ from orchestrator.reporting.tables import to_csv, to_latex, to_markdown, to_text
 from orchestrator.tracking.records import Point, Record
 from search_spaces import find_benchmark
 from trainables.mistake import Mistake
-from trainables.spec import NO_HOLDOUT
+from trainables.run import NO_HOLDOUT
 
 if TYPE_CHECKING:
     from orchestrator.tracking.tracker import Tracker

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from trainables.mistake import Mistake
-from trainables.spec import Recipe, parse_method
+from trainables.run import Recipe, parse_method
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ and with no class held out (--holdouts none) an accuracy of 95.87 ± 0.05, with 
 from __future__ import annotations
 
 from search_spaces.benchmark import Benchmark, LogUniform
-from trainables.spec import Recipe
+from trainables.run import Recipe
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

@@ -15,7 +15,7 @@ are off: a digit fills its 8 pixels, and its mirror image is no digit.
 from __future__ import annotations
 
 from search_spaces.benchmark import Benchmark, LogUniform
-from trainables.spec import Recipe
+from trainables.run import Recipe
 
 RECIPE = Recipe(
     depth=10,

@@ -21,7 +21,7 @@ with the skew, the share of anomalies in the test, which a random detector score
 from __future__ import annotations
 
 from search_spaces.benchmark import Benchmark, Grid, LogUniform
-from trainables.spec import Recipe
+from trainables.run import Recipe
 
 CPC_NETWORK = {
     "depth": 20,

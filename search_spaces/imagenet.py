@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from search_spaces.benchmark import Benchmark, Grid, LogUniform
 from trainables.readers.imagenet_classes import SUBSETS, TRAIN_TOTALS
-from trainables.spec import Recipe
+from trainables.run import Recipe
 
 TRAIN_IMAGES_A_CLASS = 1300
 TEST_IMAGES_A_CLASS = 50

@@ -22,7 +22,7 @@ and with no class held out (--holdouts none) an accuracy of 85.51 ± 0.17, with 
 from __future__ import annotations
 
 from search_spaces.benchmark import Benchmark, LogUniform
-from trainables.spec import Recipe
+from trainables.run import Recipe
 
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 

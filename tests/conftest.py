@@ -61,7 +61,7 @@ def quick_run() -> Callable:
     from dataclasses import replace
 
     from search_spaces import find_benchmark
-    from trainables.spec import Run, parse_method
+    from trainables.run import Run, parse_method
 
     def make(method: str = "classification", *, search: bool = False, **changes: object) -> Run:
         fields = {

@@ -13,7 +13,7 @@ import pyarrow as pa
 from orchestrator.ledger.ledger import CURVES, RESULT, SCORES, Ledger
 from orchestrator.planning.cells import SEARCH, Cell, Cells, lay_out
 from orchestrator.planning.specification import Request, Specification, complete
-from trainables.spec import NO_HOLDOUT
+from trainables.run import NO_HOLDOUT
 
 FINGERPRINT = "f" * 16
 Value = Callable[[Cell, str], float]

@@ -16,7 +16,7 @@ from trainables.augment import (
     padding,
     random_crop,
 )
-from trainables.spec import Recipe
+from trainables.run import Recipe
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_all_but_the_ray_side_imports_without_ray_and_mlflow() -> None:
 
 
 def test_plans_and_help_import_neither_torch_nor_scikit_learn() -> None:
-    code = "import search_spaces\nsearch_spaces.all_benchmarks()\nimport trainables.spec\n"
+    code = "import search_spaces\nsearch_spaces.all_benchmarks()\nimport trainables.run\n"
     code += "from orchestrator.sweep import main\nassert main(['--dry-run']) == 0\n"
     done = run_blocked(["torch", "sklearn", "ray", "mlflow", "optuna", "matplotlib"], code)
     assert done.returncode == 0, done.stderr

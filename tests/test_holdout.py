@@ -11,7 +11,7 @@ import torch
 from trainables.holdout import ANOMALY, check_counts, kept_classes, open_final, open_search, open_test
 from trainables.mistake import Mistake
 from trainables.prepared import Prepared
-from trainables.spec import Recipe
+from trainables.run import Recipe
 
 DIGITS = tuple("0123456789")
 

@@ -15,7 +15,7 @@ from trainables.datasets import ImageTable
 from trainables.mistake import Mistake, unknown
 from trainables.prepared import Prepared
 from trainables.randomness import stream
-from trainables.spec import NO_HOLDOUT, Recipe, Run, used_count, validation_count
+from trainables.run import NO_HOLDOUT, Recipe, Run, used_count, validation_count
 
 ANOMALY = -1
 """The label of a test image of the held-out class."""

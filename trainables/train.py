@@ -28,8 +28,8 @@ from trainables.memory import keep_freed_memory
 from trainables.networks.batch_norm import each_by_itself, synchronise
 from trainables.networks.wide_resnet import WideResNet, initialise
 from trainables.randomness import stream, stream_seed
+from trainables.run import Run, parse_method
 from trainables.running_statistics import fresh_statistics, frozen_statistics
-from trainables.spec import Run, parse_method
 from trainables.workers import Workers
 
 DROPS = (0.3, 0.6, 0.8)

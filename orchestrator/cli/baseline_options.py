@@ -10,8 +10,8 @@ from pathlib import Path
 from orchestrator.cli.sweep_options import DEFAULT_STORAGE, Parser, wide
 from search_spaces import all_benchmarks
 from trainables.mistake import Mistake
+from trainables.run import NO_HOLDOUT
 from trainables.settings import split_assignments
-from trainables.spec import NO_HOLDOUT
 
 PIXEL_GAUSSIAN, EDGE_ENERGY = "pixel-gaussian", "edge-energy"
 RESIZES = ("nearest", "box", "bilinear", "crop")

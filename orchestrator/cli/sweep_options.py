@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 from orchestrator.planning.specification import Conduct, Request, Specification
 from search_spaces import all_benchmarks
 from trainables.mistake import Mistake
+from trainables.run import METHODS, Recipe
 from trainables.settings import valid_of
-from trainables.spec import METHODS, Recipe
 
 DEFAULT_STORAGE = "./runs"
 MOST = 10_000

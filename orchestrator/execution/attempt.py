@@ -24,8 +24,8 @@ from orchestrator.planning.cells import Cell, run_of
 from orchestrator.planning.specification import Conduct, Specification
 from trainables.cell import CellRun, History
 from trainables.data_request import DataRequest
+from trainables.detectors.scoring import Scores
 from trainables.prepared import Prepared, prepare
-from trainables.scoring import Scores
 from trainables.workers import Workers
 
 Report = Callable[[str, int], None]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from orchestrator.planning.specification import Specification
 from search_spaces.benchmark import Grid, LogUniform, Space, parse_space
-from trainables.spec import Run
+from trainables.run import Run
 
 SEARCH, FINAL = "search", "final"
 FORMAT = 3

@@ -9,7 +9,7 @@ from orchestrator.planning.cells import SEARCH, Cell
 from orchestrator.planning.specification import Specification
 from search_spaces.benchmark import Benchmark
 from trainables.networks.flops import Work, run_flops
-from trainables.spec import NO_HOLDOUT, used_count, validation_count
+from trainables.run import NO_HOLDOUT, used_count, validation_count
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from trainables.mistake import Mistake
 from trainables.networks.wide_resnet import WideResNet
 from trainables.prepared import Prepared, prepare
 from trainables.readers import parquet
-from trainables.spec import NO_HOLDOUT, Recipe, parse_method, used_count, validation_count
+from trainables.run import NO_HOLDOUT, Recipe, parse_method, used_count, validation_count
 
 FEWEST_KEPT = 2
 

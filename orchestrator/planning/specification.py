@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark, Grid, parse_space
 from trainables.mistake import Mistake, unknown
+from trainables.run import NO_HOLDOUT, Recipe, canonical, check_fits, parse_method, with_fidelity
 from trainables.settings import assign, check, setting, split_assignments, valid_of
-from trainables.spec import NO_HOLDOUT, Recipe, canonical, check_fits, parse_method, with_fidelity
 
 if TYPE_CHECKING:
     from orchestrator.ledger.ledger import Ledger

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from orchestrator.planning.specification import Specification
 from orchestrator.reporting.results import ACCURACY, METRICS, Results
 from orchestrator.reporting.tables import BLANK, ESTIMATE, NUMBER, SHARE, TEXT, Column, Entry, Table, to_text
-from trainables.spec import NO_HOLDOUT, parse_method
+from trainables.run import NO_HOLDOUT, parse_method
 
 WIDTH = 120
 """Columns of a terminal that a table should fit."""

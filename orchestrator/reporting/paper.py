@@ -18,7 +18,7 @@ from orchestrator.reporting.results import METRICS, Results
 from orchestrator.reporting.statistics import Difference, Estimate, difference
 from orchestrator.reporting.tables import BLANK, DIFFERENCE, ESTIMATE, SHARE, TEXT, Column, Entry, Table
 from search_spaces.benchmark import Benchmark
-from trainables.spec import NO_HOLDOUT, Recipe
+from trainables.run import NO_HOLDOUT, Recipe
 
 TRIALS = 3
 """Seeds behind each of the paper's means."""

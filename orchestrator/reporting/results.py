@@ -15,7 +15,7 @@ from orchestrator.planning.cells import FINAL, Cell, Cells, Study, lay_out
 from orchestrator.planning.specification import Specification, read_stored
 from orchestrator.planning.studies import Weights, choose
 from orchestrator.reporting.statistics import Estimate, average_over_classes, estimate, paired_differences
-from trainables.spec import NO_HOLDOUT, parse_method
+from trainables.run import NO_HOLDOUT, parse_method
 
 AP_MSP, AP_ODIN, ACCURACY = "ap_msp", "ap_odin", "test_accuracy"
 METRICS = {AP_MSP: "AP-MSP", AP_ODIN: "AP-ODIN", ACCURACY: "accuracy"}

@@ -9,7 +9,7 @@ import importlib
 
 from trainables.auxiliary.contract import AuxiliaryTask
 from trainables.networks.wide_resnet import WideResNet
-from trainables.spec import Recipe
+from trainables.run import Recipe
 
 OWN_NORM_TASKS = ("cpc",)
 """Tasks that have batch norm of their own in the shared groups (paper, appendix B)."""

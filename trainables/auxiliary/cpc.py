@@ -16,7 +16,7 @@ from trainables.augment import Normalisation, Views, draw_views, random_crop
 from trainables.auxiliary.contract import AuxiliaryTask, Draws
 from trainables.networks.shapes import GRID, code_size, patch_geometry
 from trainables.networks.wide_resnet import Conv, Norm, WideResNet
-from trainables.spec import Recipe
+from trainables.run import Recipe
 
 PATCHES = GRID * GRID
 DISTANCES = GRID - 1

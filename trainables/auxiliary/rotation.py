@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from trainables.augment import Normalisation, center_crop
 from trainables.auxiliary.contract import AuxiliaryTask, Draws
 from trainables.networks.wide_resnet import WideResNet
-from trainables.spec import Recipe
+from trainables.run import Recipe
 
 ORIENTATIONS = 4
 

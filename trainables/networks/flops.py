@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from trainables.networks.shapes import GRID, block_shapes, code_size, patch_geometry, stem_shape
-from trainables.spec import Recipe, parse_method
+from trainables.run import Recipe, parse_method
 
 
 @dataclass(frozen=True)

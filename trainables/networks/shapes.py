@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.spec import CPC_SIDES, Recipe
+from trainables.run import CPC_SIDES, Recipe
 
 GRID = 6
 """CPC cuts an image into GRID x GRID patches (paper, appendix B)."""

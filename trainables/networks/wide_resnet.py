@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.networks.shapes import block_shapes, stem_shape
-from trainables.spec import Recipe
+from trainables.run import Recipe
 
 CLASSIFICATION = "classification"
 """The task whose batch norm every layer has."""

@@ -15,8 +15,8 @@ from orchestrator.ledger.ledger import CURVES, SCORES, Ledger, Superseded
 from orchestrator.planning.cells import Cell, lay_out
 from orchestrator.planning.data import data_request
 from orchestrator.planning.specification import Request, complete
+from trainables.detectors.scoring import average_precision
 from trainables.prepared import Prepared
-from trainables.scoring import average_precision
 
 EPOCHS = 4
 

@@ -12,7 +12,7 @@ from trainables.augment import Normalisation
 from trainables.auxiliary import OWN_NORM_TASKS, build_task
 from trainables.auxiliary.rotation import orient
 from trainables.networks.wide_resnet import WideResNet, initialise
-from trainables.spec import Recipe
+from trainables.run import Recipe
 
 RECIPES = {
     "rotation": Recipe(depth=10, width=1, image_size=16),

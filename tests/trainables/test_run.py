@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainables.mistake import Mistake
-from trainables.spec import Recipe, parse_method, with_fidelity
+from trainables.run import Recipe, parse_method, with_fidelity
 
 
 def test_methods_are_parts_joined_by_plus() -> None:

@@ -8,15 +8,15 @@ import torch
 from scipy.ndimage import sobel
 from scipy.stats import multivariate_normal
 
-from trainables import baselines
-from trainables.baselines import (
+from trainables.datasets import ImageTable
+from trainables.detectors import training_free
+from trainables.detectors.training_free import (
     Moments,
     PixelGaussian,
     edge_energy,
     pixel_gaussian,
     pixel_gaussian_by_holdout,
 )
-from trainables.datasets import ImageTable
 
 SIDE = 5
 
@@ -125,6 +125,6 @@ def test_few_edges_score_higher_than_many() -> None:
 
 def test_blocks_change_nothing_but_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     gaussian, edges = pixel_gaussian(TRAIN, [TEST.chunks])[0], edge_energy(TEST.chunks)
-    monkeypatch.setattr(baselines, "BLOCK_VALUES", 3 * SIDE * SIDE)
+    monkeypatch.setattr(training_free, "BLOCK_VALUES", 3 * SIDE * SIDE)
     np.testing.assert_allclose(pixel_gaussian(TRAIN, [TEST.chunks])[0], gaussian, rtol=1e-12)
     np.testing.assert_allclose(edge_energy(TEST.chunks), edges, rtol=1e-12)

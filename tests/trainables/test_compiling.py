@@ -19,15 +19,15 @@ import torch
 from trainables import compiling
 from trainables.compiling import can_compile, compile_trunk
 from trainables.networks.wide_resnet import WideResNet
-from trainables.spec import Recipe
+from trainables.run import Recipe
 
-ROOT = Path(__file__).parent.parent
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 ASK_TWICE = """
 import json, warnings
 import torch
 from trainables.compiling import can_compile
+from tests.sweeps import ROOT
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     answers = [can_compile(torch.device("cpu")) for _ in range(2)]

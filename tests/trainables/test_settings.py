@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from trainables.mistake import Mistake
+from trainables.run import Recipe
 from trainables.settings import assign, split_assignments, valid_of
-from trainables.spec import Recipe
 
 
 def test_values_are_parsed_by_type() -> None:

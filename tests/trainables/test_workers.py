@@ -16,13 +16,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tests.images import folder_request
-from tests.test_cpc import photographs
-from trainables import scoring
+from tests.trainables.auxiliary.test_cpc import photographs
+from trainables.detectors import scoring
+from trainables.detectors.scoring import score
 from trainables.holdout import open_final, open_test
 from trainables.networks.batch_norm import SynchronisedBatchNorm
 from trainables.prepared import Prepared, prepare
-from trainables.scoring import score
-from trainables.spec import Recipe, Run, parse_method
+from trainables.run import Recipe, Run, parse_method
 from trainables.train import Training
 from trainables.workers import Workers
 

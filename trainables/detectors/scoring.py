@@ -22,7 +22,7 @@ from trainables.augment import Normalisation, center_crop
 from trainables.datasets import ImageTable
 from trainables.holdout import ANOMALY, Part, TestData
 from trainables.networks.wide_resnet import WideResNet
-from trainables.spec import Recipe
+from trainables.run import Recipe
 from trainables.workers import Workers
 
 TEMPERATURE = 1000.0

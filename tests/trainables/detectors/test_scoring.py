@@ -11,10 +11,10 @@ from sklearn.metrics import average_precision_score
 
 from trainables.cell import CellRun
 from trainables.datasets import ImageTable
+from trainables.detectors.scoring import _batch_size, average_precision, msp, odin, odin_step
 from trainables.networks.wide_resnet import WideResNet
 from trainables.prepared import Prepared
-from trainables.scoring import _batch_size, average_precision, msp, odin, odin_step
-from trainables.spec import Recipe
+from trainables.run import Recipe
 
 
 def test_average_precision_is_scikit_learn_s_with_ties() -> None:
@@ -56,7 +56,7 @@ def trained(digits: Prepared, request: pytest.FixtureRequest) -> CellRun:
     from dataclasses import replace
 
     from search_spaces import find_benchmark
-    from trainables.spec import Run
+    from trainables.run import Run
 
     recipe = replace(find_benchmark("digits").recipe, epochs=3, ap_window=1)
     cell = CellRun(Run("digits", "3", "classification", 0, recipe, {}, search=False), digits)

@@ -14,12 +14,12 @@ from PIL import Image
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
 from orchestrator.reporting.leak_check import Verdict, check_firewall
 from tests.images import folder_request
-from tests.test_cpc import photographs
+from tests.trainables.auxiliary.test_cpc import photographs
 from trainables import cell
 from trainables.cell import CellRun
 from trainables.holdout import SearchData, open_search
 from trainables.prepared import Account, Prepared, prepare
-from trainables.spec import Recipe, Run
+from trainables.run import Recipe, Run
 
 KEPT = tuple("012456789")
 
