@@ -21,10 +21,10 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from search_spaces import find_benchmark
-from trainables.data_request import DataRequest
-from trainables.holdout import open_final
+from trainables.data.cache import Prepared, prepare
+from trainables.data.holdout import open_final
+from trainables.data.readers.request import DataRequest
 from trainables.networks.flops import AUXILIARY_FLOPS, training_flops
-from trainables.prepared import Prepared, prepare
 from trainables.run import Recipe, Run
 from trainables.train import Training
 

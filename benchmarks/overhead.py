@@ -29,7 +29,7 @@ import json, sys, time
 from search_spaces import find_benchmark
 from orchestrator.planning.specification import Request, complete
 from orchestrator.planning.data import data_request
-from trainables.prepared import prepare
+from trainables.data.cache import prepare
 import torch
 from trainables.cell import CellRun
 from trainables.run import Run, parse_method

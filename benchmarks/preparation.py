@@ -24,8 +24,8 @@ from PIL import Image
 from orchestrator.planning.data import data_request
 from orchestrator.planning.specification import Request, complete
 from search_spaces import find_benchmark
-from trainables.data_request import DataRequest
-from trainables.prepared import prepare
+from trainables.data.cache import prepare
+from trainables.data.readers.request import DataRequest
 
 
 def main() -> None:

@@ -36,8 +36,8 @@ from trainables.run import NO_HOLDOUT
 
 if TYPE_CHECKING:
     from orchestrator.tracking.tracker import Tracker
-    from trainables.image_sets import ImageSet
-    from trainables.prepared import Prepared
+    from trainables.data.cache import Prepared
+    from trainables.data.image_sets import ImageSet
 
 LARGEST_SIDE = 96
 """Side in pixels up to which pixel Gaussians are fitted: their matrices then take 0.6 GiB each."""
@@ -109,7 +109,7 @@ def _default_name(options: Options, draft: Specification) -> str:
 def _load_sets(options: Options, prepared: Prepared) -> dict[str, ImageSet]:
     if not options.sets:
         return {}
-    from trainables.image_sets import load_images
+    from trainables.data.image_sets import load_images
 
     found = {}
     for name, path in options.sets.items():

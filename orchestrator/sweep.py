@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from orchestrator.execution.dispatcher import Foreman
     from orchestrator.ledger.ledger import Ledger
     from orchestrator.tracking.tracker import Tracker
-    from trainables.data_request import DataRequest
-    from trainables.prepared import Prepared
+    from trainables.data.cache import Prepared
+    from trainables.data.readers.request import DataRequest
 
 INTERRUPTED = 130
 DEFAULT_DATA = "./data"

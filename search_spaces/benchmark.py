@@ -61,7 +61,7 @@ class Benchmark:
 
     name: str
     reader: str
-    """Module of trainables.readers that reads it."""
+    """Module of trainables.data.readers that reads it."""
     recipe: Recipe
     methods: tuple[str, ...]
     """Method parts that can run on it; "+" joins them."""

@@ -36,7 +36,7 @@ accuracy, AP (MSP), AP (ODIN); the skew is what a random detector scores.
 from __future__ import annotations
 
 from search_spaces.benchmark import Benchmark, Grid, LogUniform
-from trainables.readers.imagenet_classes import SUBSETS, TRAIN_TOTALS
+from trainables.data.readers.imagenet_classes import SUBSETS, TRAIN_TOTALS
 from trainables.run import Recipe
 
 TRAIN_IMAGES_A_CLASS = 1300

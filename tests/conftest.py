@@ -48,7 +48,7 @@ def digits(_own_cache: None):
 
     from orchestrator.planning.data import data_request
     from orchestrator.planning.specification import Request, complete
-    from trainables.prepared import prepare
+    from trainables.data.cache import prepare
 
     torch.set_num_threads(1)
     specification, _ = complete(Request(), tuple("0123456789"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from trainables.data_request import DataRequest
+from trainables.data.readers.request import DataRequest
 
 
 def noise(seed: int, side: int = 8, channels: int = 3) -> np.ndarray:

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import torch
 
+from trainables.data.cache import Account, Prepared
+from trainables.data.holdout import Part, open_final, open_search, open_test
 from trainables.detectors.scoring import Scores, score, validate
-from trainables.holdout import Part, open_final, open_search, open_test
-from trainables.prepared import Account, Prepared
 from trainables.run import NO_HOLDOUT, Run
 from trainables.train import Diverged, Training
 from trainables.workers import Workers

@@ -19,17 +19,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.arithmetic import full_precision
-from trainables.augment import Normalisation, Views, center_crop, draw_views, mask_squares, random_crop
 from trainables.auxiliary import OWN_NORM_TASKS, build_task
 from trainables.auxiliary.contract import AuxiliaryTask, Draws
 from trainables.compiling import compile_trunk, uncompiled
-from trainables.holdout import FinalData, Part, SearchData
+from trainables.data.augment import Normalisation, Views, center_crop, draw_views, mask_squares, random_crop
+from trainables.data.holdout import FinalData, Part, SearchData
 from trainables.memory import keep_freed_memory
-from trainables.networks.batch_norm import each_by_itself, synchronise
+from trainables.networks.batch_norm import each_by_itself, fresh_statistics, frozen_statistics, synchronise
 from trainables.networks.wide_resnet import WideResNet, initialise
 from trainables.randomness import stream, stream_seed
 from trainables.run import Run, parse_method
-from trainables.running_statistics import fresh_statistics, frozen_statistics
 from trainables.workers import Workers
 
 DROPS = (0.3, 0.6, 0.8)

@@ -23,9 +23,9 @@ from orchestrator.ledger.ledger import CURVES, RESULT, SCORES, Ledger
 from orchestrator.planning.cells import Cell, run_of
 from orchestrator.planning.specification import Conduct, Specification
 from trainables.cell import CellRun, History
-from trainables.data_request import DataRequest
+from trainables.data.cache import Prepared, prepare
+from trainables.data.readers.request import DataRequest
 from trainables.detectors.scoring import Scores
-from trainables.prepared import Prepared, prepare
 from trainables.workers import Workers
 
 Report = Callable[[str, int], None]

@@ -32,9 +32,9 @@ from orchestrator.machines.probe import (
     on_network,
     try_storage,
 )
-from trainables.data_request import DataRequest
+from trainables.data.cache import prepare
+from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
-from trainables.prepared import prepare
 
 BOOTSTRAP = "~/ray_bootstrap_config.yaml"
 """Where `ray up` leaves the cluster's file on the head."""

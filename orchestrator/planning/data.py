@@ -11,12 +11,12 @@ from rich.progress import Progress
 from orchestrator.planning.specification import Specification
 from search_spaces import find_benchmark
 from trainables.auxiliary import OWN_NORM_TASKS, build_task
-from trainables.data_request import DataRequest
-from trainables.holdout import check_counts, kept_classes
+from trainables.data.cache import Prepared, prepare
+from trainables.data.holdout import check_counts, kept_classes
+from trainables.data.readers import parquet
+from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
 from trainables.networks.wide_resnet import WideResNet
-from trainables.prepared import Prepared, prepare
-from trainables.readers import parquet
 from trainables.run import NO_HOLDOUT, Recipe, parse_method, used_count, validation_count
 
 FEWEST_KEPT = 2

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.sweeps import ROOT
+
 pytest.importorskip("moto", reason="moto is not installed: it comes with the test extra")
 
 import boto3
@@ -24,8 +26,6 @@ from moto import mock_aws
 from ray.autoscaler._private.aws import node_provider
 from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.util import prepare_config, validate_config
-
-from tests.sweeps import ROOT
 
 HEAD, WORKER = "holdout-sweeps-head", "holdout-sweeps-worker"
 

@@ -23,7 +23,7 @@ from orchestrator.baseline import main
 from orchestrator.baselines.table import baseline_table
 from orchestrator.baselines.targets import OOD, Baseline, Place
 from tests.images import noise, write_folder
-from trainables.image_sets import load_images
+from trainables.data.image_sets import load_images
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 BY_CLASS = [7.68, 18.87, 8.04, 8.89, 7.94, 8.28, 16.84, 12.84, 7.33, 14.94]

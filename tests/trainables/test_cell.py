@@ -17,8 +17,8 @@ from tests.images import folder_request
 from tests.trainables.auxiliary.test_cpc import photographs
 from trainables import cell
 from trainables.cell import CellRun
-from trainables.holdout import SearchData, open_search
-from trainables.prepared import Account, Prepared, prepare
+from trainables.data.cache import Account, Prepared, prepare
+from trainables.data.holdout import SearchData, open_search
 from trainables.run import Recipe, Run
 
 KEPT = tuple("012456789")

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.sweeps import ROOT
 from trainables import compiling
 from trainables.compiling import can_compile, compile_trunk
 from trainables.networks.wide_resnet import WideResNet
@@ -27,7 +28,6 @@ ASK_TWICE = """
 import json, warnings
 import torch
 from trainables.compiling import can_compile
-from tests.sweeps import ROOT
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     answers = [can_compile(torch.device("cpu")) for _ in range(2)]

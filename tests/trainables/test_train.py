@@ -11,8 +11,8 @@ import torch
 
 from trainables.auxiliary.contract import Draws
 from trainables.cell import CellRun
-from trainables.holdout import open_final
-from trainables.prepared import Prepared
+from trainables.data.cache import Prepared
+from trainables.data.holdout import open_final
 from trainables.train import Diverged, Training, learning_rate, measure
 from trainables.workers import Workers
 
@@ -97,7 +97,7 @@ def test_one_classification_step_is_torch_s_sgd_written_out(digits: Prepared, qu
     training.network.double()
     before = copy.deepcopy(training.network)
     positions = torch.arange(32)
-    from trainables.augment import Views
+    from trainables.data.augment import Views
 
     views = Views(torch.zeros(32, 2, dtype=torch.int64), torch.zeros(32, dtype=torch.bool))
     training.normalisation = measure(training.part)
@@ -128,7 +128,7 @@ def test_micro_batches_accumulate_to_the_batch_s_gradient(digits: Prepared, quic
         training = CellRun(quick_run(micro_batch=micro), digits).training
         training.network.eval()
         training._step = lambda name: None  # type: ignore[method-assign]
-        from trainables.augment import draw_views
+        from trainables.data.augment import draw_views
 
         views = draw_views(64, training.recipe, torch.Generator().manual_seed(0))
         training._classification_step(torch.arange(64), views)

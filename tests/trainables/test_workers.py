@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from tests.images import folder_request
 from tests.trainables.auxiliary.test_cpc import photographs
+from trainables.data.cache import Prepared, prepare
+from trainables.data.holdout import open_final, open_test
 from trainables.detectors import scoring
 from trainables.detectors.scoring import score
-from trainables.holdout import open_final, open_test
 from trainables.networks.batch_norm import SynchronisedBatchNorm
-from trainables.prepared import Prepared, prepare
 from trainables.run import Recipe, Run, parse_method
 from trainables.train import Training
 from trainables.workers import Workers

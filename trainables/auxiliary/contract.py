@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from trainables.augment import Normalisation
+from trainables.data.augment import Normalisation
 from trainables.networks.wide_resnet import WideResNet
 
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.augment import Normalisation, Views, draw_views, random_crop
 from trainables.auxiliary.contract import AuxiliaryTask, Draws
+from trainables.data.augment import Normalisation, Views, draw_views, random_crop
 from trainables.networks.shapes import GRID, code_size, patch_geometry
 from trainables.networks.wide_resnet import Conv, Norm, WideResNet
 from trainables.run import Recipe

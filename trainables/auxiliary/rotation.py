@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.augment import Normalisation, center_crop
 from trainables.auxiliary.contract import AuxiliaryTask, Draws
+from trainables.data.augment import Normalisation, center_crop
 from trainables.networks.wide_resnet import WideResNet
 from trainables.run import Recipe
 

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.arithmetic import full_precision
-from trainables.augment import Normalisation, center_crop
-from trainables.datasets import ImageTable
-from trainables.holdout import ANOMALY, Part, TestData
+from trainables.data.augment import Normalisation, center_crop
+from trainables.data.holdout import ANOMALY, Part, TestData
+from trainables.data.image_table import ImageTable
 from trainables.networks.wide_resnet import WideResNet
 from trainables.run import Recipe
 from trainables.workers import Workers

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.datasets import ImageTable
+from trainables.data.image_table import ImageTable
 
 NOISE_VARIANCE = (1 / 256) ** 2 / 12
 """Variance of the dequantisation noise, uniform over 1/256 of pixels scaled to 0..1 (authors' code).

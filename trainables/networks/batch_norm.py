@@ -1,6 +1,7 @@
-"""Batch norm over the images of all workers, on any device that torch.distributed reaches.
+"""Batch norm beyond torch's own: which batches feed the running statistics, and statistics over all workers.
 
-torch's own SyncBatchNorm runs on GPUs only, where a CPU could not show that it does what it should.
+Evaluation reads the running statistics. The synchronised layer works on any device that torch.distributed
+reaches; torch's SyncBatchNorm runs on GPUs only, where a CPU could not show that it does what it should.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
+
+MOMENTUM = 0.1
+"""Share of the newest batch in batch norm's running statistics (torch's convention)."""
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):
@@ -71,3 +75,35 @@ def each_by_itself(network: nn.Module) -> Iterator[None]:
     finally:
         for layer in norms:
             layer.together = True
+
+
+@contextlib.contextmanager
+def frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Batches are normalised by their own statistics, and the running ones stay as they are."""
+    norms = _norms(network)
+    for layer in norms:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in norms:
+            layer.track_running_stats = True
+
+
+@contextlib.contextmanager
+def fresh_statistics(network: nn.Module) -> Iterator[None]:
+    """The running statistics begin anew and become the plain mean over the batches that pass."""
+    norms = _norms(network)
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None  # the plain mean over the batches
+        layer.train()
+    try:
+        yield
+    finally:
+        for layer in norms:
+            layer.momentum = MOMENTUM
+
+
+def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    return [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.execution import attempt
+from orchestrator.execution import attempt as module
 from orchestrator.execution.attempt import Task, run_trial
 from orchestrator.ledger.ledger import CURVES, SCORES, Ledger, Superseded
 from orchestrator.planning.cells import Cell, lay_out
 from orchestrator.planning.data import data_request
 from orchestrator.planning.specification import Request, complete
+from trainables.data.cache import Prepared
 from trainables.detectors.scoring import average_precision
-from trainables.prepared import Prepared
 
 EPOCHS = 4
 
@@ -103,12 +103,12 @@ def test_no_checkpoint_is_older_than_a_minute_or_an_epoch(
     trials: Trials, monkeypatch: pytest.MonkeyPatch, epoch: float, every: float
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(attempt.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     conduct = replace(trials.task.conduct, checkpoint_seconds=60.0)
     cell = trials.cells["classification/3/s0"]
     attempt = trials.ledger.begin(cell.key, {})
     written = [now[0]]
-    with attempt._Writer(replace(trials.task, conduct=conduct), cell.key, attempt) as writer:
+    with module._Writer(replace(trials.task, conduct=conduct), cell.key, attempt) as writer:
         for number in range(1, 13):
             now[0] += epoch
             if writer.due():

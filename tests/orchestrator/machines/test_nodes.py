@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sweeps import ROOT
+
 pytest.importorskip("ray", reason="Ray is not installed on this system")
 
 import ray
@@ -20,10 +22,9 @@ from orchestrator.machines import nodes as cluster
 from orchestrator.machines.probe import Asked, Condition, on_network
 from orchestrator.planning.data import data_request
 from orchestrator.planning.specification import Request, complete
-from tests.sweeps import ROOT
-from trainables.data_request import DataRequest
+from trainables.data.cache import prepare
+from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
-from trainables.prepared import prepare
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator.planning.data import check_data
 from orchestrator.planning.specification import Request, Specification, complete
+from trainables.data.cache import Prepared
 from trainables.mistake import Mistake
-from trainables.prepared import Prepared
 
 CLASSES = ("a", "b", "c")
 

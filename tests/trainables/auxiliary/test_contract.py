@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.augment import Normalisation
 from trainables.auxiliary import OWN_NORM_TASKS, build_task
 from trainables.auxiliary.rotation import orient
+from trainables.data.augment import Normalisation
 from trainables.networks.wide_resnet import WideResNet, initialise
 from trainables.run import Recipe
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.augment import Normalisation
 from trainables.auxiliary.cpc import Context, RowsAbove, Task, distorted_patches, pair_scores, permuted
+from trainables.data.augment import Normalisation
 from trainables.networks.flops import AUXILIARY_FLOPS
 from trainables.networks.shapes import patch_geometry
 from trainables.networks.wide_resnet import Conv, WideResNet, initialise, symmetric_pad

@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import sobel
 from scipy.stats import multivariate_normal
 
-from trainables.datasets import ImageTable
+from trainables.data.image_table import ImageTable
 from trainables.detectors import training_free
 from trainables.detectors.training_free import (
     Moments,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.augment import (
+from trainables.data.augment import (
     Normalisation,
     Views,
     center_crop,

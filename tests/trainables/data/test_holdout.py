@@ -8,9 +8,9 @@ from dataclasses import fields
 import pytest
 import torch
 
-from trainables.holdout import ANOMALY, check_counts, kept_classes, open_final, open_search, open_test
+from trainables.data.cache import Prepared
+from trainables.data.holdout import ANOMALY, check_counts, kept_classes, open_final, open_search, open_test
 from trainables.mistake import Mistake
-from trainables.prepared import Prepared
 from trainables.run import Recipe
 
 DIGITS = tuple("0123456789")

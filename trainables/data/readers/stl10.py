@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainables.readers.source import Source, Split
-from trainables.readers.torchvision_sets import Layout
+from trainables.data.readers.source import Source, Split
+from trainables.data.readers.torchvision_sets import Layout
 
 if TYPE_CHECKING:
-    from trainables.data_request import DataRequest
+    from trainables.data.readers.request import DataRequest
 
 LAYOUT = Layout(
     title="STL-10",

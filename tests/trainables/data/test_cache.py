@@ -20,10 +20,10 @@ import torch
 from PIL import Image
 
 from tests.images import folder_request, noise, write_folder
-from trainables import preparing
-from trainables.data_request import DataRequest
+from trainables.data import build
+from trainables.data.cache import LOCK_PATIENCE, Prepared, prepare
+from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
-from trainables.prepared import LOCK_PATIENCE, Prepared, prepare
 
 COUNTS = {"train": {"ant": 4, "bee": 3, "cow": 5}, "test": {"ant": 2, "bee": 2, "cow": 1}}
 FORK = multiprocessing.get_context("fork")
@@ -226,7 +226,7 @@ def test_a_killed_preparation_leaves_nothing_behind(tmp_path: Path) -> None:
     process.join()
     assert len(list(request_.cache_folder.glob(".*.partial"))) == 1
     batches = 2 * 3 + 2 * 1  # of 64: 150 images a class to train, 2 to test
-    cpus = preparing.usable_cpus()
+    cpus = build.usable_cpus()
     assert len(decoders) == (min(cpus, batches) if cpus > 1 else 0)
     start = time.monotonic()
     prepared = prepare(request_, verify=True)
@@ -277,7 +277,7 @@ def test_without_working_locks_the_same_folder_comes_out(
     request_: DataRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file system without locks: both prepare, the later one finds the name taken by the same content."""
-    from trainables import prepared as module
+    from trainables.data import cache as module
 
     monkeypatch.setattr(module, "FileLock", lambda path, timeout: _NoLock())
     first = prepare(request_)

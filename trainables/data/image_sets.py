@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image, ImageOps
 
+from trainables.data.readers.image_folder import EXTENSIONS, image_files
+from trainables.data.readers.parquet import SUFFIXES, image_column
+from trainables.data.readers.pixels import Item, open_image, with_mode
 from trainables.mistake import Mistake
 from trainables.randomness import stream
-from trainables.readers.image_folder import EXTENSIONS, image_files
-from trainables.readers.parquet import SUFFIXES, image_column
-from trainables.readers.pixels import Item, open_image, with_mode
 
 CROP = "crop"
 UNCHANGED = "none"

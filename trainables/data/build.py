@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainables import image_file
+from trainables.data import image_file
+from trainables.data.readers.decoding import BATCH, Decoders, Failure, Form, usable_cpus
+from trainables.data.readers.source import FEWEST_CLASSES, SPLITS, Source, Split
 from trainables.mistake import Mistake
-from trainables.readers.decoding import BATCH, Decoders, Failure, Form, usable_cpus
-from trainables.readers.source import FEWEST_CLASSES, SPLITS, Source, Split
 
 if TYPE_CHECKING:
-    from trainables.data_request import DataRequest
+    from trainables.data.readers.request import DataRequest
 
 MANIFEST = "manifest.json"
 FEW_IMAGES = 256

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainables.data.readers.source import Source, Split, files_under, with_test_part
 from trainables.mistake import Mistake
-from trainables.readers.source import Source, Split, files_under, with_test_part
 
 if TYPE_CHECKING:
-    from trainables.data_request import DataRequest
+    from trainables.data.readers.request import DataRequest
 
 EXTENSIONS = {
     ".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif",

@@ -20,7 +20,7 @@ from typing import IO
 
 import numpy as np
 
-from trainables.readers.pixels import Item, square_pixels
+from trainables.data.readers.pixels import Item, square_pixels
 
 BATCH = 64
 """Images that are sent to a decoding process at a time."""
@@ -125,7 +125,7 @@ def usable_cpus() -> int:
 def _start() -> subprocess.Popen[bytes]:
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     return subprocess.Popen(
-        [sys.executable, "-c", "from trainables.readers.decoding import serve; serve()"],
+        [sys.executable, "-c", "from trainables.data.readers.decoding import serve; serve()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": paths},

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from tests.images import folder_request, write_folder
-from trainables import image_file
-from trainables.image_file import DamagedError, SplitWriter, open_classes
+from tests.sweeps import ROOT
+from trainables.data import image_file
+from trainables.data.cache import prepare
+from trainables.data.image_file import DamagedError, SplitWriter, open_classes
 from trainables.mistake import Mistake
-from trainables.prepared import prepare
 
-ROOT = Path(__file__).parent.parent
 CLASSES = [str(number) for number in range(100)]
 SIDE = 64
 """An image is a page of memory."""
@@ -41,7 +41,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 FEW_FILES = """
 import resource, sys
-from trainables.image_file import open_classes
+from trainables.data.image_file import open_classes
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 held = [each for _ in range(5) for each in open_classes(sys.argv[1], "train", [str(n) for n in range(100)])]
 kept = [str(n) for n in range(100) if n != 37]
@@ -131,7 +131,7 @@ def test_what_a_limit_a_right_or_a_disk_refuses_is_not_damage(
     def refuse(*args: object, **kwargs: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(f"trainables.image_file.{function}", refuse)
+    monkeypatch.setattr(f"trainables.data.image_file.{function}", refuse)
     with pytest.raises(OSError, match=os.strerror(number)) as raised:
         open_classes(path, "train", ["1"])
     assert (raised.value.errno, raised.value.filename) == (number, path)

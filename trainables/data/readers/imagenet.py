@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainables.data.readers.image_folder import image_files, split_of
+from trainables.data.readers.imagenet_classes import SUBSETS, TRAIN_TOTALS, Member
+from trainables.data.readers.source import Source
 from trainables.mistake import Mistake
-from trainables.readers.image_folder import image_files, split_of
-from trainables.readers.imagenet_classes import SUBSETS, TRAIN_TOTALS, Member
-from trainables.readers.source import Source
 
 if TYPE_CHECKING:
-    from trainables.data_request import DataRequest
+    from trainables.data.readers.request import DataRequest
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 META = "meta.mat"

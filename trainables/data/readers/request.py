@@ -12,7 +12,7 @@ class DataRequest:
     """What data is wanted and in what form; what any process needs to open it, or to prepare it."""
 
     reader: str
-    """Module of trainables.readers; Parquet files, where there are any, are read by `parquet`."""
+    """Module of trainables.data.readers; Parquet files, where there are any, are read by `parquet`."""
     path: str
     side: int
     """Height and width in pixels of the prepared images."""

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.images import noise
-from trainables import datasets
-from trainables.datasets import ImageTable, fits, free_memory
-from trainables.image_file import DamagedError, SplitWriter, open_classes, verify
+from tests.sweeps import ROOT
+from trainables.data import image_table
+from trainables.data.image_file import DamagedError, SplitWriter, open_classes, verify
+from trainables.data.image_table import ImageTable, fits, free_memory
 
-ROOT = Path(__file__).parent.parent
 ARRAYS = {
     name: np.stack([noise(100 * place + i, side=4) for i in range(count)])
     for place, (name, count) in enumerate([("ant", 5), ("bee", 7), ("cow", 3)])
@@ -75,7 +75,7 @@ def test_small_tables_are_joined_on_the_cpu_and_large_ones_stay_mapped(
     assert joined.to("cpu").chunks[0] is joined.chunks[0]
     assert (joined.digest, joined.rows_of("cow")) == (table.digest, range(5, 8))
     assert torch.equal(joined.gather(torch.arange(8)), table.gather(torch.arange(8)))
-    monkeypatch.setattr(datasets, "SMALL", 100)
+    monkeypatch.setattr(image_table, "SMALL", 100)
     assert all(kept is chunk for kept, chunk in zip(table.to("cpu").chunks, table.chunks, strict=True))
 
 
@@ -94,8 +94,8 @@ def test_a_table_that_does_not_fit_stays_and_sends_its_batches(
 ) -> None:
     """Fifteen images of 48 bytes, and a device that has room for eight times that, or a byte less."""
     asked = []
-    monkeypatch.setattr(datasets, "SMALL", small)
-    monkeypatch.setattr(datasets, "free_memory", lambda device: asked.append(device.type) or free)
+    monkeypatch.setattr(image_table, "SMALL", small)
+    monkeypatch.setattr(image_table, "free_memory", lambda device: asked.append(device.type) or free)
     table = ImageTable.from_arrays("test", ARRAYS).to("meta")
     assert asked == ["meta"]
     assert {chunk.device.type for chunk in table.chunks} == {home}
@@ -182,8 +182,8 @@ def test_any_arrow_library_reads_the_file(path: str) -> None:
 
 MEASURE = """
 import sys, time, torch
-from trainables.image_file import open_classes
-from trainables.datasets import ImageTable
+from trainables.data.image_file import open_classes
+from trainables.data.image_table import ImageTable
 def memory():
     lines = open("/proc/self/smaps_rollup").read().splitlines()[1:]
     kib = {line.split(":")[0]: int(line.split()[1]) for line in lines}

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.images import noise
-from trainables.image_sets import ImageSet, load_images
+from trainables.data.image_sets import ImageSet, load_images
 from trainables.mistake import Mistake
 
 

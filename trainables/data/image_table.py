@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.image_file import OpenedClass, class_digest
+from trainables.data.image_file import OpenedClass, class_digest
 
 CPU = torch.device("cpu")
 

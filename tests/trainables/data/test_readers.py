@@ -21,11 +21,11 @@ from orchestrator.planning.data import data_request
 from orchestrator.planning.specification import Request, complete
 from search_spaces import find_benchmark
 from tests.images import folder_request, noise
-from trainables.data_request import DataRequest
+from trainables.data.cache import Prepared, prepare
+from trainables.data.readers.imagenet_classes import SUBSETS
+from trainables.data.readers.request import DataRequest
+from trainables.data.readers.stl10 import labelled_stl10
 from trainables.mistake import Mistake
-from trainables.prepared import Prepared, prepare
-from trainables.readers.imagenet_classes import SUBSETS
-from trainables.readers.stl10 import labelled_stl10
 
 SPIDERS = SUBSETS["spider"]
 

@@ -12,7 +12,7 @@ from filelock import FileLock
 from trainables.mistake import Mistake
 
 if TYPE_CHECKING:
-    from trainables.data_request import DataRequest
+    from trainables.data.readers.request import DataRequest
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainables.readers.source import Source, Split, set_aside
+from trainables.data.readers.source import Source, Split, set_aside
 
 if TYPE_CHECKING:
-    from trainables.data_request import DataRequest
+    from trainables.data.readers.request import DataRequest
 
 TEST_SHARE = 0.4
 

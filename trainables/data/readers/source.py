@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from trainables.data.readers.pixels import Item, open_image
 from trainables.mistake import Mistake
-from trainables.readers.pixels import Item, open_image
 
 SPLITS = ("train", "test")
 FEWEST_CLASSES = 2

@@ -20,12 +20,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainables.data.readers.imagenet_classes import member_named
+from trainables.data.readers.source import Source, Split, with_test_part
 from trainables.mistake import Mistake
-from trainables.readers.imagenet_classes import member_named
-from trainables.readers.source import Source, Split, with_test_part
 
 if TYPE_CHECKING:
-    from trainables.data_request import DataRequest
+    from trainables.data.readers.request import DataRequest
 
 SUFFIXES = (".parquet", ".pq")
 IMAGE_COLUMNS = ("image", "img")

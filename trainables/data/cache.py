@@ -24,13 +24,13 @@ from types import ModuleType
 
 from filelock import FileLock, Timeout
 
-from trainables import image_file
-from trainables.data_request import DataRequest
-from trainables.datasets import ImageTable
+from trainables.data import image_file
+from trainables.data.build import MANIFEST, clear_leftovers, write_folder
+from trainables.data.image_table import ImageTable
+from trainables.data.readers import parquet
+from trainables.data.readers.request import DataRequest
+from trainables.data.readers.source import SPLITS, files_under
 from trainables.mistake import Mistake, unknown
-from trainables.preparing import MANIFEST, clear_leftovers, write_folder
-from trainables.readers import parquet
-from trainables.readers.source import SPLITS, files_under
 
 LOCK_PATIENCE = 3600.0
 """Seconds after which a process no longer waits for another's work but does it itself."""
@@ -175,7 +175,7 @@ def prepare(
 def _reader(request: DataRequest) -> ModuleType:
     if parquet.find(request) is not None:
         return parquet
-    return importlib.import_module(f"trainables.readers.{request.reader}")
+    return importlib.import_module(f"trainables.data.readers.{request.reader}")
 
 
 def _source_hash(request: DataRequest, reader: ModuleType) -> str:
@@ -186,7 +186,9 @@ def _source_hash(request: DataRequest, reader: ModuleType) -> str:
             about = os.stat(path)
             listing.append([os.path.abspath(path), about.st_size, about.st_mtime_ns])
     form = [request.side, request.channels, request.skip_bad_images, request.classes, request.name]
-    described = json.dumps([image_file.FORMAT, reader.__name__, form, listing])
+    # The name under which version 0.1 knew the reader: what it prepared is found, not prepared again.
+    name = f"trainables.readers.{reader.__name__.rpartition('.')[2]}"
+    described = json.dumps([image_file.FORMAT, name, form, listing])
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
