@@ -127,15 +127,15 @@ def _cluster(address: str, asked: Asked, here: Condition) -> Iterator[Finding]:
 
     try:
         with nodes.connected(address):
-            nodes = nodes.live_nodes()
-            yield Finding(f"The cluster at {address} has {len(nodes)} live nodes.")
+            found = nodes.live_nodes()
+            yield Finding(f"The cluster at {address} has {len(found)} live nodes.")
             for absent in nodes.absent_machines():
                 yield wrong(
                     f"{absent}: the machine is in the cluster's file and has not joined: log in there and "
                     "run this command, and see monitor.out in the head's /tmp/ray/session_latest/logs."
                 )
-            answers = nodes.conditions(nodes, asked)
-            for each in nodes:
+            answers = nodes.conditions(found, asked)
+            for each in found:
                 yield from _node(each, answers[each.id], here)
     except nodes.Unreachable as failure:
         yield wrong(f"No Ray cluster can be reached at {address} ({failure}).")
