@@ -188,7 +188,7 @@ def test_ctrl_c_before_the_first_cell_shows_no_traceback(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("orchestrator.planning.data.open_data", interrupted)
+    monkeypatch.setattr("orchestrator.planning.sweep.open_data", interrupted)
     assert main(["--storage", str(tmp_path / "runs")]) == 130
     assert capsys.readouterr().err == "Stopped before any cell began.\n"
 

@@ -21,7 +21,7 @@ from ray.cluster_utils import Cluster
 from orchestrator.machines import nodes as cluster
 from orchestrator.machines.probe import Asked, Condition, on_network
 from orchestrator.planning.data import data_request
-from orchestrator.planning.specification import Request, complete
+from orchestrator.planning.request import Request, draft
 from trainables.data.cache import prepare
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
@@ -53,7 +53,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def digits_request(tmp_path_factory: pytest.TempPathFactory) -> DataRequest:
     """The digits, prepared in a folder of the tests."""
-    specification, _ = complete(Request(), tuple("0123456789"))
+    specification = draft(Request()).complete("cpu", tuple("0123456789"))
     cache = str(tmp_path_factory.mktemp("cache"))
     return data_request(specification, "./data", cache=cache, download=False)
 
