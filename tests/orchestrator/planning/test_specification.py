@@ -24,10 +24,6 @@ def test_the_default_is_the_whole_digits_benchmark() -> None:
     assert default.methods == ("classification", "rotation")
     assert (default.seeds, default.select) == (3, "holdout")
     assert default.spaces == {"rotation": LogUniform(0.05, 5)}
-        3,
-        "holdout",
-        {"rotation": LogUniform(0.05, 5)},
-    )
 
 
 def test_the_order_of_a_method_s_parts_makes_no_other_method() -> None:
