@@ -40,7 +40,9 @@ def run_group(sweep: Sweep, cell: Cell, aux_weights: Weights, resources: Resourc
             num_workers=resources.workers, use_gpu=cuda, resources_per_worker=resources.worker
         ),
         run_config=RunConfig(
-            name=f"{cell.key}-{attempt}", storage_path=scratch, callbacks=[TuneReportCallback()]
+            name=f"{cell.key}-{attempt}",
+            storage_path=scratch,
+            callbacks=[TuneReportCallback()],  # type: ignore[list-item]  # Ray types the older RunConfig
         ),
     )
     try:

@@ -78,7 +78,7 @@ def _ask(definition: Definition, past: History, round_number: int, place: int) -
         seed=_seed(definition, round_number),
     )
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    distributions = {
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {
         task: optuna.distributions.CategoricalDistribution(space.values)
         if isinstance(space, Grid)
         else optuna.distributions.FloatDistribution(space.low, space.high, log=True)
