@@ -28,8 +28,10 @@ from orchestrator.execution.attempt import Task, run_trial
 from orchestrator.execution.dispatcher import Foreman, describe
 from orchestrator.execution.resources import Resources, check_fits, trials_at_once
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.machines.nodes import check_listens, check_nodes, nodes_at_most
-from orchestrator.machines.probe import token_path
+from orchestrator.machines.cluster_file import nodes_at_most
+from orchestrator.machines.nodes import check_listens
+from orchestrator.machines.preflight import check_nodes
+from orchestrator.machines.ray_token import token_path
 from orchestrator.planning.cells import Cell
 from trainables.mistake import Mistake
 from trainables.train import Diverged
