@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the MLflow server of a cluster's head: on 127.0.0.1, behind a password, with its artifacts in the bucket.
+# Runs the MLflow server of a cluster's head: on 127.0.0.1, behind a password, artifacts in the bucket.
 set -euo pipefail
 
 own=$HOME/.holdout-sweeps

@@ -39,7 +39,7 @@ install_packages() {
     "$python" -m pip install --quiet --constraint "$project/constraints.txt" --editable "${project}[cluster]"
 }
 
-# A new Ubuntu runs its own updates at first: waits up to 5 minutes for another process to release apt's locks.
+# A new Ubuntu runs its own updates at first: waits up to five minutes for apt's locks to be released.
 apt_get() {
     local said limit=$((SECONDS + 300))
     until said=$(as_root env DEBIAN_FRONTEND=noninteractive LC_ALL=C \
@@ -117,7 +117,7 @@ write_credentials() {
 
 random() { python -c 'import secrets; print(secrets.token_urlsafe(24))'; }
 
-# Starts the server under systemd where that runs, else in a loop that restarts it until the machine goes down.
+# Starts the server under systemd where that runs, else in a loop that restarts it until the machine stops.
 start_mlflow() {
     if [ -d /run/systemd/system ]; then
         as_root install -m 644 "$project/cluster/holdout-mlflow@.service" /etc/systemd/system/
