@@ -1,8 +1,9 @@
-"""Copies what a folder of the bucket holds and this machine does not: data sets, before Ray starts.
+"""Copies data sets from the bucket to this machine before Ray starts.
 
     python cluster/fetch_data.py s3://bucket/data ~/data
 
-A file that is here with the same size is not copied again. Every file is written aside and renamed.
+A file that this machine has with the same size is not copied again. Every file is written under another name
+and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ THREADS = 32
 
 
 def main(source: str, target: str) -> int:
-    """Fetches what is missing; 1 where the bucket cannot be read."""
+    """Copy what is missing and return the exit code: 1 if the bucket cannot be read."""
     try:
         copied, there = fetch(source, Path(target).expanduser())
     except OSError as error:
@@ -29,30 +30,33 @@ def main(source: str, target: str) -> int:
 
 
 def fetch(source: str, target: Path) -> tuple[int, int]:
-    """How many files were copied, and how many were there already; OSError where it cannot be read."""
+    """Copy the missing files; return how many were copied and how many were there already.
+
+    Raise OSError if the source cannot be read.
+    """
     fs, root = pafs.FileSystem.from_uri(source)
     selector = pafs.FileSelector(root, recursive=True, allow_not_found=True)
     files = [info for info in fs.get_file_info(selector) if info.type == pafs.FileType.File]
-    missing = [info for info in files if not _same(target / _name(info, root), info.size)]
+    missing = [info for info in files if not _has_size(target / _name(info, root), info.size)]
     with ThreadPoolExecutor(THREADS) as pool:
-        for _ in pool.map(lambda info: _copy(fs, info.path, target / _name(info, root)), missing):
-            pass
+        list(pool.map(lambda info: _copy(fs, info.path, target / _name(info, root)), missing))
     return len(missing), len(files) - len(missing)
 
 
 def _name(info: pafs.FileInfo, root: str) -> str:
-    return info.path.removeprefix(root).lstrip("/")
+    path: str = info.path
+    return path.removeprefix(root).lstrip("/")
 
 
-def _same(path: Path, size: int) -> bool:
+def _has_size(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
 def _copy(fs: pafs.FileSystem, source: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f"{target.name}.part")
-    pafs.copy_files(source, str(aside), source_filesystem=fs, destination_filesystem=pafs.LocalFileSystem())
-    aside.rename(target)
+    partial = target.with_name(f"{target.name}.part")
+    pafs.copy_files(source, str(partial), source_filesystem=fs, destination_filesystem=pafs.LocalFileSystem())
+    partial.rename(target)
 
 
 if __name__ == "__main__":

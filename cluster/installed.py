@@ -1,9 +1,9 @@
-"""Whether this Python has the project and all it needs, as constraints.txt pins it; says what differs.
+"""Says whether this Python has the project and every package that it needs, as constraints.txt pins them.
 
     python cluster/installed.py
 
-Exit code 0 where it has, else 1, which any Python before 3.11 gives too. It needs nothing but Python's own
-library.
+Exit code 0 if it has, else 1, and what is missing or differs is printed. A Python before 3.11 ends with 1
+too. Nothing but Python's own library is needed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = ("orchestrator", "search_spaces", "trainables")
-LOOK = """
+FIND_PACKAGES = """
 import sys
 from importlib.util import find_spec
 for name in sys.argv[1:]:
@@ -27,7 +27,7 @@ for name in sys.argv[1:]:
 
 
 def main() -> int:
-    """Prints what is missing or of another version."""
+    """Print what is missing or differs, and return the exit code."""
     wrong = [*_missing(), *_other_versions(), *_elsewhere()]
     for line in wrong:
         print(line)
@@ -35,35 +35,39 @@ def main() -> int:
 
 
 def _missing() -> list[str]:
-    """What the project asks for itself, with its cluster extra, and is not there."""
+    """Return which packages that the project requires, with its cluster extra, are not installed."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["cluster"]]
-    names = {re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0] for requirement in asked}
+    requirements = [*project["dependencies"], *project["optional-dependencies"]["cluster"]]
+    names = {re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0] for requirement in requirements}
     return [f"{name} is not installed" for name in sorted(names) if _version(name) is None]
 
 
 def _other_versions() -> list[str]:
-    """What is there at another version than the one that the tests ran with."""
+    """Return which packages have another version than the pinned one, with which the tests ran."""
     lines = (PROJECT / "constraints.txt").read_text().splitlines()
     pins = [line.split("==") for line in lines if "==" in line and not line.startswith("#")]
-    have = [(name, _version(name), pinned) for name, pinned in pins]
-    return [f"{n} is {found}, pinned: {pinned}" for n, found, pinned in have if found not in (None, pinned)]
+    installed = [(name, _version(name), pinned) for name, pinned in pins]
+    return [
+        f"{name} is {version}, pinned: {pinned}"
+        for name, version, pinned in installed
+        if version not in (None, pinned)
+    ]
 
 
 def _elsewhere() -> list[str]:
-    """The project's packages that a process of this Python, started in another folder, does not find here.
+    """Return which of the project's packages this Python finds elsewhere, or not at all, from another folder.
 
     They may be installed, or found through PYTHONPATH.
     """
-    look = [sys.executable, "-P", "-c", LOOK, *PACKAGES]
-    found = subprocess.run(look, cwd="/", capture_output=True, text=True, check=True).stdout.splitlines()
+    find = [sys.executable, "-P", "-c", FIND_PACKAGES, *PACKAGES]
+    found = subprocess.run(find, cwd="/", capture_output=True, text=True, check=True).stdout.splitlines()
     if not any(found):
         return [f"holdout-sweeps, the project in {PROJECT}, is not installed"]
-    homes = [Path(place).resolve().parent if place else None for place in found]
+    folders = [Path(origin).resolve().parent if origin else None for origin in found]
     return [
-        f"{name} is {home or 'missing'}, and the project's is {PROJECT / name}"
-        for name, home in zip(PACKAGES, homes, strict=True)
-        if home != PROJECT / name
+        f"{name} is {folder or 'missing'}, and the project's is {PROJECT / name}"
+        for name, folder in zip(PACKAGES, folders, strict=True)
+        if folder != PROJECT / name
     ]
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The MLflow server of a cluster's head: on 127.0.0.1, behind a password, artifacts in the bucket.
+# Runs the MLflow server of a cluster's head: on 127.0.0.1, behind a password, artifacts in the bucket.
 set -euo pipefail
 
 own=$HOME/.holdout-sweeps
@@ -10,11 +10,11 @@ MLFLOW_AUTH_CONFIG_PATH=$own/mlflow/auth.ini
 MLFLOW_AUTH_ADMIN_PASSWORD=$(cat "$own/mlflow/password")
 MLFLOW_FLASK_SERVER_SECRET_KEY=$(cat "$own/mlflow/secret")
 MLFLOW_DISABLE_TELEMETRY=true
-MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false    # eight processes that sweeps have no use for
+MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false    # would start eight processes that sweeps do not need
 DO_NOT_TRACK=true
 set +a
 
-# Passwords are hashed slowly on purpose: a minute's memory spares each call that second look.
+# Passwords are hashed slowly on purpose; remembering a checked one for a minute spares each call that delay.
 umask 077
 cat >"$MLFLOW_AUTH_CONFIG_PATH" <<END
 [mlflow]

@@ -4,10 +4,11 @@
         --key ~/.ssh/id_ed25519 --storage s3://bucket >my-cluster.yaml
     RAY_UP_enable_autoscaler_v2=0 ray up my-cluster.yaml
 
-(Ray's newer autoscaler starts only one of several machines of one's own: hence the variable.)
-Only what AWS needs is replaced: provider, auth, the kinds of machines and the bucket's name. Files, set-up
-and start commands stay cluster.yaml's own. The machines' part that the repository cannot know, such as
-AWS_ENDPOINT_URL for an object store of your own, is read from ~/.holdout-environment on each of them.
+The variable is needed because Ray's newer autoscaler starts only one of several machines of your own. The
+script replaces only what is specific to AWS: provider, auth, the node types and the bucket's name. Files,
+set-up and start commands stay as they are in cluster.yaml. What the repository cannot know about your
+machines, such as AWS_ENDPOINT_URL for an object store of your own, each of them reads from its file
+~/.holdout-environment.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 CLUSTER = Path(__file__).parent.parent / "cluster.yaml"
 
 
 def main() -> int:
-    """Prints the file."""
+    """Print the changed file and return the exit code."""
     parser = argparse.ArgumentParser(description="Prints cluster.yaml for machines of your own.")
-    parser.add_argument("--head", required=True, metavar="IP", help="the machine that drives; it trains too")
+    parser.add_argument("--head", required=True, metavar="IP", help="the driver's machine; it trains too")
     parser.add_argument("--workers", required=True, nargs="+", metavar="IP", help="the other machines")
-    parser.add_argument("--user", required=True, help="whom to log in as")
+    parser.add_argument("--user", required=True, help="the user to log in as")
     parser.add_argument("--key", required=True, metavar="FILE", help="the private key to log in with")
     parser.add_argument(
-        "--storage", required=True, metavar="URI", help="a bucket, or a folder that all share"
+        "--storage", required=True, metavar="URI", help="a bucket, or a folder that all machines share"
     )
     given = parser.parse_args()
     if "?" in given.storage:
@@ -47,9 +48,9 @@ def main() -> int:
 
 
 def replaced(config: dict[str, Any], given: argparse.Namespace) -> dict[str, Any]:
-    """The file's values with those of AWS replaced."""
+    """Return the file's values with those that are specific to AWS replaced or left out."""
     bucket = config["provider"]["bucket"]
-    here = {
+    replacements = {
         "provider": {"type": "local", "head_ip": given.head, "worker_ips": given.workers},
         "auth": {"ssh_user": given.user, "ssh_private_key": given.key},
         "max_workers": len(given.workers),
@@ -58,8 +59,8 @@ def replaced(config: dict[str, Any], given: argparse.Namespace) -> dict[str, Any
             for command in config["setup_commands"]
         ],
     }
-    of_aws = ("available_node_types", "head_node_type")
-    return {name: value for name, value in {**config, **here}.items() if name not in of_aws}
+    only_aws = ("available_node_types", "head_node_type")
+    return {name: value for name, value in {**config, **replacements}.items() if name not in only_aws}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Sets up one machine of a cluster. Run again, it does only what is missing; cluster.yaml runs it.
-#   set_up.sh node    every machine: packages, token, environment, data
-#   set_up.sh head    the head besides: the MLflow server
+# Sets up one machine of a cluster; cluster.yaml runs it. A second run does only what is still missing.
+#   set_up.sh node    on every machine: packages, token, environment, data
+#   set_up.sh head    on the head, afterwards: the MLflow server
 set -euo pipefail
 
 project=$(cd "$(dirname "$0")/.." && pwd)
@@ -10,7 +10,7 @@ say() { echo "set_up: $*"; }
 fail() { echo "Error: $*" >&2; exit 1; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
-# The Python that has all that constraints.txt pins: the machine's, else one made here.
+# Chooses a Python that has everything that constraints.txt pins: the machine's own, else one made here.
 choose_python() {
     local candidate
     for candidate in "$own/venv/bin/python" "$(command -v python || true)"; do
@@ -39,7 +39,7 @@ install_packages() {
     "$python" -m pip install --quiet --constraint "$project/constraints.txt" --editable "${project}[cluster]"
 }
 
-# A new Ubuntu is busy with its own updates at first: whoever holds one of apt's locks is waited for.
+# A new Ubuntu runs its own updates at first: waits up to five minutes for apt's locks to be released.
 apt_get() {
     local said limit=$((SECONDS + 300))
     until said=$(as_root env DEBIAN_FRONTEND=noninteractive LC_ALL=C \
@@ -60,7 +60,7 @@ guard_token() {
     chmod 600 "$token"
 }
 
-# What shells, Ray and jobs on this machine start with.
+# Writes the environment in which shells, Ray and jobs start on this machine.
 write_environment() {
     touch "$own/environment"
     chmod 600 "$own/environment"
@@ -69,7 +69,7 @@ write_environment() {
 		export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 		export HOLDOUT_BUCKET="$bucket"
 	END
-    # What only this machine's owner knows, such as AWS_ENDPOINT_URL for an object store of one's own.
+    # What only the machine's owner knows, such as AWS_ENDPOINT_URL for an object store of their own.
     cat "$HOME/.holdout-environment" >>"$own/environment" 2>/dev/null || true
     local line="[ ! -r $own/environment ] || . $own/environment; [ ! -r $own/environment.head ] || . $own/environment.head"
     touch "$HOME/.bashrc"
@@ -83,7 +83,7 @@ set_up_node() {
     *://*CHANGE-ME* | "") fail "the bucket is not filled in: name it at the top of cluster.yaml." ;;
     esac
     guard_token
-    # Before any Python is looked at: it may hold the PATH to one, or the PYTHONPATH of the project.
+    # Read before a Python is chosen, since it may set the PATH to one, or the project's PYTHONPATH.
     [ ! -r "$HOME/.holdout-environment" ] || . "$HOME/.holdout-environment"
     choose_python
     write_environment
@@ -104,7 +104,7 @@ set_up_head() {
     await_mlflow
 }
 
-# So that sweeps, jobs and the doctor on the head know the password; a file of one's own is left alone.
+# Lets sweeps, jobs and the doctor on the head know the password. A file that the user wrote is left alone.
 write_credentials() {
     local file=$HOME/.mlflow/credentials mark='# written by holdout-sweeps'
     if [ -e "$file" ] && ! grep -qxF "$mark" "$file"; then
@@ -117,7 +117,7 @@ write_credentials() {
 
 random() { python -c 'import secrets; print(secrets.token_urlsafe(24))'; }
 
-# Under systemd where it runs; else a loop that starts the server again, until the machine is switched off.
+# Starts the server under systemd where that runs, else in a loop that restarts it until the machine stops.
 start_mlflow() {
     if [ -d /run/systemd/system ]; then
         as_root install -m 644 "$project/cluster/holdout-mlflow@.service" /etc/systemd/system/
@@ -133,8 +133,8 @@ start_mlflow() {
     echo $! >"$own/mlflow/loop"
 }
 
-# Ends the loop and its server, so that the next one reads its settings anew. After a reboot the number in
-# the file may be any process's: only a command line like the loop's own is ended.
+# Ends the loop and its server, so that the next server reads the settings again. After a reboot the process
+# id in the file may belong to any process, so only one with the loop's command line is ended.
 stop_loop() {
     local pid signal
     pid=$(cat "$own/mlflow/loop" 2>/dev/null) || return 0

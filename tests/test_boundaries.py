@@ -20,6 +20,9 @@ RAY_SIDE = (
     "orchestrator.execution.tune",
     "orchestrator.execution.train_group",
     "orchestrator.machines.nodes",
+    "orchestrator.machines.cluster_file",
+    "orchestrator.machines.preflight",
+    "orchestrator.machines.cluster_checkup",
 )
 ONLY_IN = {
     "ray": {f"{name.replace('.', '/')}.py" for name in RAY_SIDE},

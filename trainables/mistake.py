@@ -20,3 +20,13 @@ def unknown(kind: str, value: str, valid: Iterable[str]) -> Mistake:
     close = difflib.get_close_matches(str(value), names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return Mistake(f"There is no {kind} {value!r}; valid: {', '.join(names)}.{hint}")
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """Return the first line of an error's text that is not blank, for use inside a sentence.
+
+    The line has at most `limit` characters and no full stop at its end. An error without text is
+    represented by the name of its type.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:limit].rstrip(".") if lines else type(error).__name__

@@ -29,9 +29,11 @@ from orchestrator.execution.endings import done, failed
 from orchestrator.execution.executor import Executor
 from orchestrator.execution.resources import Resources, cells_at_once, check_fits
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.machines.cluster_file import nodes_at_most
 from orchestrator.machines.devices import check_gpus, check_gpus_here, device_kind
-from orchestrator.machines.nodes import check_listens, check_nodes, nodes_at_most
-from orchestrator.machines.probe import token_path
+from orchestrator.machines.nodes import check_listens
+from orchestrator.machines.preflight import check_nodes
+from orchestrator.machines.ray_token import token_path
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification

@@ -32,7 +32,7 @@ class StorageAway(OSError):
 def open_storage(storage: str) -> tuple[pafs.FileSystem, str]:
     """The file system of a folder or URI and the path within it; Mistake for one that does not exist."""
     if "://" not in storage:
-        return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(storage))
+        return pafs.LocalFileSystem(), absolute_path(storage)
     try:
         fs, path = pafs.FileSystem.from_uri(storage)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -46,6 +46,11 @@ def open_storage(storage: str) -> tuple[pafs.FileSystem, str]:
             "://bucket/folder."
         )
     return fs, path.rstrip("/")
+
+
+def absolute_path(path: str) -> str:
+    """Return a path that means the same in every process of this machine: without ~ and from the root."""
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def no_answer(storage: str, error: StorageAway) -> Mistake:

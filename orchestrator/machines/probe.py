@@ -1,6 +1,6 @@
-"""What one machine says of itself: versions, room, GPUs, token, and what it can read and write.
+"""What one machine reports of itself: versions, disks, GPUs, Ray's token, and what it can read and write.
 
-Nothing here needs Ray: cluster.py asks every node of a cluster, doctor.py this machine alone.
+Nothing here needs Ray. The doctor calls it on its own machine and, through Ray, on every node of a cluster.
 """
 
 from __future__ import annotations
@@ -8,47 +8,42 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import shutil
 import socket
-import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.fs as pafs
+from orchestrator.machines.file_systems import Disk, sweep_disks
+from orchestrator.machines.ray_token import token_error
+from orchestrator.machines.storage_probe import StorageAnswer, StorageProbe
 
-from orchestrator.ledger.storage import open_storage
-from trainables.mistake import Mistake
+if sys.platform != "win32":
+    import resource
 
 PROJECT = Path(__file__).parents[2]
 SOURCES = ("orchestrator", "search_spaces", "trainables")
 VERSIONED = ("ray", "torch", "torchvision", "pyarrow", "numpy")
-"""Packages that have to be the same on every node."""
+"""Packages that must have the same version on every node."""
 
 DRIVER_QUERY = ("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
 COUNT_GPUS = "import torch; print(torch.cuda.device_count())"
-SHORT_SECONDS = 60
+COMMAND_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a machine is to try; None where it is not asked."""
+class ProbeRequest:
+    """What a machine should try beside reporting its own state; None for what it should not."""
 
-    storage: str | None = None
-    probe: str = ""
-    """Name of the folder of the storage in which the asker wrote `asker`."""
+    storage: StorageProbe | None = None
     data: str | None = None
+    """An absolute path."""
 
 
 @dataclass(frozen=True)
 class Gpus:
-    """The GPUs of a machine: as the driver has them, and how many PyTorch can use."""
+    """The GPUs of a machine: those that the driver names, and how many of them PyTorch can use."""
 
     names: tuple[str, ...] = ()
     driver: str = ""
@@ -56,58 +51,53 @@ class Gpus:
 
 
 @dataclass(frozen=True)
-class Disk:
-    """Room where something is written, in bytes."""
+class DataSize:
+    """What a path holds on one machine."""
 
-    folder: str
-    purpose: str
-    free: int
-    total: int
+    files: int
+    bytes: int
+    error: str = ""
+    """Why the data cannot be read; "" if it can."""
 
 
 @dataclass(frozen=True)
-class Condition:
-    """A machine's answer. Errors are "" where all is well, else what went wrong."""
+class MachineReport:
+    """What a machine reports."""
 
     host: str
     python: str
     versions: dict[str, str]
-    """Of VERSIONED; "" for what is not installed."""
+    """Versions of the packages in VERSIONED; "" for one that is not installed."""
     sources: str
     """A digest of this project's source files."""
     gpus: Gpus
     disks: tuple[Disk, ...]
     open_files: int
-    """How many files a process may open."""
+    """How many files a process may open; 0 where the system does not say."""
     token_mode: str
+    """RAY_AUTH_MODE."""
     token_error: str
-    shared: bool
-    """Whether the storage shows what the asker wrote there."""
-    storage_error: str
-    data_files: int
-    data_bytes: int
-    data_error: str
+    """What is wrong with Ray's token; "" if nothing is."""
+    storage: StorageAnswer | None
+    """None if no storage was to be tried."""
+    data: DataSize | None
+    """None if no data was to be read."""
 
 
-def examine(asked: Asked) -> Condition:
-    """Looks at the machine that this process runs on."""
-    shared, storage_error = try_storage(asked.storage, asked.probe) if asked.storage else (True, "")
-    files, size, data_error = measure(asked.data) if asked.data else (0, 0, "")
-    return Condition(
+def examine(request: ProbeRequest) -> MachineReport:
+    """Return the report of the machine that this process runs on."""
+    return MachineReport(
         host=socket.gethostname(),
         python=platform.python_version(),
         versions={name: _version(name) for name in VERSIONED},
         sources=digest_sources(PROJECT),
         gpus=find_gpus(),
-        disks=tuple(_disks()),
+        disks=tuple(sweep_disks()),
         open_files=_open_files(),
         token_mode=os.environ.get("RAY_AUTH_MODE", ""),
         token_error=token_error(),
-        shared=shared,
-        storage_error=storage_error,
-        data_files=files,
-        data_bytes=size,
-        data_error=data_error,
+        storage=request.storage.answer() if request.storage else None,
+        data=measure(request.data) if request.data else None,
     )
 
 
@@ -119,16 +109,11 @@ def _version(package: str) -> str:
 
 
 def _open_files() -> int:
-    """How many files a process may open; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 0 if sys.platform == "win32" else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def digest_sources(project: Path) -> str:
-    """The first 12 hex digits of a SHA-256 over the names and contents of the project's modules."""
+    """Return the first 12 hex digits of a SHA-256 over the names and contents of the project's modules."""
     digest = hashlib.sha256()
     for package in SOURCES:
         for path in sorted((project / package).rglob("*.py")):
@@ -138,148 +123,37 @@ def digest_sources(project: Path) -> str:
 
 
 def find_gpus() -> Gpus:
-    """NVIDIA's GPUs; none where its driver is not there."""
+    """Return this machine's NVIDIA GPUs; none where their driver is not installed."""
     lines = _output(DRIVER_QUERY).splitlines()
     if not lines:
         return Gpus()
-    named = [line.rpartition(",") for line in lines]
-    # A process of its own: Ray hides the GPUs from those that asked for none.
+    rows = [line.rpartition(",") for line in lines]
+    # Asked in a process of its own, since Ray hides the GPUs from processes that reserved none.
     count = _output((sys.executable, "-c", COUNT_GPUS)).strip()
     usable = int(count) if count.isdigit() else 0
-    return Gpus(tuple(name.strip() for name, _, _ in named), named[0][2].strip(), usable)
+    return Gpus(tuple(name.strip() for name, _, _ in rows), rows[0][2].strip(), usable)
 
 
 def _output(command: tuple[str, ...]) -> str:
+    """Return what a command prints when every GPU is visible to it; "" if it fails."""
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=SHORT_SECONDS, check=True
+            command, env=environment, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout
 
 
-def _disks() -> Iterator[Disk]:
-    """The disks that a sweep writes to on every machine; each once."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    seen = set()
-    for folder, purpose in ((tempfile.gettempdir(), "Ray's files"), (str(cache), "prepared data")):
-        existing = _existing(folder)
-        device = os.stat(existing).st_dev
-        if device not in seen:
-            seen.add(device)
-            usage = shutil.disk_usage(existing)
-            yield Disk(folder, purpose, usage.free, usage.free + usage.used)
-
-
-def _existing(folder: str) -> str:
-    """A folder, or the nearest one above it that exists."""
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    return folder
-
-
-def token_path() -> Path:
-    """Where Ray looks for its token on this machine."""
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token").expanduser()
-
-
-def token_error() -> str:
-    """What is wrong with Ray's token here; "" if nothing is, or RAY_AUTH_MODE asks for none."""
-    if os.environ.get("RAY_AUTH_MODE") != "token" or os.environ.get("RAY_AUTH_TOKEN"):
-        return ""
-    path = token_path()
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        empty = not path.read_text().strip()
-    except OSError as error:
-        return f"RAY_AUTH_MODE is token, but there is no token in {path} ({error.strerror})"
-    if empty:
-        return f"RAY_AUTH_MODE is token, but {path} is empty"
-    if mode & 0o077:
-        return f"others may read the token: {path} has mode {mode:o}, should be 600"
-    return ""
-
-
-# The storage
-
-
-def try_storage(storage: str, probe: str) -> tuple[bool, str]:
-    """Whether it shows the asker's file; and the error of reading or writing it, "" if none."""
-    try:
-        fs, root = open_storage(storage)
-        folder = f"{root}/{probe}"
-        shared = fs.get_file_info(f"{folder}/asker").type == pafs.FileType.File
-        if shared:
-            with fs.open_output_stream(f"{folder}/{socket.gethostname()}-{os.getpid()}") as file:
-                file.write(b"written")
-        return shared, ""
-    except Mistake as mistake:
-        return False, str(mistake)
-    except (OSError, pa.ArrowException) as error:
-        return False, first_line(error)
-
-
-def begin_probe(storage: str, probe: str) -> str:
-    """Writes the asker's file into the storage; the error of doing so, "" if none."""
-    try:
-        fs, root = open_storage(storage)
-        fs.create_dir(f"{root}/{probe}", recursive=True)
-        with fs.open_output_stream(f"{root}/{probe}/asker") as file:
-            file.write(b"written")
-    except Mistake as mistake:
-        return str(mistake)
-    except (OSError, pa.ArrowException) as error:
-        return first_line(error)
-    return ""
-
-
-def end_probe(storage: str, probe: str) -> None:
-    """Removes what begin_probe and those who answered it wrote."""
-    with suppress(OSError, pa.ArrowException, Mistake):
-        fs, root = open_storage(storage)
-        fs.delete_dir(f"{root}/{probe}")
-
-
-def on_network(folder: str) -> bool:
-    """Whether a folder is on a file system that other machines may share, as far as its kind tells."""
-    kinds = (
-        "nfs",
-        "cifs",
-        "smb",
-        "lustre",
-        "ceph",
-        "gpfs",
-        "beegfs",
-        "glusterfs",
-        "afs",
-        "9p",
-        "virtiofs",
-        "fuse",
-    )
-    best = ("", "")
-    real = os.path.realpath(_existing(folder))
-    with suppress(OSError):
-        for line in Path("/proc/self/mounts").read_text().splitlines():
-            _, place, kind = line.split()[:3]
-            inside = real == place or real.startswith(place.rstrip("/") + "/")
-            if inside and len(place) >= len(best[0]):
-                best = (place, kind)
-    return best[1].startswith(kinds)
-
-
-# The data
-
-
-def measure(path: str) -> tuple[int, int, str]:
-    """How many files a path holds, their size in bytes, and what was wrong, "" if nothing."""
+def measure(path: str) -> DataSize:
+    """Return how many files a path holds and their total size, reading every folder below it."""
     place = Path(path).expanduser()
     if place.is_file():
-        readable = os.access(place, os.R_OK)
-        return 1, place.stat().st_size, "" if readable else f"{place} cannot be read"
+        error = "" if os.access(place, os.R_OK) else f"{place} cannot be read"
+        return DataSize(1, place.stat().st_size, error)
     if not place.is_dir():
-        return 0, 0, f"{place} is not there"
+        return DataSize(0, 0, f"{place} is not there")
     problems: list[str] = []
     files = size = 0
     for folder, _, names in os.walk(place, onerror=lambda error: problems.append(str(error))):
@@ -291,10 +165,4 @@ def measure(path: str) -> tuple[int, int, str]:
                 problems.append(str(error))
     if not files and not problems:
         problems.append(f"{place} is empty")
-    return files, size, problems[0] if problems else ""
-
-
-def first_line(error: BaseException) -> str:
-    """An error in one line, without its full stop."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:300].rstrip(".")
+    return DataSize(files, size, problems[0] if problems else "")

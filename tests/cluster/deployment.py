@@ -1,4 +1,4 @@
-"""The project's cluster.yaml on machines that are not there, with an object store beside them."""
+"""The project's cluster.yaml on machines made of namespaces, with an object store beside them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ HEAD = 1
 AWS = {"AWS_ENDPOINT_URL": STORE, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 AWS |= {"AWS_DEFAULT_REGION": "us-east-1"}
 MACHINE = {**AWS, "PYTHONPATH": f"{HOME}/holdout-sweeps", "RAY_health_check_failure_threshold": "3"}
-"""What a machine's owner gives it: the store's place and key; packages that are installed without the
-project itself, whose files `ray up` brings; and less patience with a silent machine, 38 s for 64 s."""
+"""A machine's ~/.holdout-environment: the store's address and key; the path to the project, which `ray up`
+copies without installing it; and 38 s instead of 64 s of patience with a machine that falls silent."""
 
 
 class Deployment:
-    """A cluster started by `ray up`, and the commands that a person gives it."""
+    """A cluster started by `ray up`, and the commands that a person types."""
 
     def __init__(self, machines: Machines, folder: Path) -> None:
         self.machines = machines
@@ -49,9 +49,9 @@ class Deployment:
         }
         self._store = self._open_store()
 
-    # Before
+    # Preparation
 
-    def _open_store(self) -> subprocess.Popen:
+    def _open_store(self) -> subprocess.Popen[bytes]:
         store = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", GATEWAY, "-p", STORE.rpartition(":")[2]],
             stdout=subprocess.DEVNULL,
@@ -66,14 +66,14 @@ class Deployment:
         return store
 
     def fill_store(self) -> None:
-        """Makes the bucket, with a data set of one file."""
+        """Make the bucket, with a data set of one file."""
         store = self.bucket()
         store.create_dir(f"{BUCKET_NAME}/data/set", recursive=True)
         with store.open_output_stream(f"{BUCKET_NAME}/data/set/images.bin") as file:
             file.write(b"0123456789")
 
     def write_file(self) -> None:
-        """cluster.yaml for these machines, by the documented script."""
+        """Write cluster.yaml for these machines with the documented script, and their own environments."""
         addresses = [self.machines.address(number) for number in range(1, self.machines.count + 1)]
         words = ["--head", addresses[0], "--workers", *addresses[1:], "--user", "root"]
         words += ["--key", str(self.machines.key), "--storage", BUCKET]
@@ -86,8 +86,8 @@ class Deployment:
 
     # What a person types
 
-    def ray(self, *words: str, seconds: float = 180) -> subprocess.CompletedProcess:
-        """A command of Ray's command line, in the repository's folder."""
+    def ray(self, *words: str, seconds: float = 180) -> subprocess.CompletedProcess[str]:
+        """Run a command of Ray's command line in the repository's folder."""
         return subprocess.run(
             [f"{sys.prefix}/bin/ray", *words],
             cwd=ROOT,
@@ -98,23 +98,23 @@ class Deployment:
             timeout=seconds,
         )
 
-    def up(self) -> subprocess.CompletedProcess:
-        """ray up"""
+    def up(self) -> subprocess.CompletedProcess[str]:
+        """Run ray up."""
         return self.ray("up", "--yes", str(self.file))
 
-    def exec(self, command: str, seconds: float = 180) -> subprocess.CompletedProcess:
-        """ray exec: a command on the head."""
+    def exec(self, command: str, seconds: float = 180) -> subprocess.CompletedProcess[str]:
+        """Run a command on the head with ray exec."""
         return self.ray("exec", str(self.file), command, seconds=seconds)
 
     def live_nodes(self) -> int:
-        """How many nodes the head counts as alive."""
+        """Return how many nodes the head counts as alive."""
         code = "import ray; ray.init('auto'); print('live', sum(n['Alive'] for n in ray.nodes()))"
         done = self.machines.ssh(HEAD, f'python -c "{code}"')
         words = done.stdout.split()
         return int(words[words.index("live") + 1]) if "live" in words else 0
 
     def await_nodes(self, count: int, seconds: float = 90) -> None:
-        """Waits until so many nodes are alive."""
+        """Wait until so many nodes are alive. Raise TimeoutError with the head's log if it takes too long."""
         limit = time.monotonic() + seconds
         while (found := self.live_nodes()) != count:
             if time.monotonic() > limit:
@@ -123,16 +123,16 @@ class Deployment:
             time.sleep(1)
 
     def python(self, number: int, code: str) -> str:
-        """What a piece of Python prints on a machine."""
+        """Return what a piece of Python prints on a machine."""
         return self.machines.ssh(number, f"python - <<'END'\n{code}\nEND").stdout
 
     def files(self, sweep: str, name: str) -> int:
-        """How many files of a name a sweep has in the store."""
+        """Return how many files of a name a sweep has in the store."""
         selector = pafs.FileSelector(f"{BUCKET_NAME}/runs/{sweep}", recursive=True, allow_not_found=True)
         return sum(info.base_name == name for info in self.bucket().get_file_info(selector))
 
     def bucket(self) -> pafs.S3FileSystem:
-        """The object store, from this machine."""
+        """Return the object store as this machine reaches it."""
         return pafs.S3FileSystem(
             endpoint_override=STORE,
             access_key="test",
@@ -142,14 +142,14 @@ class Deployment:
         )
 
     def download(self, sweep: str) -> Path:
-        """A copy of a sweep's folder."""
+        """Return a local copy of a sweep's folder."""
         copy = self.folder / "copy" / sweep
         copy.mkdir(parents=True)
         pafs.copy_files(f"{BUCKET_NAME}/runs/{sweep}", str(copy), source_filesystem=self.bucket())
         return copy
 
     def close(self) -> None:
-        """Ends the object store; the machines are not this one's to end."""
+        """End the object store; the machines belong to whoever made them."""
         self._store.send_signal(signal.SIGTERM)
         try:
             self._store.wait(5)

@@ -1,9 +1,9 @@
-"""Machines that are not there: what a cluster needs of a machine, made of Linux namespaces.
+"""Machines made of Linux namespaces, with everything that a cluster needs of a machine.
 
-Each has a network, mounts, processes and a host name of its own, a root file system laid over this
-machine's, a home that was empty when it was delivered, and an ssh server. They stand at 10.99.0.11, .12,
-... on one switch, this machine at 10.99.0.1, and nothing else can be reached from there. Root is needed,
-with iproute2 and openssh-server.
+Each has its own network, mounts, processes and host name, a root file system laid over this machine's, a home
+folder that starts empty, and an ssh server. Their addresses are 10.99.0.11, .12, ... on one switch, and this
+machine's is 10.99.0.1; nothing else can be reached from them. Making them needs root, iproute2 and
+openssh-server.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ mount -t tmpfs run run
 mount --bind {home}/tmp tmp
 mkdir -p run/sshd .{user_home} .{environment}
 mount --bind {home}/own .{user_home}
-sed -i 's|^\\(root:[^:]*:0:0:[^:]*\\):[^:]*|\\1:{user_home}|' etc/passwd  # Python may live in root's own
+sed -i 's|^\\(root:[^:]*:0:0:[^:]*\\):[^:]*|\\1:{user_home}|' etc/passwd  # Python may be in root's own
 cp {home}/host_key run/host_key
 chmod 600 run/host_key
 mount --bind {environment} .{environment}
 mount -o remount,bind,ro .{environment}
-# Name servers and cloud metadata that cannot be reached make Ray wait for their time-outs: half a minute.
+# Otherwise Ray waits half a minute for name servers and cloud metadata that cannot be reached.
 printf 'nameserver 127.0.0.1\\n' >etc/resolv.conf
 cp {folder}/hosts etc/hosts
 hostname {name}
@@ -56,7 +56,7 @@ exec chroot . {sshd} -D -e -f /dev/null -h /run/host_key -o PidFile=none -o UseP
 
 
 def missing() -> str:
-    """Why machines cannot be made here, "" where they can."""
+    """Return why machines cannot be made here; "" if they can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "only root on Linux can make network namespaces"
     packages = sorted({package for tool, package in NEEDED.items() if _which(tool) is None})
@@ -79,12 +79,12 @@ def _try(*words: object) -> str:
 
 
 class Machines:
-    """So many machines, numbered from 1; they are gone when it is closed."""
+    """A number of machines, counted from 1, which close() removes."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.key = FOLDER / "key"
-        self._first: dict[int, subprocess.Popen] = {}
+        self._first: dict[int, subprocess.Popen[bytes]] = {}
         self.close()
         try:
             self._build()
@@ -99,11 +99,11 @@ class Machines:
         self.close()
 
     def address(self, number: int) -> str:
-        """Where a machine is reached."""
+        """Return a machine's address."""
         return f"{NET}.{10 + number}"
 
     def home(self, number: int) -> Path:
-        """Root's home on a machine, as seen from here."""
+        """Return root's home on a machine, as a path of this machine."""
         return FOLDER / str(number) / "own"
 
     # Building them
@@ -145,10 +145,10 @@ class Machines:
         (place / "own" / ".bashrc").write_text(f'export PATH="{sys.prefix}/bin:$PATH"\n')
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place / "host_key")
 
-    # Their fate
+    # What happens to them
 
     def start(self, number: int) -> None:
-        """Switches a machine on and waits for its ssh server; what was in its memory and /tmp is gone."""
+        """Switch a machine on, with an empty memory and /tmp, and wait for its ssh server."""
         place = FOLDER / str(number)
         shutil.rmtree(place / "tmp")
         (place / "tmp").mkdir(mode=0o1777)
@@ -181,21 +181,21 @@ class Machines:
         raise TimeoutError(f"machine {number}: {(FOLDER / str(number) / 'log').read_text()}")
 
     def power_cut(self, number: int) -> None:
-        """Every process of a machine dies at once, unasked."""
+        """Kill every process of a machine at once."""
         first = self._first.pop(number)
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
 
     def unplug(self, number: int) -> None:
-        """Pulls a machine's cable: it goes on by itself."""
+        """Pull a machine's cable; the machine itself keeps running."""
         _run("ip", "link", "set", f"{PORT}{number}", "down")
 
     def plug(self, number: int) -> None:
-        """Puts the cable back."""
+        """Put the cable back."""
         _run("ip", "link", "set", f"{PORT}{number}", "up")
 
-    def ssh(self, number: int, command: str, seconds: float = 120) -> subprocess.CompletedProcess:
-        """Runs a command on a machine, in a shell that has read ~/.bashrc."""
+    def ssh(self, number: int, command: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a command on a machine, in a shell that has read ~/.bashrc."""
         quiet = (
             "BatchMode=yes",
             "StrictHostKeyChecking=no",
@@ -213,7 +213,7 @@ class Machines:
         )
 
     def close(self) -> None:
-        """Takes everything down again, also what an earlier run left behind."""
+        """Remove all machines, and whatever an earlier run left behind."""
         for number in list(self._first):
             self.power_cut(number)
         for number in range(1, 10):

@@ -1,4 +1,4 @@
-"""cluster.yaml against Ray's own schema and the whole AWS bootstrap, on an AWS that moto plays."""
+"""cluster.yaml against Ray's own schema and its whole start on AWS, which moto simulates."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from tests.sweeps import ROOT
 
 pytest.importorskip("moto", reason="moto is not installed: it comes with the test extra")
 
-import boto3
+import boto3  # type: ignore[import-untyped]
 from moto import mock_aws
 from ray.autoscaler._private.aws import node_provider
 from ray.autoscaler._private.aws.config import bootstrap_aws
@@ -32,16 +32,17 @@ HEAD, WORKER = "holdout-sweeps-head", "holdout-sweeps-worker"
 
 @pytest.fixture
 def config() -> dict[str, Any]:
-    """cluster.yaml as it stands in the repository."""
-    return yaml.safe_load((ROOT / "cluster.yaml").read_text())
+    """cluster.yaml as it is in the repository."""
+    values: dict[str, Any] = yaml.safe_load((ROOT / "cluster.yaml").read_text())
+    return values
 
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An AWS account with the two instance profiles, and the id of an image that it has.
+    """The id of an image in an AWS account that has the two instance profiles.
 
-    Ray's key pair goes to a folder of the tests. The list of instance types, on which moto spends two
-    seconds, is asked for once.
+    Ray's key pair is written to a folder of the tests. The list of instance types, which takes moto two
+    seconds, is requested only once.
     """
     with pytest.MonkeyPatch.context() as environment, mock_aws():
         environment.setenv("AWS_DEFAULT_REGION", "us-west-2")
@@ -53,10 +54,10 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield boto3.client("ec2").describe_images()["Images"][0]["ImageId"]
 
 
-def launch(config: dict[str, Any], image: str) -> dict[str, tuple[Any, dict]]:
-    """What `ray up` asks of AWS for one machine of each type: EC2's instance and the node type, by name.
+def launch(config: dict[str, Any], image: str) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Start one machine of each type as `ray up` does; return EC2's instance and the node type, by name.
 
-    Raises as `ray up` would, for whatever Ray or EC2's API refuses.
+    Raise what `ray up` would raise for whatever Ray or EC2's API refuses.
     """
     config = copy.deepcopy(config)
     for node in config["available_node_types"].values():
@@ -117,7 +118,7 @@ MISTAKES: dict[str, Callable[[dict[str, Any]], object]] = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_in_it_is_caught(aws: str, config: dict[str, Any], mistake: str) -> None:
     MISTAKES[mistake](config)
-    with pytest.raises(Exception):  # noqa: B017, PT011 - Ray raises what it likes; that it does is the point
+    with pytest.raises(Exception):  # noqa: B017, PT011 - any exception will do; Ray raises many kinds
         launch(config, aws)
 
 
@@ -146,7 +147,7 @@ def test_the_mlflow_service_is_valid_and_wanted_at_boot() -> None:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """The home folder of a new machine with the token, on a machine that has the packages already."""
+    """A new machine's home folder with the token, where the machine has the packages already."""
     check = subprocess.run(
         [sys.executable, ROOT / "cluster" / "installed.py"], capture_output=True, text=True
     )
@@ -158,8 +159,8 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def set_up(home: Path, bucket: str) -> subprocess.CompletedProcess:
-    """Runs the script as cluster.yaml does for every machine."""
+def set_up(home: Path, bucket: str) -> subprocess.CompletedProcess[str]:
+    """Run the script as cluster.yaml does for every machine."""
     (home / ".holdout-bucket").write_text(bucket)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
@@ -204,7 +205,7 @@ def test_set_up_names_what_was_forgotten(home: Path) -> None:
 
 
 def program(folder: Path, name: str, text: str) -> None:
-    """A command that comes before the machine's own."""
+    """Write a command that is found before the machine's own."""
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(f"#!/bin/bash\n{text}\n")
     (folder / name).chmod(0o755)
@@ -226,14 +227,14 @@ venv) [ -e ~/installed ] || exit 1; mkdir -p "${@: -1}/bin"; cp "$0" "${@: -1}/b
 import*print*) echo python3.11-venv ;;
 esac
 """
-"""A Python 3.11 that can make environments once its package is there."""
+"""A Python 3.11 that can make environments once the package for it is installed."""
 
 BUSY_APT = """
 echo "$DEBIAN_FRONTEND $*" >>~/asked
 [ $(wc -l <~/asked) -gt 1 ] || { echo "E: Could not get lock /var/lib/apt/lists/lock." >&2; exit 100; }
 [[ $* != *install* ]] || touch ~/installed
 """
-"""An apt-get that finds the lists locked the first time, as a new Ubuntu's own updates leave them."""
+"""An apt-get that finds the lists locked the first time, as during a new Ubuntu's own updates."""
 
 
 def test_a_new_machine_s_own_updates_are_waited_for(home: Path) -> None:
@@ -263,13 +264,13 @@ without_systemd = pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reaso
 
 @pytest.fixture
 def head(tmp_path: Path) -> Iterator[Path]:
-    """The home folder of a head whose MLflow server notes its database and then does nothing."""
+    """The home folder of a head whose MLflow server writes down its database and then does nothing."""
     own = tmp_path / ".holdout-sweeps"
     (own / "mlflow").mkdir(parents=True)
     for name in ("password", "secret"):
         (own / "mlflow" / name).write_text("0")
     program(tmp_path / "bin", "mlflow", 'echo "$DATABASE" >>~/started; exec sleep 600')
-    program(tmp_path / "bin", "python", "[ -s ~/started ]")  # stands for the question whether MLflow answers
+    program(tmp_path / "bin", "python", "[ -s ~/started ]")  # in place of asking whether MLflow answers
     (own / "environment").write_text(f'export PATH="{tmp_path}/bin:$PATH" HOLDOUT_BUCKET=/nowhere\n')
     yield tmp_path
     subprocess.run(
@@ -278,7 +279,7 @@ def head(tmp_path: Path) -> Iterator[Path]:
 
 
 def set_up_head(home: Path, database: str) -> str:
-    """The number of the loop, once a server of the database has started."""
+    """Set up the head; return the process id of the loop once a server of the database has started."""
     (home / ".holdout-sweeps" / "mlflow" / "settings").write_text(f"DATABASE={database}\n")
     (home / "started").unlink(missing_ok=True)
     done = subprocess.run(
@@ -293,14 +294,14 @@ def set_up_head(home: Path, database: str) -> str:
 
 
 def processes_of(group: str) -> list[str]:
-    """Command lines of a process group's members that are alive."""
+    """Return the command lines of the live processes of a process group."""
     done = subprocess.run(["ps", "-e", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True)
     fields = [line.split(None, 2) for line in done.stdout.splitlines()]
     return [arguments for number, state, arguments in fields if number == group and state[0] != "Z"]
 
 
 def comes_to_run(group: str, command: str) -> bool:
-    """Whether a process group runs a command soon: the shell that was started becomes it."""
+    """Return whether a process group soon runs a command: the shell that was started turns into it."""
     limit = time.monotonic() + 20
     while command not in processes_of(group):
         if time.monotonic() > limit:
@@ -330,21 +331,11 @@ def test_a_process_that_has_the_loop_s_number_since_a_reboot_is_left_alone(head:
         stranger.wait()
 
 
-def on_premises(storage: str) -> subprocess.CompletedProcess:
-    words = [
-        "--head",
-        "10.0.0.11",
-        "--workers",
-        "10.0.0.12",
-        "--user",
-        "me",
-        "--key",
-        "k",
-        "--storage",
-        storage,
-    ]
+def on_premises(storage: str) -> subprocess.CompletedProcess[str]:
+    """Run the script for machines of your own."""
+    words = ["--head", "10.0.0.11", "--workers", "10.0.0.12", "--user", "me", "--key", "k"]
     script = ROOT / "cluster" / "on_premises.py"
-    line = [sys.executable, script, *words, "--storage", storage]
+    line = [sys.executable, str(script), *words, "--storage", storage]
     return subprocess.run(line, capture_output=True, text=True)
 
 

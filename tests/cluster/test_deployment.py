@@ -2,8 +2,8 @@
 
     python -m pytest -m cluster tests/cluster
 
-The machines are Linux namespaces (machines.py); the file is changed by cluster/on_premises.py only. The
-tests run in their order: each leaves the cluster well for the next, except the last.
+The machines are Linux namespaces (machines.py), and the file is changed only by cluster/on_premises.py. The
+tests run in the order of this file: each but the last leaves a working cluster to the next.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Three nodes, all of them alive."""
     reason = missing()
     if not reason:
-        check = [sys.executable, ROOT / "cluster" / "installed.py"]
+        check = [sys.executable, str(ROOT / "cluster" / "installed.py")]
         said = subprocess.run(check, capture_output=True, text=True).stdout
-        reason = f"not what the cluster needs: {said.splitlines()[0]}" if said else ""
+        reason = f"packages differ from what the cluster needs: {said.splitlines()[0]}" if said else ""
     if not reason and importlib.util.find_spec("moto") is None:
         reason = "moto is not installed: it comes with the test extra"
     if reason:
@@ -78,7 +78,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 
 @pytest.fixture(scope="module")
-def outsider(cluster: Deployment) -> subprocess.Popen:
+def outsider(cluster: Deployment) -> subprocess.Popen[str]:
     """A driver without the token on another machine of the network; Ray lets it try for 20 s."""
     code = "import ray; ray.init('10.99.0.11:6379', logging_level='CRITICAL'); print('inside')"
     return subprocess.Popen(
@@ -90,7 +90,7 @@ def outsider(cluster: Deployment) -> subprocess.Popen:
     )
 
 
-def test_the_doctor_finds_the_cluster_well(cluster: Deployment, outsider: subprocess.Popen) -> None:
+def test_the_doctor_finds_the_cluster_well(cluster: Deployment, outsider: subprocess.Popen[str]) -> None:
     done = cluster.exec("python -m orchestrator.doctor --data ~/data")
     assert done.returncode == 0, done.stdout
     assert "has 3 live nodes" in done.stdout
@@ -125,7 +125,7 @@ def test_a_storage_that_is_not_shared_is_refused_in_one_sentence(cluster: Deploy
     assert "Traceback" not in said
 
 
-def test_without_the_token_nobody_gets_in(cluster: Deployment, outsider: subprocess.Popen) -> None:
+def test_without_the_token_nobody_gets_in(cluster: Deployment, outsider: subprocess.Popen[str]) -> None:
     code = """
 for path in ("/api/version", "/api/jobs/", "/api/cluster_status", "/nodes?view=summary"):
     bearers = ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Bearer {token}"})
@@ -195,11 +195,11 @@ def test_a_sweep_outlives_its_machines_and_its_tracking_server(cluster: Deployme
     assert_equal_sweeps(here, tmp_path / "faults")
     again = [json.loads((cell / "cell.json").read_text())["attempts"] for cell in cells(here).values()]
     assert sum(attempts > 1 for attempts in again) >= 2, "cells of both machines were begun again"
-    assert records(cluster) == {"FINISHED": CELLS + 1}, "one run a cell, and the sweep's own"
+    assert records(cluster) == {"FINISHED": CELLS + 1}, "one run per cell, and the sweep's own"
 
 
 def test_ray_down_leaves_nothing(cluster: Deployment) -> None:
-    """On machines of one's own with what docs/cluster.md adds to it; AWS ends the machines themselves."""
+    """As docs/cluster.md says for machines of your own; on AWS, the machines themselves are ended."""
     done = cluster.ray("down", "--yes", str(cluster.file))
     assert done.returncode == 0, done.stderr
     stop_mlflow(cluster)
@@ -210,7 +210,7 @@ def test_ray_down_leaves_nothing(cluster: Deployment) -> None:
 
 
 def all_are_training(cluster: Deployment) -> bool:
-    """Whether both doomed machines have trials, and every trial has begun its cell."""
+    """Return whether both machines that will fail run trials, and every trial has begun its cell."""
     count = "pgrep -fc '[r]ay::ImplicitFunc.train'"
     trials = [int(cluster.machines.ssh(number, count).stdout or 0) for number in (1, 2, 3)]
     underway = cluster.files("faults", "cell.json") - cluster.files("faults", "result.json")
@@ -218,26 +218,26 @@ def all_are_training(cluster: Deployment) -> bool:
 
 
 def stop_mlflow(cluster: Deployment) -> None:
-    """Ends the server and the loop that would start it again."""
+    """End the server and the loop that would start it again."""
     cluster.machines.ssh(HEAD, "kill -KILL -- -$(cat ~/.holdout-sweeps/mlflow/loop)")
 
 
 def start_mlflow(cluster: Deployment) -> None:
-    """Starts it again, by the set-up."""
+    """Start the server again, with the set-up script."""
     done = cluster.machines.ssh(HEAD, "bash ~/holdout-sweeps/cluster/set_up.sh head")
     assert done.returncode == 0, done.stderr
 
 
 def job_status(cluster: Deployment) -> str:
-    """What Ray says of the sweep's job: pending, running, stopped, failed or succeeded."""
+    """Return what Ray says of the sweep's job: pending, running, stopped, failed or succeeded."""
     done = cluster.machines.ssh(HEAD, "ray job status faults")
     return (done.stdout + done.stderr).lower()
 
 
-def wait_for(there: Callable[[], bool], cluster: Deployment, seconds: float) -> None:
-    """Waits for something; fails, with the job's log, where it does not come or the job ends badly."""
+def wait_for(holds: Callable[[], bool], cluster: Deployment, seconds: float) -> None:
+    """Wait until a condition holds. Fail with the job's log if that takes too long or the job fails."""
     limit = time.monotonic() + seconds
-    while not there():
+    while not holds():
         late = time.monotonic() > limit
         if late or "'faults' failed" in job_status(cluster):
             log = cluster.machines.ssh(HEAD, "ray job logs faults | tail -n 40")
@@ -246,7 +246,7 @@ def wait_for(there: Callable[[], bool], cluster: Deployment, seconds: float) -> 
 
 
 def records(cluster: Deployment) -> dict[str, int]:
-    """How many runs of the sweep MLflow has, by status."""
+    """Return how many runs of the sweep MLflow has, by status."""
     code = """
 import collections, json
 from mlflow import MlflowClient
@@ -255,4 +255,5 @@ names = [client.get_experiment_by_name(name).experiment_id for name in ("digits"
 runs = client.search_runs(names, "tags.sweep = 'faults'", max_results=1000)
 print(json.dumps(collections.Counter(run.info.status for run in runs)))
 """
-    return json.loads(cluster.python(HEAD, code).splitlines()[-1])
+    counts: dict[str, int] = json.loads(cluster.python(HEAD, code).splitlines()[-1])
+    return counts

@@ -1,4 +1,4 @@
-"""Whether a machine's Python has the project, wherever its packages come from (cluster/installed.py)."""
+"""cluster/installed.py: whether a machine's Python has the project, wherever its packages come from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHECK = ROOT / "cluster" / "installed.py"
 
 
 def check(python: Path | str, script: Path = CHECK, folder: Path = ROOT, **environment: str) -> list[str]:
-    """What a Python lacks of the project itself, when it is asked in a folder; exits 1 if anything."""
+    """Return what a Python, asked in a folder, lacks of the project itself; it exits with 1 if anything."""
     plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [python, script], cwd=folder, env={**plain, **environment}, capture_output=True, text=True
@@ -34,7 +34,7 @@ def dependencies_only(tmp_path: Path) -> Path:
     python = tmp_path / "venv" / "bin" / "python"
     ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
     there = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
-    # A folder that a .pth file names is searched for packages, but not for .pth files such as the project's.
+    # A folder named in a .pth file is searched for packages, but not for .pth files such as the project's.
     packages = [place for place in sys.path if place.endswith("-packages")]
     Path(there, "packages.pth").write_text("\n".join(packages))
     return python
