@@ -44,7 +44,7 @@ def main() -> None:
         cpc_batch_size=given.cpc_batch,
     )
     with tempfile.TemporaryDirectory() as folder:
-        plain, contrastive = seconds_a_step(recipe, photographs(Path(folder), recipe), given.rounds)
+        plain, contrastive = seconds_per_step(recipe, photographs(Path(folder), recipe), given.rounds)
     flops = training_flops(recipe, 3, 2), AUXILIARY_FLOPS["cpc"](recipe, 3, 2)
     foretold, measured = flops[1] / flops[0], contrastive / plain
     print(
@@ -58,7 +58,7 @@ def main() -> None:
     print(f"ratio: {measured:.2f} measured, {foretold:.2f} by FLOPs, {measured / foretold:.2f} times as much")
 
 
-def seconds_a_step(recipe: Recipe, prepared: Prepared, rounds: int) -> tuple[float, float]:
+def seconds_per_step(recipe: Recipe, prepared: Prepared, rounds: int) -> tuple[float, float]:
     """Medians of (a classification step, a CPC step)."""
     trainings = []
     for method, weights in (("classification", {}), ("cpc", {"cpc": 1.0})):

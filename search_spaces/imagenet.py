@@ -39,8 +39,8 @@ from search_spaces.benchmark import Benchmark, Grid, LogUniform
 from trainables.data.readers.imagenet_classes import SUBSETS, TRAIN_TOTALS
 from trainables.run import Recipe
 
-TRAIN_IMAGES_A_CLASS = 1300
-TEST_IMAGES_A_CLASS = 50
+TRAIN_IMAGES_PER_CLASS = 1300
+TEST_IMAGES_PER_CLASS = 50
 CPC_NETWORK = {"stem_stride": 2, "padding": "symmetric"}
 
 
@@ -50,7 +50,7 @@ def benchmarks() -> dict[str, Benchmark]:
     for subset, members in SUBSETS.items():
         classes = tuple(member.name for member in members)
         # ImageNet has fewer than 1,300 images of some dogs; the reader checks their sum.
-        train_counts = None if subset == "dog" else (TRAIN_IMAGES_A_CLASS,) * len(classes)
+        train_counts = None if subset == "dog" else (TRAIN_IMAGES_PER_CLASS,) * len(classes)
         name = f"imagenet-{subset}"
         found[name] = Benchmark(
             name=name,
@@ -62,7 +62,7 @@ def benchmarks() -> dict[str, Benchmark]:
             classes=classes,
             train_counts=train_counts,
             train_total=TRAIN_TOTALS[subset],
-            test_counts=(TEST_IMAGES_A_CLASS,) * len(classes),
+            test_counts=(TEST_IMAGES_PER_CLASS,) * len(classes),
             cpc_network=CPC_NETWORK,
             reference={"epoch_length": "kept"},
             paper_tables=("5", "6"),

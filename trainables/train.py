@@ -84,8 +84,8 @@ class Training:
         size = self.workers.size
         self.batch_size = min(self.recipe.batch_size * size, len(self.part) // size * size)
         images = whole_count if self.recipe.epoch_length == "whole" else len(self.part)
-        self.steps_an_epoch = max(1, images // self.batch_size)
-        self.steps = self.steps_an_epoch * self.recipe.epochs
+        self.steps_per_epoch = max(1, images // self.batch_size)
+        self.steps = self.steps_per_epoch * self.recipe.epochs
         share = self.batch_size // size
         self.micro_batches = math.ceil(share / (self.recipe.micro_batch or share))
 
@@ -135,15 +135,15 @@ class Training:
         self.network.train()
         purpose = f"dropout/{self.workers.rank}"
         torch.manual_seed(stream_seed(self.run.sweep_seed, self.run.seed, epoch, purpose))
-        order = self._order(epoch, "order", self.steps_an_epoch * self.batch_size)
+        order = self._order(epoch, "order", self.steps_per_epoch * self.batch_size)
         views = draw_views(
             len(order), self.recipe, self._stream(epoch, "views"), center_mask=self.method.center_mask
         )
         auxiliary = [(task, self._auxiliary_steps(task, epoch)) for task in self.tasks]
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         auxiliary_sums = torch.zeros(len(self.tasks), dtype=torch.float64, device=self.device)
-        for step in range(self.steps_an_epoch):
-            self._set_learning_rate(self.epoch * self.steps_an_epoch + step)
+        for step in range(self.steps_per_epoch):
+            self._set_learning_rate(self.epoch * self.steps_per_epoch + step)
             for number, (_, steps) in enumerate(auxiliary):
                 auxiliary_sums[number] += next(steps)
             start = step * self.batch_size
@@ -165,10 +165,10 @@ class Training:
 
     def _metrics(self, sums: Tensor, auxiliary_sums: Tensor) -> dict[str, float]:
         loss, correct, seen = sums.tolist()
-        rate = learning_rate(self.recipe.learning_rate, self.epoch * self.steps_an_epoch - 1, self.steps)
+        rate = learning_rate(self.recipe.learning_rate, self.epoch * self.steps_per_epoch - 1, self.steps)
         metrics = {"train/loss": loss / seen, "train/accuracy": correct / seen, "train/learning_rate": rate}
         for task, total in zip(self.tasks, auxiliary_sums.tolist(), strict=True):
-            metrics[f"aux/{task.name}_loss"] = total / self.steps_an_epoch / self.workers.size
+            metrics[f"aux/{task.name}_loss"] = total / self.steps_per_epoch / self.workers.size
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise Diverged(
@@ -213,8 +213,8 @@ class Training:
 
     def _auxiliary_steps(self, task: AuxiliaryTask, epoch: int) -> Iterator[Tensor]:
         """The epoch's steps of a task, each on images of the task's own stream; yields each loss."""
-        images = task.images_a_step(self.batch_size)
-        positions = self._order(epoch, f"order/{task.name}", self.steps_an_epoch * images)
+        images = task.images_per_step(self.batch_size)
+        positions = self._order(epoch, f"order/{task.name}", self.steps_per_epoch * images)
         generator = self._stream(epoch, f"draws/{task.name}")
         for rows in positions.split(images):
             yield self._auxiliary_step(task, task.draw(rows, generator))

@@ -104,7 +104,7 @@ def _check_workers(specification: Specification, prepared: Prepared) -> None:
             images = sum(counts) - by_class.get(holdout, 0)
             _check_share(images, specification.workers, f"training images {where}")
             for task in tasks:
-                examples = _examples_a_step(task, specification, prepared.channels, images)
+                examples = _examples_per_step(task, specification, prepared.channels, images)
                 _check_share(examples, specification.workers, f"examples of {task} a step {where}")
 
 
@@ -121,7 +121,7 @@ def _trained_on(count: int, recipe: Recipe, *, search: bool) -> int:
     return used_count(count, recipe) - (validation_count(count, recipe) if search else 0)
 
 
-def _examples_a_step(task: str, specification: Specification, channels: int, images: int) -> int:
+def _examples_per_step(task: str, specification: Specification, channels: int, images: int) -> int:
     """How many examples all workers together have in a task's step, where there are so many images."""
     recipe, workers = specification.recipe, specification.workers
     return _drawn(task, recipe, channels, min(recipe.batch_size * workers, images // workers * workers))
@@ -133,5 +133,5 @@ def _drawn(task: str, recipe: Recipe, channels: int, batch_size: int) -> int:
     with torch.device("meta"):  # nothing is computed, so a large network costs nothing
         network = WideResNet(recipe, channels, FEWEST_KEPT, OWN_NORM_TASKS)
         built = build_task(task, network, recipe)
-    rows = torch.arange(built.images_a_step(batch_size))
+    rows = torch.arange(built.images_per_step(batch_size))
     return len(built.draw(rows, torch.Generator()).rows)

@@ -40,7 +40,7 @@ class AuxiliaryTask(nn.Module, ABC):
     """Whether the task's step applies L2."""
 
     @abstractmethod
-    def images_a_step(self, batch_size: int) -> int:
+    def images_per_step(self, batch_size: int) -> int:
         """How many images the task takes from its stream for a classification batch of this size."""
 
     @abstractmethod

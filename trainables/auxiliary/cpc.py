@@ -47,7 +47,7 @@ class Task(AuxiliaryTask):
         self.context = Context(size, width, padding)
         self.predictors = nn.Linear(width, DISTANCES * size, bias=False)
 
-    def images_a_step(self, batch_size: int) -> int:
+    def images_per_step(self, batch_size: int) -> int:
         """CPC's own batch, 32 beside classification's 64 in the paper, in that proportion."""
         return max(1, round(batch_size * self.recipe.cpc_batch_size / self.recipe.batch_size))
 

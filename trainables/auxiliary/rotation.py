@@ -29,7 +29,7 @@ class Task(AuxiliaryTask):
         self.image_size = recipe.image_size
         self.transposes = recipe.rotation_set == "transposes"
 
-    def images_a_step(self, batch_size: int) -> int:
+    def images_per_step(self, batch_size: int) -> int:
         """A quarter of the batch, at least one."""
         return max(1, batch_size // ORIENTATIONS)
 

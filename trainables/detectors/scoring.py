@@ -29,7 +29,7 @@ TEMPERATURE = 1000.0
 EPSILON = 5e-5
 """ODIN's step in units of pixels scaled to 0..1, the same for all experiments (paper, section 4)."""
 
-LARGEST_BATCH, PIXELS_A_BATCH = 256, 2**19
+LARGEST_BATCH, PIXELS_PER_BATCH = 256, 2**19
 """Images that are evaluated at once, and pixels: 256 images of up to 45x45, 56 of 96x96, 8 of 256x256.
 
 ODIN keeps what its gradient needs of a batch: of 256 images that would be 4.7 GB with CIFAR-10's network
@@ -182,7 +182,7 @@ def _evaluating(network: WideResNet, *, gradients: bool = True) -> Iterator[None
 
 def _batch_size(images: ImageTable) -> int:
     """Images a batch: fewer of large ones, so that scoring takes about as much memory as training does."""
-    return max(1, min(LARGEST_BATCH, PIXELS_A_BATCH // images.side**2))
+    return max(1, min(LARGEST_BATCH, PIXELS_PER_BATCH // images.side**2))
 
 
 def _batches(images: ImageTable, rows: Tensor) -> Iterator[Tensor]:
