@@ -48,7 +48,7 @@ def main() -> None:
     flops = training_flops(recipe, 3, 2), AUXILIARY_FLOPS["cpc"](recipe, 3, 2)
     foretold, measured = flops[1] / flops[0], contrastive / plain
     print(
-        f"WRN-{recipe.depth}-{recipe.width} at {recipe.image_size}, batch {given.batch}, CPC batch "
+        f"{recipe.network_name} at {recipe.image_size}, batch {given.batch}, CPC batch "
         f"{given.cpc_batch}, {given.threads} thread"
     )
     print(f"classification step {plain:.2f} s, {flops[0] * given.batch / plain / 1e9:.0f} GFLOP/s")

@@ -65,16 +65,10 @@ class CellRun:
             self.history.append(row)
             yield row
 
-    def evaluates(self, epoch: int) -> bool:
-        """Whether the recipe evaluates after this epoch: every so often and always the last ap_window."""
-        recipe = self.run.recipe
-        regular = recipe.evaluate_every > 0 and epoch % recipe.evaluate_every == 0
-        return regular or epoch > recipe.epochs - recipe.ap_window
-
     def _evaluate(self) -> dict[str, float]:
-        if not self.run.search and not self.evaluates(self.training.epoch):
-            return {}
         recipe = self.run.recipe
+        if not self.run.search and not recipe.evaluates_after(self.training.epoch):
+            return {}
         if recipe.batch_norm_statistics == "recalibrated":
             self.training.recalibrate()
         network, normalisation = self.training.network, self.training.normalisation

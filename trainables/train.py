@@ -28,7 +28,7 @@ from trainables.memory import keep_freed_memory
 from trainables.networks.batch_norm import each_by_itself, fresh_statistics, frozen_statistics, synchronise
 from trainables.networks.wide_resnet import WideResNet, initialise
 from trainables.randomness import stream, stream_seed
-from trainables.run import Run, parse_method
+from trainables.run import Run, parse_method, total_batch_size
 from trainables.workers import Workers
 
 DROPS = (0.3, 0.6, 0.8)
@@ -82,7 +82,7 @@ class Training:
 
     def _count_steps(self, whole_count: int) -> None:
         size = self.workers.size
-        self.batch_size = min(self.recipe.batch_size * size, len(self.part) // size * size)
+        self.batch_size = total_batch_size(self.recipe, len(self.part), size)
         images = whole_count if self.recipe.epoch_length == "whole" else len(self.part)
         self.steps_per_epoch = max(1, images // self.batch_size)
         self.steps = self.steps_per_epoch * self.recipe.epochs

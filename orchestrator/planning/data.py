@@ -17,7 +17,7 @@ from trainables.data.readers import parquet
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
 from trainables.networks.wide_resnet import WideResNet
-from trainables.run import NO_HOLDOUT, Recipe, parse_method, used_count, validation_count
+from trainables.run import NO_HOLDOUT, Recipe, parse_method, total_batch_size, used_count, validation_count
 
 FEWEST_KEPT = 2
 
@@ -124,7 +124,7 @@ def _trained_on(count: int, recipe: Recipe, *, search: bool) -> int:
 def _examples_per_step(task: str, specification: Specification, channels: int, images: int) -> int:
     """How many examples all workers together have in a task's step, where there are so many images."""
     recipe, workers = specification.recipe, specification.workers
-    return _drawn(task, recipe, channels, min(recipe.batch_size * workers, images // workers * workers))
+    return _drawn(task, recipe, channels, total_batch_size(recipe, images, workers))
 
 
 @functools.cache

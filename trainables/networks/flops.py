@@ -34,7 +34,7 @@ def trunk_flops(recipe: Recipe, channels: int, side: int, groups: int | None = N
     side = math.ceil(side / recipe.stem_stride)
     first = _conv(channels, width, kernel, side)
     if recipe.stem_pool:
-        side = side // 2 if recipe.stem == "published" else math.ceil(side / 2)
+        side = side // 2 if recipe.variant == "published" else math.ceil(side / 2)
     total = first
     for group in block_shapes(recipe)[:groups]:
         for c_in, c_out, stride in group:
@@ -64,10 +64,7 @@ def run_flops(recipe: Recipe, method: str, work: Work, channels: int, classes: i
     forward, _ = forward_flops(recipe, channels, classes)
     if search:
         return int(training + recipe.epochs * work.evaluated_images * forward)
-    evaluations = min(recipe.ap_window, recipe.epochs)
-    if recipe.evaluate_every:
-        evaluations += (recipe.epochs - evaluations) // recipe.evaluate_every
-    return int(training + evaluations * work.evaluated_images * 3 * forward)
+    return int(training + recipe.evaluation_count * work.evaluated_images * 3 * forward)
 
 
 def _rotation(recipe: Recipe, channels: int, classes: int) -> float:

@@ -20,7 +20,7 @@ def block_shapes(recipe: Recipe) -> list[list[tuple[int, int, int]]]:
     widths = [16 * recipe.width * 2 ** min(group, 2) for group in range(recipe.groups)]
     strides = [1] + [2] * (recipe.groups - 1)
     plan = []
-    if recipe.stem == "published":
+    if recipe.variant == "published":
         before = [16, *widths[:-1]]
         for c_in, c_out, stride in zip(before, widths, strides, strict=True):
             plan.append([(c_in, c_out, stride)] + [(c_out, c_out, 1)] * (blocks - 1))
@@ -34,7 +34,7 @@ def block_shapes(recipe: Recipe) -> list[list[tuple[int, int, int]]]:
 
 def stem_shape(recipe: Recipe) -> tuple[int, int]:
     """Channels and kernel of the first convolution."""
-    if recipe.stem == "published":
+    if recipe.variant == "published":
         return 16, 3
     return 16 * recipe.width, 7 if recipe.stem_pool else 3
 

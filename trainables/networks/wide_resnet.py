@@ -75,7 +75,7 @@ class Block(nn.Module):
         self.conv2 = Conv(c_out, c_out, 3, 1, recipe.padding)
         changes = stride != 1 or c_in != c_out
         self.shortcut = Conv(c_in, c_out, 1, stride, recipe.padding) if changes else None
-        self.raw_shortcut = recipe.stem == "wide"
+        self.raw_shortcut = recipe.variant == "wide"
         self.dropout = recipe.dropout
 
     def forward(self, x: Tensor, task: str) -> Tensor:
@@ -96,7 +96,7 @@ class WideResNet(nn.Module):
 
     def __init__(self, recipe: Recipe, channels: int, classes: int, own_tasks: tuple[str, ...] = ()) -> None:
         super().__init__()
-        wide = recipe.stem == "wide"
+        wide = recipe.variant == "wide"
         stem_channels, kernel = stem_shape(recipe)
         self.stem = Conv(channels, stem_channels, kernel, recipe.stem_stride, recipe.padding, bias=wide)
         self.pool = _stem_pool(recipe)
@@ -128,7 +128,7 @@ class WideResNet(nn.Module):
 def _stem_pool(recipe: Recipe) -> nn.Module:
     if not recipe.stem_pool:
         return nn.Identity()
-    return nn.MaxPool2d(3, 2, padding=1) if recipe.stem == "wide" else nn.AvgPool2d(2)
+    return nn.MaxPool2d(3, 2, padding=1) if recipe.variant == "wide" else nn.AvgPool2d(2)
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
