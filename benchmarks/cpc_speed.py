@@ -21,8 +21,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from search_spaces import find_benchmark
-from trainables.data.cache import Prepared, prepare
+from trainables.data.cache import prepare
 from trainables.data.holdout import open_final
+from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
 from trainables.networks.flops import AUXILIARY_FLOPS, training_flops
 from trainables.run import Recipe, Run

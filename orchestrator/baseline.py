@@ -36,8 +36,8 @@ from trainables.run import NO_HOLDOUT
 
 if TYPE_CHECKING:
     from orchestrator.tracking.tracker import Tracker
-    from trainables.data.cache import Prepared
     from trainables.data.image_sets import ImageSet
+    from trainables.data.prepared import Prepared
 
 LARGEST_SIDE = 96
 """Side in pixels up to which pixel Gaussians are fitted: their matrices then take 0.6 GiB each."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.execution.dispatcher import Foreman
     from orchestrator.ledger.ledger import Ledger
     from orchestrator.tracking.tracker import Tracker
-    from trainables.data.cache import Prepared
+    from trainables.data.prepared import Prepared
     from trainables.data.readers.request import DataRequest
 
 INTERRUPTED = 130

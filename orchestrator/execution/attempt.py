@@ -23,7 +23,8 @@ from orchestrator.ledger.ledger import CURVES, RESULT, SCORES, Ledger
 from orchestrator.planning.cells import Cell, run_of
 from orchestrator.planning.specification import Conduct, Specification
 from trainables.cell import CellRun, History
-from trainables.data.cache import Prepared, prepare
+from trainables.data.cache import prepare
+from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
 from trainables.detectors.scoring import Scores
 from trainables.workers import Workers
@@ -72,7 +73,7 @@ def run_trial(
     started = time.time()
     run = run_of(cell, task.specification, aux_weights)
     running = CellRun(run, _prepared(task.data, task.fingerprint), workers)
-    account = {"cell": asdict(cell), "run": asdict(run), "opened": running.opened()}
+    account = {"cell": asdict(cell), "run": asdict(run), "opened": running.close_access_log()}
     attempt = workers.from_leader(task.ledger.begin(cell.key, account) if workers.leads else 0)
     resumed = _restore(running, task.ledger, cell.key)
     recorded = _recorded(task.ledger, cell.key)

@@ -11,8 +11,9 @@ from rich.progress import Progress
 from orchestrator.planning.specification import Specification
 from search_spaces import find_benchmark
 from trainables.auxiliary import OWN_NORM_TASKS, build_task
-from trainables.data.cache import Prepared, prepare
+from trainables.data.cache import prepare
 from trainables.data.holdout import check_counts, kept_classes
+from trainables.data.prepared import Prepared
 from trainables.data.readers import parquet
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake

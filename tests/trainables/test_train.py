@@ -11,8 +11,8 @@ import torch
 
 from trainables.auxiliary.contract import Draws
 from trainables.cell import CellRun
-from trainables.data.cache import Prepared
 from trainables.data.holdout import open_final
+from trainables.data.prepared import Prepared
 from trainables.train import Diverged, Training, learning_rate, measure
 from trainables.workers import Workers
 

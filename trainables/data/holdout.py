@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.data.cache import Prepared
 from trainables.data.image_table import ImageTable
+from trainables.data.prepared import Prepared
 from trainables.mistake import Mistake, unknown
 from trainables.randomness import stream
 from trainables.run import NO_HOLDOUT, Recipe, Run, used_count, validation_count

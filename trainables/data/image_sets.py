@@ -147,7 +147,7 @@ def _decoded(item: Item, where: str, channels: int) -> Image.Image:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds for bad data
         raise Mistake(
-            f"{where} is no image that can be read ({error}): replace it or take it out."
+            f"{where} is not an image that can be read ({error}): replace it or take it out."
         ) from error
 
 

@@ -15,7 +15,7 @@ from orchestrator.ledger.ledger import CURVES, SCORES, Ledger, Superseded
 from orchestrator.planning.cells import Cell, lay_out
 from orchestrator.planning.data import data_request
 from orchestrator.planning.specification import Request, complete
-from trainables.data.cache import Prepared
+from trainables.data.prepared import Prepared
 from trainables.detectors.scoring import average_precision
 
 EPOCHS = 4

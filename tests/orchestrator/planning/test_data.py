@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.planning.data import check_data
 from orchestrator.planning.specification import Request, Specification, complete
-from trainables.data.cache import Prepared
+from trainables.data.prepared import Prepared
 from trainables.mistake import Mistake
 
 CLASSES = ("a", "b", "c")

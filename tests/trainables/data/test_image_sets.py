@@ -135,7 +135,7 @@ def small(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "changes", "said"),
     [
-        (broken, {}, "a.png is no image that can be read"),
+        (broken, {}, "a.png is not an image that can be read"),
         (wrong_size, {}, "is 16x16 where 8x8 is needed: say how with --ood-resize"),
         (small, {"resize": "crop"}, "is 4x4, too small for crops of 8x8"),
         (lambda folder: None, {}, "holds no image"),
