@@ -12,8 +12,9 @@ import torch
 from trainables.auxiliary.contract import Draws
 from trainables.cell import CellRun
 from trainables.data.holdout import open_final
+from trainables.data.normalisation import measure
 from trainables.data.prepared import Prepared
-from trainables.train import Diverged, Training, learning_rate, measure
+from trainables.train import Diverged, Training, learning_rate
 from trainables.workers import Workers
 
 

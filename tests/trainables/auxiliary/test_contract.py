@@ -10,7 +10,7 @@ import torch
 
 from trainables.auxiliary import OWN_NORM_TASKS, build_task
 from trainables.auxiliary.rotation import orient
-from trainables.data.augment import Normalisation
+from trainables.data.normalisation import Normalisation
 from trainables.networks.wide_resnet import WideResNet, initialise
 from trainables.run import Recipe
 
