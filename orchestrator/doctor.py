@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 
-from orchestrator.cli.sweep_options import Parser
+from orchestrator.cli.parser import Parser
 from orchestrator.machines.checkup import Places, check_up
 from trainables.mistake import Mistake
 

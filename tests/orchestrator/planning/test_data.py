@@ -9,7 +9,7 @@ import pytest
 from orchestrator.planning.data import check_data
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import Specification
-from trainables.data.cache import Prepared
+from trainables.data.prepared import Prepared
 from trainables.mistake import Mistake
 
 CLASSES = ("a", "b", "c")
