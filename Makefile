@@ -1,11 +1,18 @@
-# make sweep   installs into .venv and runs the default sweep (ARGS="…" adds to its command line)
-# make test    the same environment with the test extra, then the quick suite
+# make sweep         installs into .venv and runs the default sweep (ARGS="…" adds to its command line)
+# make test          the same environment with the test extra, then the quick tests
+# make test-slow     the tests that take minutes
+# make test-cluster  the tests on machines made of Linux namespaces (root, iproute2, openssh-server, rsync)
+# make coverage      the quick tests, and the share of the code that they run; fails below pyproject.toml's floor
+# make lint          ruff and mypy
+# make clean         removes .venv and caches; the sweeps in runs/ stay
+# make help          these lines
+# ARGS="…" goes to pytest, too; PYTHON=… is what makes .venv.
 PYTHON ?= python3.11
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 ARGS   ?=
 
-.PHONY: sweep test test-slow test-cluster lint clean
+.PHONY: sweep test test-slow test-cluster coverage lint clean help
 
 sweep: $(VENV)/.installed
 	$(RUN) -m orchestrator.sweep $(ARGS)
@@ -22,6 +29,9 @@ test-slow: $(VENV)/.installed-test
 test-cluster: $(VENV)/.installed-test
 	$(RUN) -m pytest -m cluster -p no:randomly $(ARGS)
 
+coverage: $(VENV)/.installed-test
+	$(RUN) -m pytest -n 2 --dist loadfile --cov $(ARGS)
+
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy
 
@@ -36,4 +46,8 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+	find orchestrator search_spaces trainables tests cluster benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
