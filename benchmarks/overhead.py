@@ -27,7 +27,7 @@ METHODS = ("classification", "rotation")
 BARE = """
 import json, sys, time
 from search_spaces import find_benchmark
-from orchestrator.planning.specification import Request, complete
+from orchestrator.planning.request import Request, draft
 from orchestrator.planning.data import data_request
 from trainables.data.cache import prepare
 import torch
@@ -35,7 +35,7 @@ from trainables.cell import CellRun
 from trainables.run import Run, parse_method
 torch.set_num_threads(1)
 benchmark = find_benchmark("digits")
-specification, _ = complete(Request(), benchmark.classes)
+specification = draft(Request()).complete("cpu", benchmark.classes)
 prepared = prepare(data_request(specification, "./data", cache="", download=False))
 started = time.time()
 for holdout, method, seed in json.load(sys.stdin):

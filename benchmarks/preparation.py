@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from orchestrator.planning.data import data_request
-from orchestrator.planning.specification import Request, complete
+from orchestrator.planning.request import Request, draft
 from search_spaces import find_benchmark
 from trainables.data.cache import prepare
 from trainables.data.readers.request import DataRequest
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def request_for(benchmark: str, data: Path, cache: str) -> DataRequest:
-    specification, _ = complete(Request(benchmark), find_benchmark(benchmark).classes)
+    specification = draft(Request(benchmark)).complete("cpu", find_benchmark(benchmark).classes)
     return data_request(specification, str(data), cache=cache, download=False)
 
 

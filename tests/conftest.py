@@ -47,11 +47,11 @@ def digits(_own_cache: None):
     import torch
 
     from orchestrator.planning.data import data_request
-    from orchestrator.planning.specification import Request, complete
+    from orchestrator.planning.request import Request, draft
     from trainables.data.cache import prepare
 
     torch.set_num_threads(1)
-    specification, _ = complete(Request(), tuple("0123456789"))
+    specification = draft(Request()).complete("cpu", tuple("0123456789"))
     return prepare(data_request(specification, "./data", cache="", download=False))
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.ledger.ledger import CURVES, RESULT, SCORES, Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import SEARCH, Cell, Cells, lay_out
-from orchestrator.planning.specification import Request, Specification, complete
+from orchestrator.planning.request import Request, draft
+from orchestrator.planning.specification import Specification
 from trainables.run import NO_HOLDOUT
 
 FINGERPRINT = "f" * 16
@@ -28,7 +29,7 @@ def specification(classes: tuple[str, ...] | None = None, **changes: Any) -> Spe
     trials = changes.pop("lambda_trials", 4)
     known = classes or tuple("0123456789")
     return dataclasses.replace(
-        complete(Request(**{"holdouts": holdouts, **changes}), known)[0], lambda_trials=trials
+        draft(Request(**{"holdouts": holdouts, **changes})).complete("cpu", known), lambda_trials=trials
     )
 
 
@@ -95,29 +96,21 @@ def finish(
         "opened": account or opened(cell, wanted, classes),
     }
     attempt = ledger.begin(cell.key, about)
-    checksums = {}
+    scores = None
     if cell.phase == SEARCH:
         reported: dict[str, Any] = {"value": search_value(cell), "diverged": False}
     else:
         reported = final_values(cell, value, 1 / len(classes))
         scores = pa.table({"index": [0, 1], "msp": [0.1, 0.2]})
-        checksums[SCORES] = ledger.write_table(scores, "cells", cell.key, SCORES)
     reported |= {"epochs": wanted.recipe.epochs, **(values or {})}
-    curves = ledger.write_table(curve_table(wanted, cell, reported), "cells", cell.key, CURVES)
-    result = {
-        "key": cell.key,
-        "phase": cell.phase,
-        "aux_weights": weights,
-        "values": reported,
-        "checksums": checksums,
-        "attempt": {
-            "number": attempt,
-            "seconds": 1.5,
-            "finished_at": 1000.0,
-            "checksums": {CURVES: curves},
-        },
-    }
-    ledger.write_json(result, "cells", cell.key, RESULT)
+    ledger.finish(
+        cell.key,
+        attempt,
+        {"phase": cell.phase, "aux_weights": weights, "values": reported},
+        {"number": attempt, "seconds": 1.5, "finished_at": 1000.0},
+        scores=scores,
+        curves=curve_rows(wanted, cell, reported),
+    )
 
 
 def final_values(cell: Cell, value: Value, skew: float) -> dict[str, Any]:
@@ -131,7 +124,7 @@ def final_values(cell: Cell, value: Value, skew: float) -> dict[str, Any]:
     return found
 
 
-def curve_table(wanted: Specification, cell: Cell, reported: dict[str, Any]) -> pa.Table:
+def curve_rows(wanted: Specification, cell: Cell, reported: dict[str, Any]) -> list[dict[str, Any]]:
     """Curves that fall and rise as training does, evaluated at the last ap_window epochs."""
     epochs = wanted.recipe.epochs
     progress = [1 - math.exp(-4 * (e + cell.seed / 5) / epochs) for e in range(1, epochs + 1)]
@@ -144,7 +137,7 @@ def curve_table(wanted: Specification, cell: Cell, reported: dict[str, Any]) -> 
     }
     if cell.phase == SEARCH:
         columns["val/accuracy"] = [reported["value"] * p for p in progress]
-        return pa.table(columns)
+        return rows_of(columns)
     every = wanted.recipe.evaluate_every
     evaluated = [
         e > epochs - wanted.recipe.ap_window or (every > 0 and e % every == 0) for e in range(1, epochs + 1)
@@ -159,10 +152,14 @@ def curve_table(wanted: Specification, cell: Cell, reported: dict[str, Any]) -> 
                 reported[source] * p if is_one else None
                 for p, is_one in zip(progress, evaluated, strict=True)
             ]
-    return pa.table(columns)
+    return rows_of(columns)
 
 
 def finish_all(ledger: Ledger, wanted: Specification, cells: Cells, **how: Any) -> None:
     """Writes every cell of a sweep as done."""
     for cell in cells.all():
         finish(ledger, wanted, cell, **how)
+
+
+def rows_of(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

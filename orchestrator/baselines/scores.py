@@ -1,4 +1,4 @@
-"""Scores the places of a baseline and writes them into its ledger."""
+"""Scores the targets of a baseline and writes them into its ledger."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from orchestrator.baselines.targets import HOLDOUT, Baseline, Place
+from orchestrator.baselines.targets import HOLDOUT, Baseline, Target
 from orchestrator.cli.baseline_options import PIXEL_GAUSSIAN
-from orchestrator.ledger.ledger import RESULT, SCORES, Ledger
+from orchestrator.ledger.ledger import Ledger
 from trainables.data.cache import Prepared
 from trainables.data.holdout import ANOMALY, kept_classes
 from trainables.data.image_sets import ImageSet
@@ -20,23 +20,23 @@ from trainables.detectors.scoring import average_precision
 from trainables.detectors.training_free import edge_energy, pixel_gaussian, pixel_gaussian_by_holdout
 
 
-def score_places(
+def score_targets(
     baseline: Baseline,
-    missing: Sequence[Place],
+    missing: Sequence[Target],
     prepared: Prepared,
     sets: Mapping[str, ImageSet],
     ledger: Ledger,
     told: Callable[[str], None],
 ) -> None:
-    """Scores these places and writes their results; `sets` holds the image sets by name."""
+    """Scores these targets and writes their results; `sets` holds the image sets by name."""
     began = time.monotonic()
     test = prepared.open("test")
     if baseline.setting == HOLDOUT:
-        found = _by_holdout(baseline, [place.name for place in missing], prepared, test, told)
+        found = _by_holdout(baseline, [target.name for target in missing], prepared, test, told)
     else:
-        found = _beside_sets(baseline, [sets[place.name] for place in missing], prepared, test, told)
-    for place in missing:
-        _write(place, found[place.name], ledger, time.monotonic() - began)
+        found = _beside_sets(baseline, [sets[target.name] for target in missing], prepared, test, told)
+    for target in missing:
+        _write(target, found[target.name], ledger, time.monotonic() - began)
 
 
 def _by_holdout(
@@ -77,7 +77,7 @@ def _beside_sets(
 
 
 def _labels(test: ImageTable, kept: Sequence[str]) -> np.ndarray:
-    """int64 (n,): each test image's place among the kept classes, ANOMALY where it has none."""
+    """int64 (n,): each test image's target among the kept classes, ANOMALY where it has none."""
     numbers = [kept.index(name) if name in kept else ANOMALY for name in test.classes]
     return np.repeat(numbers, test.counts)
 
@@ -87,19 +87,12 @@ def _table(index: np.ndarray, label: np.ndarray, score: np.ndarray) -> pa.Table:
     return pa.table({"index": index, "label": label, "is_anomaly": label == ANOMALY, "score": score})
 
 
-def _write(place: Place, table: pa.Table, ledger: Ledger, seconds: float) -> None:
+def _write(target: Target, table: pa.Table, ledger: Ledger, seconds: float) -> None:
     """Writes a place's scores, then the result that vouches for them."""
-    checksum = ledger.write_table(table, "cells", place.key, SCORES)
     is_anomaly = table["is_anomaly"].to_numpy()
     values = {
         "final/ap": average_precision(table["score"].to_numpy(), is_anomaly),
         "final/skew": float(is_anomaly.mean()),
     }
-    result = {
-        "key": place.key,
-        "place": place.name,
-        "values": values,
-        "checksums": {SCORES: checksum},
-        "attempt": {"checksums": {}, "seconds": seconds, "finished_at": time.time()},
-    }
-    ledger.write_json(result, "cells", place.key, RESULT)
+    about = {"seconds": seconds, "finished_at": time.time()}
+    ledger.finish(target.key, 0, {"place": target.name, "values": values}, about, scores=table)

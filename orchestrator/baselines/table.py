@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.baselines.targets import HOLDOUT, UNCHANGED, Baseline, Place
+from orchestrator.baselines.targets import HOLDOUT, UNCHANGED, Baseline, Target
 from orchestrator.cli.baseline_options import PIXEL_GAUSSIAN
 from orchestrator.reporting.paper import published
 from orchestrator.reporting.tables import BLANK, NUMBER, SHARE, TEXT, Column, Entry, Table
@@ -21,7 +21,7 @@ Results = Mapping[str, Mapping[str, Any]]
 
 
 def baseline_table(baseline: Baseline, results: Results, label: str) -> Table:
-    """Every place with its random AP and its AP, beside the paper's where it has any for this detector.
+    """Every target with its random AP and its AP, beside the paper's where it has any for this detector.
 
     In the hold-out-class setting an average row follows; the paper's average is of all the classes. Image
     sets of the paper that were not scored stand below with nothing beside them.
@@ -42,13 +42,13 @@ def _paper(baseline: Baseline) -> dict[str, float]:
 
 
 def _by_holdout(baseline: Baseline, results: Results, paper: float | None, label: str) -> Table:
-    found = [_values(place, results) for place in baseline.places]
+    found = [_values(target, results) for target in baseline.targets]
     rows: list[tuple[Entry, ...]] = [
-        (place.name, *values, BLANK) for place, values in zip(baseline.places, found, strict=True)
+        (target.name, *values, BLANK) for target, values in zip(baseline.targets, found, strict=True)
     ]
     if len(found) > 1:
         means = [sum(column) / len(found) for column in zip(*found, strict=True)]
-        whole = {place.name for place in baseline.places} == set(baseline.classes)
+        whole = {target.name for target in baseline.targets} == set(baseline.classes)
         rows.append((AVERAGE, *means, BLANK if paper is None or not whole else paper))
     columns = (Column("held-out class", TEXT, "holdout"), *_numbers())
     caption = (
@@ -61,10 +61,10 @@ def _by_holdout(baseline: Baseline, results: Results, paper: float | None, label
 
 def _by_set(baseline: Baseline, results: Results, paper: Mapping[str, float], label: str) -> Table:
     rows: list[tuple[Entry, ...]] = []
-    for place in baseline.places:
-        number = paper.get(place.name, BLANK)
-        rows.append((place.name, str(place.positives), _resize(place), *_values(place, results), number))
-    absent = [name for name in paper if name not in (AVERAGE, *(place.name for place in baseline.places))]
+    for target in baseline.targets:
+        number = paper.get(target.name, BLANK)
+        rows.append((target.name, str(target.positives), _resize(target), *_values(target, results), number))
+    absent = [name for name in paper if name not in (AVERAGE, *(target.name for target in baseline.targets))]
     rows += [(name, BLANK, BLANK, BLANK, BLANK, paper[name]) for name in absent]
     columns = (
         Column("image set", TEXT, "ood"),
@@ -79,7 +79,7 @@ def _by_set(baseline: Baseline, results: Results, paper: Mapping[str, float], la
     )
     if paper:
         caption += " The paper's sets are those of the ODIN repository."
-    rules = frozenset({len(baseline.places)} if absent else ())
+    rules = frozenset({len(baseline.targets)} if absent else ())
     return _trimmed(Table(columns, tuple(rows), caption, label, rules), bool(paper))
 
 
@@ -94,9 +94,9 @@ def _numbers() -> tuple[Column, ...]:
     )
 
 
-def _values(place: Place, results: Results) -> tuple[float, float]:
-    """A place's random AP and AP."""
-    values = results[place.key]["values"]
+def _values(target: Target, results: Results) -> tuple[float, float]:
+    """A target's random AP and AP."""
+    values = results[target.key]["values"]
     return values["final/skew"], values["final/ap"]
 
 
@@ -107,12 +107,13 @@ def _head(baseline: Baseline, fitted_to: str) -> str:
     return f"{baseline.method} on {baseline.benchmark} at {size}: {score}, {fitted}scored on"
 
 
-def _resize(place: Place) -> str:
-    if place.resize == UNCHANGED:
+def _resize(target: Target) -> str:
+    if target.resize == UNCHANGED:
         return "as they are"
-    if place.crops_per_image is None:
-        return place.resize
-    return f"{place.crops_per_image} random crop{'s' * (place.crops_per_image > 1)} each, seed {place.seed}"
+    if target.crops_per_image is None:
+        return target.resize
+    crops = "1 random crop" if target.crops_per_image == 1 else f"{target.crops_per_image} random crops"
+    return f"{crops} each, seed {target.seed}"
 
 
 def _trimmed(table: Table, with_paper: bool) -> Table:

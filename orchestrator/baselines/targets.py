@@ -1,7 +1,7 @@
-"""What a baseline scores, place by place, and how that is joined to what stands under its name already.
+"""What a baseline scores, target by target, and how that joins what is already stored under its name.
 
-A place is a held-out class, or an image set beside the benchmark's test images. Its key is a hash of all
-that can change its scores, as a cell's is.
+A target is a held-out class, or an image set beside the benchmark's test images. Its key is a hash of
+everything that can change its scores, as a cell's is.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
 from trainables.mistake import Mistake
 
 FORMAT = 1
 """Raised whenever the same images would get other scores."""
-ASKED = "baseline.json"
 HOLDOUT, OOD = "holdout", "ood"
 UNCHANGED = "none"
 
 
 @dataclass(frozen=True)
-class Place:
+class Target:
     """A held-out class, or an image set with how its images were brought to the benchmark's size."""
 
     name: str
@@ -38,7 +36,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A detector on a benchmark's data in one setting, and the places it is asked for."""
+    """A detector on a benchmark's data in one setting, and the targets it is asked for."""
 
     benchmark: str
     method: str
@@ -47,17 +45,17 @@ class Baseline:
     image_size: int
     fingerprint: str
     classes: tuple[str, ...]
-    places: tuple[Place, ...] = ()
+    targets: tuple[Target, ...] = ()
 
     @property
     def shared(self) -> dict[str, object]:
-        """What all places have in common, as JSON holds it."""
+        """What all targets have in common, as JSON holds it."""
         values = asdict(self)
-        del values["places"]
+        del values["targets"]
         return {**values, "classes": list(self.classes), "format": FORMAT}
 
     def key(self, *words: str) -> str:
-        """The key of a place that these words tell from the others."""
+        """The key of a target that these words tell from the others."""
         text = json.dumps([self.shared, *words], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -66,18 +64,18 @@ class Baseline:
 
         Raises Mistake where the name belongs to a sweep, or to something that cannot be added to.
         """
-        found = {place.name: place for place in _stored(self, ledger)}
-        for place in self.places:
-            before = found.setdefault(place.name, place)
-            if before.key != place.key:
+        found = {target.name: target for target in _stored(self, ledger)}
+        for target in self.targets:
+            before = found.setdefault(target.name, target)
+            if before.key != target.key:
                 raise Mistake(
-                    f"The baseline {ledger.name!r} holds {place.name!r} with other images (resize "
-                    f"{before.resize}; asked: {place.resize}): give the set another name, or choose another "
+                    f"The baseline {ledger.name!r} holds {target.name!r} with other images (resize "
+                    f"{before.resize}; asked: {target.resize}): give the set another name, or choose another "
                     "--name."
                 )
         order = {name: number for number, name in enumerate(self.classes)}
-        places = sorted(found.values(), key=lambda place: order.get(place.name, len(order)))
-        return replace(self, places=tuple(places if self.setting == HOLDOUT else found.values()))
+        targets = sorted(found.values(), key=lambda target: order.get(target.name, len(order)))
+        return replace(self, targets=tuple(targets if self.setting == HOLDOUT else found.values()))
 
 
 def default_name(benchmark: str, method: str, asked: Sequence[object]) -> str:
@@ -86,33 +84,27 @@ def default_name(benchmark: str, method: str, asked: Sequence[object]) -> str:
     return f"{benchmark}-{method}-{digest}"
 
 
-def write_asked(baseline: Baseline, ledger: Ledger, about: dict[str, object]) -> None:
-    """Writes baseline.json; Mistake where the storage cannot be written."""
-    places = [asdict(place) for place in baseline.places]
-    try:
-        ledger.write_json({**baseline.shared, "places": places, **about}, ASKED)
-    except OSError as error:
-        raise ledger.unwritable(error) from None
+def write_down(baseline: Baseline, ledger: Ledger, about: dict[str, object]) -> None:
+    """Write baseline.json; raise Mistake if the storage cannot be written."""
+    targets = [asdict(target) for target in baseline.targets]
+    ledger.write_baseline({**baseline.shared, "places": targets, **about})
 
 
-def _stored(baseline: Baseline, ledger: Ledger) -> list[Place]:
-    """The places that the ledger holds under this name."""
+def _stored(baseline: Baseline, ledger: Ledger) -> list[Target]:
+    """The targets that the ledger holds under this name."""
     if ledger.exists():
         raise Mistake(f"{ledger.name!r} is the name of a sweep in {ledger.storage}: choose another --name.")
     try:
-        stored: dict[str, Any] = json.loads(ledger.read(ASKED))
-        places = [Place(**values) for values in stored["places"]]
-    except FileNotFoundError:
-        return []
+        stored = ledger.read_baseline()
+        if stored is None:
+            return []
+        targets = [Target(**values) for values in stored["places"]]
     except (ValueError, KeyError, TypeError):
-        raise Mistake(
-            f"{ledger.uri(ASKED)} is no baseline of this version: restore it from a copy, or choose another "
-            "--name."
-        ) from None
+        raise ledger.foreign_baseline() from None
     changed = [name for name, value in baseline.shared.items() if stored.get(name) != value]
     if changed:
         listed = ", ".join(f"{n} {stored.get(n)} (asked: {baseline.shared[n]})" for n in changed)
         raise Mistake(
             f"The baseline {ledger.name!r} exists with other values: {listed}. Choose another --name."
         )
-    return places
+    return targets

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.cli.sweep_options import DEFAULT_STORAGE, Parser, wide
+from orchestrator.cli.parser import Parser, plain_name, whole_number, wide
+from orchestrator.planning.request import Request
 from search_spaces import all_benchmarks
 from trainables.mistake import Mistake
 from trainables.run import NO_HOLDOUT
 from trainables.settings import split_assignments
 
 PIXEL_GAUSSIAN, EDGE_ENERGY = "pixel-gaussian", "edge-energy"
+LARGEST_SEED = 10**9 - 1
 RESIZES = ("nearest", "box", "bilinear", "crop")
 SETTINGS = ("image_size", "skip_bad_images")
 """Fields of --set that mean something without a network."""
-PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def read_arguments(words: list[str] | None = None) -> Options:
     """The options of a command line; Mistake for words that are not valid."""
     values = vars(_parser().parse_args(words))
     name, sets = values["name"], _sets(values["ood"] or ())
-    if name is not None and not PLAIN.fullmatch(name):
-        raise Mistake(f"--name {name!r} {_NOT_PLAIN}")
+    if name is not None:
+        plain_name("--name", name)
     holdouts = tuple(values["holdouts"] or ())
     if holdouts and sets:
         raise Mistake("--holdouts and --ood are two settings: give one of them, and the other by itself.")
@@ -66,18 +66,12 @@ def read_arguments(words: list[str] | None = None) -> Options:
         holdouts=holdouts,
         sets=sets,
         resize=values["ood_resize"],
-        crops_per_image=_whole("--crops-per-image", values["crops_per_image"], 1, at_least=1),
-        seed=_whole("--seed", values["seed"], 0, at_least=0),
+        crops_per_image=whole_number("--crops-per-image", values["crops_per_image"] or "1"),
+        seed=whole_number("--seed", values["seed"] or "0", at_least=0, at_most=LARGEST_SEED),
         assignments=tuple(values["set"] or ()),
         **{key: values[key] for key in ("data", "download", "cache", "storage", "tracking_uri")},
         name=name,
     )
-
-
-_NOT_PLAIN = (
-    "is no plain word: use up to 100 letters, digits, dots, dashes and underscores, beginning with a letter "
-    "or digit."
-)
 
 
 def _sets(words: tuple[str, ...]) -> dict[str, str]:
@@ -86,22 +80,13 @@ def _sets(words: tuple[str, ...]) -> dict[str, str]:
         name, equals, path = word.partition("=")
         if not equals or not path:
             raise Mistake(f"--ood takes NAME=PATH, such as lsun-crop=LSUN/test, but was given {word!r}.")
-        if not PLAIN.fullmatch(name):
-            raise Mistake(f"--ood {word}: the name {name!r} {_NOT_PLAIN}")
+        plain_name(f"--ood {word}: the name", name)
         if name in sets:
             raise Mistake(f"--ood names {name!r} twice: give each image set a name of its own.")
         if not Path(path).expanduser().exists():
             raise Mistake(f"--ood {word}: {path} does not exist; give a folder, an archive or Parquet file.")
         sets[name] = path
     return sets
-
-
-def _whole(option: str, text: str | None, default: int, *, at_least: int) -> int:
-    if text is None:
-        return default
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < at_least:
-        raise Mistake(f"{option} {text} is not valid: give a whole number of at least {at_least}.")
-    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -146,6 +131,6 @@ def _where(group: argparse._ArgumentGroup) -> None:
     add("--data", metavar="PATH", default="./data", help="the benchmark's data (default: ./data)")
     add("--download", action="store_true", help="let a reader fetch its data; nothing downloads without it")
     add("--cache", metavar="DIR", default="", help="prepared data (default: the user's cache folder)")
-    add("--storage", metavar="URI", default=DEFAULT_STORAGE, help="a folder, s3://, ... (default: ./runs)")
+    add("--storage", metavar="URI", default=Request().storage, help="a folder, s3://, ... (default: ./runs)")
     add("--tracking-uri", metavar="URI", help="MLflow's (default: an SQLite file in the storage folder)")
     add("--name", metavar="NAME", help="where results stand below the storage (default: from what is asked)")

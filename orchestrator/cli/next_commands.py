@@ -4,43 +4,26 @@ from __future__ import annotations
 
 import shlex
 
-from orchestrator.cli.sweep_options import DEFAULT_STORAGE, Options
+from orchestrator.planning.request import WHAT, Request
+
+ASIDE = WHAT | {"data", "download", "name", "resume", "dry_run", "given"}
+"""Fields of a request that the command that resumes it does not repeat: the ledger knows them."""
 
 
-def resume_command(options: Options, name: str) -> str:
-    """Goes on with a sweep, where and how it ran."""
-    return _resume(name, [*_place(options.storage, options.tracking_uri), *_manner(options)])
+def resume_command(request: Request, name: str) -> str:
+    """Return the command that goes on with a sweep, where and how the request ran it."""
+    defaults, words = Request(), []
+    for field, value in vars(request).items():
+        if field not in ASIDE and value != getattr(defaults, field):
+            words += [
+                f"--{field.replace('_', '-')}",
+                f"{value:g}" if isinstance(value, float) else str(value),
+            ]
+    return shlex.join(["python", "-m", "orchestrator.sweep", "--resume", "--name", name, *words])
 
 
-def resume_from(name: str, storage: str, tracking_uri: str | None = None) -> str:
-    """Goes on with a sweep of which no more is known than where it is."""
-    return _resume(name, _place(storage, tracking_uri))
-
-
-def rebuild_command(options: Options, name: str) -> str:
-    """Writes a sweep's report, and its records into MLflow, again."""
-    place = _place(options.storage, options.tracking_uri)
-    return shlex.join(["python", "-m", "orchestrator.report", name, "--rebuild-tracking", *place])
-
-
-def _resume(name: str, more: list[str]) -> str:
-    return shlex.join(["python", "-m", "orchestrator.sweep", "--resume", "--name", name, *more])
-
-
-def _place(storage: str, tracking_uri: str | None) -> list[str]:
-    """The words that say where the sweep and its records stand, where not in the default places."""
-    words = ["--storage", storage] if storage != DEFAULT_STORAGE else []
-    return words + (["--tracking-uri", tracking_uri] if tracking_uri else [])
-
-
-def _manner(options: Options) -> list[str]:
-    """The words that say how cells run, where they are not the defaults."""
-    given = {
-        "--executor": "inline" if options.executor == "inline" else None,
-        "--address": options.address,
-        "--gpus-per-worker": None if options.gpus_per_worker is None else f"{options.gpus_per_worker:g}",
-        "--cpus-per-worker": None if options.cpus_per_worker == 1 else f"{options.cpus_per_worker:g}",
-        "--max-concurrent": str(options.max_concurrent or "") or None,
-        "--cache": options.cache or None,
-    }
-    return [word for name, value in given.items() if value is not None for word in (name, value)]
+def rebuild_command(request: Request, name: str) -> str:
+    """Return the command that writes a sweep's report, and its records in MLflow, again."""
+    words = ["--storage", request.storage] if request.storage != Request().storage else []
+    words += ["--tracking-uri", request.tracking_uri] if request.tracking_uri else []
+    return shlex.join(["python", "-m", "orchestrator.report", name, "--rebuild-tracking", *words])

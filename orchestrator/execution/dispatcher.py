@@ -1,19 +1,16 @@
-"""Between the plan and whoever runs its cells: hands cells out, and passes on what becomes of them."""
+"""Between the plan and the executor: hands cells out, and passes on what is reported of them."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
 
 from orchestrator.execution.progress import Progress
 from orchestrator.planning.plan import Assignment, Plan
-
-if TYPE_CHECKING:
-    from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.tracker import Tracker
 
 
-class Foreman:
-    """Both executors work for it; it tells the plan, the tracker and the display."""
+class Dispatcher:
+    """Tells the plan, the tracker and the display what an executor reports."""
 
     def __init__(self, plan: Plan, progress: Progress, tracker: Tracker | None) -> None:
         self.plan = plan
@@ -21,20 +18,20 @@ class Foreman:
         self._tracker = tracker
 
     def next(self) -> Assignment | None:
-        """The next cell to run, or None where none is ready now."""
+        """Return the next cell to run, or None if none is ready now."""
         assignment = self.plan.next()
         self.progress.update(self.plan.counts())
         return assignment
 
     def progressed(self, key: str, epoch: int) -> None:
-        """The ledger holds so many epochs of a running cell."""
+        """Take note that the ledger holds so many epochs of a running cell."""
         self.plan.progressed(key, epoch)
         self.progress.update(self.plan.counts())
         if self._tracker is not None:
             self._tracker.progressed(key)
 
     def done(self, key: str, value: float | None) -> None:
-        """A cell's result is in the ledger."""
+        """Take note that a cell's result is in the ledger; `value` is a search cell's validation accuracy."""
         self.plan.done(key, value)
         self.progress.finished(key)
         # The next cell is about to be asked for: a line printed now would count one too few as running.
@@ -42,9 +39,9 @@ class Foreman:
         if self._tracker is not None:
             self._tracker.done(key)
 
-    def failed(self, key: str, label: str, error: str, *, hopeless: bool = False) -> None:
-        """An attempt failed; it is tried again as long as the plan allows."""
-        again = self.plan.failed(key, error, hopeless=hopeless)
+    def failed(self, key: str, label: str, error: str, *, retryable: bool = True) -> None:
+        """Take note that an attempt failed; the cell is tried again as long as the plan allows."""
+        again = self.plan.failed(key, error, retryable=retryable)
         fate = "it is tried again" if again else "given up"
         self.progress.say(f"{label} failed ({error}); {fate}.")
         self.progress.update(self.plan.counts())
@@ -53,7 +50,7 @@ class Foreman:
 
 
 def describe(error: BaseException) -> str:
-    """An error in one line: its type and the first line of its message."""
+    """Return an error in one line: its type and the first line of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     with contextlib.suppress(IndexError):
         return f"{type(error).__name__}: {lines[0]}"[:300]

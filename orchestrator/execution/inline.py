@@ -2,18 +2,57 @@
 
 from __future__ import annotations
 
-from orchestrator.execution.attempt import Task, run_trial
-from orchestrator.execution.dispatcher import Foreman, describe
+from orchestrator.execution.attempt import run_attempt
+from orchestrator.execution.dispatcher import Dispatcher, describe
+from orchestrator.execution.executor import Executor
+from orchestrator.machines.devices import check_gpus, check_gpus_here, device_kind
+from orchestrator.planning.request import Request
+from orchestrator.planning.specification import Specification
+from orchestrator.planning.sweep import Sweep
+from trainables.mistake import Mistake
 from trainables.train import Diverged
 
+ONLY_RAY = ("address", "max_concurrent")
+"""Options that mean something to Ray alone."""
 
-def run_inline(foreman: Foreman, task: Task) -> None:
-    """Runs the plan to its end; a failing cell is the foreman's to judge, an interrupt is not caught."""
-    while (assignment := foreman.next()) is not None:
-        cell = assignment.cell
-        try:
-            result = run_trial(task, cell, assignment.aux_weights, foreman.progressed)
-        except Exception as error:  # whatever a cell dies of, the others go on
-            foreman.failed(cell.key, cell.label, describe(error), hopeless=isinstance(error, Diverged))
-        else:
-            foreman.done(cell.key, result["values"].get("value"))
+
+class InlineExecutor(Executor):
+    """Runs every cell in this process; a failing cell leaves the others to go on, an interrupt ends it."""
+
+    tracking_is_optional = True
+
+    def __init__(self, request: Request) -> None:
+        """Raise Mistake for an option that has no meaning without Ray."""
+        for field in ONLY_RAY:
+            if field in request.given:
+                raise Mistake(
+                    f"--{field.replace('_', '-')} has no use with --executor inline, which runs one cell "
+                    "after another in this process: leave one of them out."
+                )
+        self._request = request
+
+    def device_kind(self) -> str:
+        """Return "cuda" if this machine has a GPU and none was ruled out, else "cpu"."""
+        return device_kind(self._request.gpus_per_worker, self._request.cpus_per_worker)
+
+    def check(self, specification: Specification) -> None:
+        """Raise Mistake for cells of several workers, and for a device that this machine does not have."""
+        if specification.workers > 1:
+            raise Mistake(
+                f"--executor inline runs in one process, and the sweep's cells have {specification.workers} "
+                "workers: leave --executor out, or start another sweep with --workers 1."
+            )
+        check_gpus(self._request.gpus_per_worker, specification.device, specification.workers)
+        check_gpus_here(specification.device)
+
+    def run(self, dispatcher: Dispatcher, sweep: Sweep) -> None:
+        """Run the cells one after another."""
+        while (assignment := dispatcher.next()) is not None:
+            cell = assignment.cell
+            try:
+                result = run_attempt(sweep, cell, assignment.aux_weights, dispatcher.progressed)
+            except Exception as error:  # whatever a cell dies of, the others go on
+                retryable = not isinstance(error, Diverged)
+                dispatcher.failed(cell.key, cell.label, describe(error), retryable=retryable)
+            else:
+                dispatcher.done(cell.key, result["values"].get("value"))

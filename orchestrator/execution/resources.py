@@ -1,24 +1,39 @@
-"""How many trials a cluster holds once it has grown to its maximum, and whether it holds one at all."""
+"""How many cells a cluster holds once it has grown to its maximum, and whether it holds one at all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.planning.request import Request
+from orchestrator.planning.specification import Specification
 from trainables.mistake import Mistake
 
 TRIAL_CPU = 0.01
-"""What the process that looks after a group of workers asks for itself: Tune refuses 0."""
+"""CPUs of the process that looks after a group of workers: Tune refuses 0."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a worker takes, how many a trial has, and how many trials run at once (0: all that fit)."""
+    """What a worker takes, how many workers a cell has, and how many cells run at once (0: all that fit)."""
 
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
     workers: int = 1
     max_concurrent: int = 0
+
+    @staticmethod
+    def of(request: Request, specification: Specification) -> Resources:
+        """Return what a request reserves for the cells of a specification."""
+        gpus = request.gpus_per_worker
+        return Resources(
+            cpus_per_worker=max(
+                request.cpus_per_worker, specification.threads if specification.threads > 1 else 0
+            ),
+            gpus_per_worker=float(specification.device == "cuda") if gpus is None else gpus,
+            workers=specification.workers,
+            max_concurrent=request.max_concurrent,
+        )
 
     @property
     def trial(self) -> dict[str, float]:
@@ -29,23 +44,23 @@ class Resources:
 
     @property
     def worker(self) -> dict[str, float]:
-        """What Ray Train reserves for each of several workers, the trial's own share taken off."""
+        """What Ray Train reserves for each of several workers, less the trial's own share."""
         share = {"CPU": max(self.cpus_per_worker - TRIAL_CPU, TRIAL_CPU)}
         return {**share, "GPU": self.gpus_per_worker} if self.gpus_per_worker else share
 
 
-def trials_at_once(resources: Resources, nodes: Sequence[dict[str, float]]) -> int:
-    """How many trials fit on nodes with these resources.
+def cells_at_once(resources: Resources, nodes: Sequence[dict[str, float]]) -> int:
+    """Return how many cells fit on nodes with these resources.
 
-    Groups of workers are handed out one by one, so no more trials run than can have all their workers:
-    otherwise each could hold some and wait for the others.
+    Groups of workers start one by one, so no more cells run than can have all their workers: otherwise each
+    could hold some and wait for the rest.
     """
     fit = sum(_workers_on(resources, node) for node in nodes) // resources.workers
     return min(fit, resources.max_concurrent) if resources.max_concurrent else fit
 
 
 def check_fits(resources: Resources, nodes: Sequence[dict[str, float]]) -> None:
-    """Raises Mistake where the nodes, at their most, do not hold one trial."""
+    """Raise Mistake if the nodes, at their most, do not hold one cell."""
     for kind, asked in (("CPU", resources.cpus_per_worker), ("GPU", resources.gpus_per_worker)):
         most = max((node.get(kind, 0) for node in nodes), default=0)
         if asked > most:
@@ -62,7 +77,7 @@ def check_fits(resources: Resources, nodes: Sequence[dict[str, float]]) -> None:
 
 
 def _workers_on(resources: Resources, node: dict[str, float]) -> int:
-    """Whole workers that fit on a node."""
+    """Return how many whole workers fit on a node."""
     fit = node.get("CPU", 0) / max(resources.cpus_per_worker, TRIAL_CPU)
     if resources.gpus_per_worker:
         gpus, share = node.get("GPU", 0), resources.gpus_per_worker

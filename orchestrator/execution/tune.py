@@ -1,8 +1,7 @@
-"""Tune's side of the plan: one Tuner.fit() whose trials are the plan's cells.
+"""The executor on Ray: one Tuner.fit() whose trials are the plan's cells.
 
-Tune is asked for resources, placement, autoscaling and the detection of failures. What comes next, what
-is done and what is tried again is the plan's to say, and resuming is the ledger's: Tune's own snapshots
-are not used.
+Tune provides resources, placement, autoscaling and the detection of failures. What comes next, what is done
+and what is tried again is the plan's to say, and resuming is the ledger's: Tune's own snapshots are not used.
 """
 
 from __future__ import annotations
@@ -24,15 +23,21 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.search import Searcher
 
-from orchestrator.execution.attempt import Task, run_trial
-from orchestrator.execution.dispatcher import Foreman, describe
-from orchestrator.execution.resources import Resources, check_fits, trials_at_once
+from orchestrator.execution.attempt import run_attempt
+from orchestrator.execution.dispatcher import Dispatcher, describe
+from orchestrator.execution.endings import done, failed
+from orchestrator.execution.executor import Executor
+from orchestrator.execution.resources import Resources, cells_at_once, check_fits
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.machines.cluster_file import nodes_at_most
+from orchestrator.machines.devices import check_gpus, check_gpus_here, device_kind
 from orchestrator.machines.nodes import check_listens
 from orchestrator.machines.preflight import check_nodes
 from orchestrator.machines.ray_token import token_path
 from orchestrator.planning.cells import Cell
+from orchestrator.planning.request import Request
+from orchestrator.planning.specification import Specification
+from orchestrator.planning.sweep import Sweep
 from trainables.mistake import Mistake
 from trainables.train import Diverged
 
@@ -50,104 +55,171 @@ QUIET = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
-"""Set before Ray starts: its chatter and book-keeping kept out of the way, and groups seen to end at once."""
-
+"""Set before Ray starts: no chatter, little bookkeeping, and the end of a group is noticed at once."""
 
 LONGEST_REST = 60.0
+"""Seconds."""
 
 
-class CellSearcher(Searcher):
-    """Hands the plan's cells to Tune as trial configurations."""
+class RayExecutor(Executor):
+    """Runs cells as the trials of one Tune run, on the cluster at an address or on a Ray of this machine."""
 
-    def __init__(self, foreman: Foreman) -> None:
+    tracking_is_optional = False
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._address = request.address or os.environ.get("RAY_ADDRESS")
+
+    def device_kind(self) -> str:
+        """Return "cuda" if workers get GPUs, else "cpu"; on a cluster this machine's own do not count."""
+        elsewhere = bool(self._address)
+        return device_kind(self._request.gpus_per_worker, self._request.cpus_per_worker, elsewhere=elsewhere)
+
+    def check(self, specification: Specification) -> None:
+        """Raise Mistake if the GPUs that were asked for do not go with the sweep's cells."""
+        check_gpus(self._request.gpus_per_worker, specification.device, specification.workers)
+        if not self._address:
+            check_gpus_here(specification.device)
+
+    def run(self, dispatcher: Dispatcher, sweep: Sweep) -> None:
+        """Start Ray, or connect to it, and run the plan to its end.
+
+        Raises Mistake, before any cell runs, if the cluster cannot hold a cell, or its nodes do not share the
+        storage or cannot read the data.
+        """
+        resources = Resources.of(self._request, sweep.specification)
+        with ray_started(self._address), dispatcher.progress.running():
+            nodes = nodes_at_most()
+            self._check_gpus_were_meant(resources, nodes)
+            check_fits(resources, nodes)
+            check_nodes(sweep.ledger.storage, sweep.data, sweep.fingerprint)
+            with _scratch(sweep.ledger, alone=len(nodes) == 1) as scratch:
+                _fit(dispatcher, sweep, resources, cells_at_once(resources, nodes), scratch)
+
+    def _check_gpus_were_meant(self, resources: Resources, nodes: list[dict[str, float]]) -> None:
+        """Raise Mistake if cells would train on CPUs beside GPUs that nobody has ruled out."""
+        named = self._request.gpus_per_worker is not None
+        if not named and not resources.gpus_per_worker and any(node.get("GPU") for node in nodes):
+            raise Mistake(
+                "The cluster has GPUs, and this machine, which has none, cannot tell whether they are meant: "
+                "give --gpus-per-worker 1, or a share such as 0.25, or 0 to train on CPUs."
+            )
+
+
+def _fit(dispatcher: Dispatcher, sweep: Sweep, resources: Resources, at_once: int, scratch: str) -> None:
+    trainable = tune.with_parameters(tune_trial, sweep=sweep, resources=resources, scratch=scratch)
+    tune.Tuner(
+        tune.with_resources(trainable, resources.trial),
+        tune_config=tune.TuneConfig(
+            search_alg=CellSearcher(dispatcher),
+            num_samples=-1,
+            max_concurrent_trials=at_once,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(name=sweep.ledger.name, storage_path=scratch, verbose=0),
+    ).fit()
+
+
+class CellSearcher(Searcher):  # type: ignore[misc]
+    """Hands the plan's cells to Tune as the configurations of trials."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
         super().__init__(metric="epoch", mode="max")
-        self._foreman = foreman
+        self._dispatcher = dispatcher
         self._cells: dict[str, Cell] = {}
 
-    def __getstate__(self) -> dict:
-        """Tune keeps a copy of its settings on disk, which nothing reads: the plan stays out of it."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_foreman", "_cells")}
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the plan out of the copy that Tune keeps on disk and nothing reads."""
+        return {name: value for name, value in vars(self).items() if name not in ("_dispatcher", "_cells")}
 
     def suggest(self, trial_id: str) -> Any:
-        """A cell's configuration, None where none is ready, FINISHED at the end."""
-        assignment = self._foreman.next()
+        """Return a cell's configuration, None if none is ready, FINISHED at the end."""
+        assignment = self._dispatcher.next()
         if assignment is None:
-            return Searcher.FINISHED if self._foreman.plan.finished else None
+            return Searcher.FINISHED if self._dispatcher.plan.finished else None
         self._cells[trial_id] = assignment.cell
         return {"cell": dataclasses.asdict(assignment.cell), "aux_weights": assignment.aux_weights}
 
-    def on_trial_result(self, trial_id: str, result: dict) -> None:
-        """The trial reports epochs that the ledger holds."""
-        self._foreman.progressed(self._cells[trial_id].key, result["epoch"])
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Take a report of epochs that the ledger holds."""
+        self._dispatcher.progressed(self._cells[trial_id].key, result["epoch"])
 
-    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """The trial ended: with its cell done, with an error that it caught, or with its process dead."""
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Take the end of a trial: its cell is done, or it failed with an error, or its process died."""
         cell = self._cells.pop(trial_id)
         if error or not result or "ending" not in result:
-            self._foreman.failed(cell.key, cell.label, "its process died")
+            self._dispatcher.failed(cell.key, cell.label, "its process died")
         elif result["ending"] == "done":
-            self._foreman.done(cell.key, result["value"])
+            self._dispatcher.done(cell.key, result["value"])
         else:
-            hopeless = result["ending"] == "hopeless"
-            self._foreman.failed(cell.key, cell.label, result["error"], hopeless=hopeless)
+            self._dispatcher.failed(cell.key, cell.label, result["error"], retryable=result["retryable"])
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is what a sweep resumes from."""
+        """Save nothing: the ledger is what a sweep resumes from."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is what a sweep resumes from."""
+        """Restore nothing: the ledger is what a sweep resumes from."""
 
 
-_failures: list[str] = []
-"""What this process's trials died of, since the last that did not."""
+class FailureStreak:
+    """How many attempts failed in a row in this process."""
+
+    def __init__(self) -> None:
+        self.length = 0
+
+    @property
+    def rest(self) -> float:
+        """Seconds that the process waits before its next cell.
+
+        A machine on which nothing works would otherwise use up every cell's retries while others train.
+        """
+        return min(2.0 ** (self.length - 2), LONGEST_REST) if self.length > 1 else 0.0
 
 
-def tune_trial(config: dict, task: Task, resources: Resources, scratch: str) -> None:
-    """The function that Tune runs in a trial's process: one attempt at one cell."""
+@functools.cache
+def _streak() -> FailureStreak:
+    """Return this process's streak: Tune reuses a process from trial to trial."""
+    return FailureStreak()
+
+
+def tune_trial(config: dict[str, Any], sweep: Sweep, resources: Resources, scratch: str) -> None:
+    """Make one attempt at one cell: the function that Tune runs in a trial's process."""
     cell, weights = Cell(**config["cell"]), config["aux_weights"]
     try:
         if resources.workers > 1:
             from orchestrator.execution.train_group import run_group  # takes seconds to import
 
-            run_group(task, cell, weights, resources, scratch)
+            run_group(sweep, cell, weights, resources, scratch)
         else:
-            result = run_trial(task, cell, weights, lambda _, epoch: tune.report({"epoch": epoch}))
-            value = result["values"].get("value")
-            tune.report({"epoch": task.specification.recipe.epochs, "ending": "done", "value": value})
+            result = run_attempt(sweep, cell, weights, lambda _, epoch: tune.report({"epoch": epoch}))
+            tune.report(done(result, sweep.specification.recipe.epochs))
     except Diverged as error:  # reported, so that the process can take the next cell
-        tune.report({"epoch": 0, "ending": "hopeless", "error": describe(error)})
+        tune.report(failed(describe(error), retryable=False))
     except Exception as error:
-        said = f"{describe(error)}, on {socket.gethostname()}"
-        _failures.append(said)
-        time.sleep(_rest(len(_failures)))
-        tune.report({"epoch": 0, "ending": "failed", "error": said})
+        _streak().length += 1
+        time.sleep(_streak().rest)
+        tune.report(failed(f"{describe(error)}, on {socket.gethostname()}", retryable=True))
     else:
-        _failures.clear()
-
-
-def _rest(failures: int) -> float:
-    """Seconds that a process takes before the next cell after so many failures in a row.
-
-    A machine on which nothing works would else use up every cell's tries while the others train.
-    """
-    return min(2.0 ** (failures - 2), LONGEST_REST) if failures > 1 else 0.0
+        _streak().length = 0
 
 
 @contextlib.contextmanager
 def ray_started(address: str | None) -> Iterator[None]:
-    """Ray of this machine, started here and ended here, or the cluster at an address.
+    """Start a Ray of this machine and end it afterwards, or connect to the cluster at an address.
 
-    The environment of this process is afterwards what it was: Ray and its settings change it.
+    The environment of this process is afterwards what it was before: Ray and its settings change it.
     """
     with _environment_restored():
         os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
-        with _ray(address or os.environ.get("RAY_ADDRESS")):
+        with _ray(address):
             yield
 
 
 @contextlib.contextmanager
 def _environment_restored() -> Iterator[None]:
-    """Undoes whatever changes in this process's environment meanwhile."""
+    """Undo, at the end, whatever has changed in this process's environment."""
     before = dict(os.environ)
     try:
         yield
@@ -180,10 +252,10 @@ def _ray(address: str | None) -> Iterator[None]:
 
 
 def _bring_token() -> None:
-    """Gives a Ray of this machine the token that its processes ask each other for, where a person has none.
+    """Give a local Ray the token that its processes ask each other for, unless the person has one.
 
-    It stands in the environment of those processes, which their owner alone can read; Ray itself would
-    write it into the home folder, readable for everyone.
+    It stands in the environment of those processes, which only their owner can read; Ray itself would write
+    it into the home folder, where everybody can.
     """
     wanted = os.environ.get("RAY_AUTH_MODE", "token") == "token"
     if wanted and "RAY_AUTH_TOKEN" not in os.environ and not token_path().exists():
@@ -192,47 +264,19 @@ def _bring_token() -> None:
 
 @functools.cache
 def _own_token() -> str:
-    """One token a process: Ray reads it once, however often it is started."""
+    """Return this process's token: Ray reads it only once, however often it is started."""
     return secrets.token_hex(32)
-
-
-def run_on_ray(foreman: Foreman, task: Task, resources: Resources, *, gpus_named: bool) -> None:
-    """Runs the plan to its end on the Ray that is started.
-
-    Raises Mistake, before anything runs, where the cluster cannot hold a trial, or its nodes do not share
-    the storage or cannot read the data.
-    """
-    nodes = nodes_at_most()
-    if not gpus_named and not resources.gpus_per_worker and any(node.get("GPU") for node in nodes):
-        raise Mistake(
-            "The cluster has GPUs, and this machine, which has none, cannot tell whether they are meant: "
-            "give --gpus-per-worker 1, or a share such as 0.25, or 0 to train on CPUs."
-        )
-    check_fits(resources, nodes)
-    check_nodes(task.ledger.storage, task.data, task.fingerprint)
-    with _scratch(task.ledger, alone=len(nodes) == 1) as scratch:
-        trainable = tune.with_parameters(tune_trial, task=task, resources=resources, scratch=scratch)
-        tune.Tuner(
-            tune.with_resources(trainable, resources.trial),
-            tune_config=tune.TuneConfig(
-                search_alg=CellSearcher(foreman),
-                num_samples=-1,
-                max_concurrent_trials=trials_at_once(resources, nodes),
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(name=task.ledger.name, storage_path=scratch, verbose=0),
-        ).fit()
 
 
 @contextlib.contextmanager
 def _scratch(ledger: Ledger, *, alone: bool) -> Iterator[str]:
-    """A folder for Ray's own book-keeping, which every node must reach; nothing in it is read again."""
+    """Give a folder for Ray's own bookkeeping that every node reaches; nothing in it is read again."""
     if alone:
         with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
             yield folder
         return
     try:
-        yield ledger.uri("ray")
+        yield ledger.scratch_uri
     finally:
-        with contextlib.suppress(OSError):  # what is left there is nothing to anybody
-            ledger.remove_folder("ray")
+        with contextlib.suppress(OSError):  # what is left there matters to nobody
+            ledger.remove_scratch()

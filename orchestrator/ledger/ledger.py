@@ -1,7 +1,8 @@
 """The ledger of a sweep: files in one folder, each written whole or not at all.
 
 It is the truth about the sweep. A cell is done when its result.json can be read and the Parquet files
-beside it have the checksums that it states. Anything else is work still to do.
+beside it have the checksums that it states; everything else is work still to do. This module alone knows
+where a file stands and what it is called.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import io
 import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,10 +27,17 @@ import pyarrow.parquet as pq
 from orchestrator.ledger.storage import Files, flush, open_storage, reason
 from trainables.mistake import Mistake
 
-SCORES, CURVES, RESULT, CELL = "scores.parquet", "curves.parquet", "result.json", "cell.json"
-IDENTITY = "identity"
-THREADS = 32
+SWEEP, IDENTITY, BASELINE, LOCK = "sweep.json", "identity", "baseline.json", "lock.json"
+CELLS, REPORT, SCRATCH = "cells", "report", "ray"
+CELL, CURVES, SCORES, RESULT = "cell.json", "curves.parquet", "scores.parquet", "result.json"
+CHECKPOINTS, CHECKPOINT_SUFFIX = "checkpoint", ".pt"
 KEPT_CHECKPOINTS = 2
+THREADS = 32
+"""How many files are read at once."""
+
+Json = dict[str, Any]
+Rows = Sequence[Mapping[str, Any]]
+"""One row per epoch: "epoch", an int, and metrics by name, float or None if the epoch was not evaluated."""
 
 
 class Superseded(RuntimeError):
@@ -43,121 +51,186 @@ class Ledger:
     storage: str
     name: str
     patience: float = 0.0
-    """Seconds for which a call is tried again while the storage is away."""
+    """Seconds for which a call is repeated while the storage does not answer."""
 
     @cached_property
-    def _place(self) -> tuple[pafs.FileSystem, str]:
+    def _root(self) -> tuple[pafs.FileSystem, str]:
         return open_storage(self.storage)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """With its place, since a relative folder is one of the process that sends it."""
+    def __getstate__(self) -> Json:
+        """Include the resolved root, since a relative folder is relative to the sending process."""
         fields = {"storage": self.storage, "name": self.name, "patience": self.patience}
-        return {**fields, "_place": self._place}
+        return {**fields, "_root": self._root}
 
     @property
     def _files(self) -> Files:
-        return Files(self._place[0], self.patience)
+        return Files(self._root[0], self.patience)
 
-    def path(self, *parts: str) -> str:
-        """Where something of the sweep stands, within its file system."""
-        return "/".join((self._place[1], self.name, *parts))
+    # Where things stand
+
+    def _path(self, *parts: str) -> str:
+        """Path of a file of the sweep within its file system."""
+        return "/".join((self._root[1], self.name, *parts))
+
+    def _uri(self, *parts: str) -> str:
+        """Path or URI for people, and for libraries that find the file system by themselves."""
+        if self.local_folder is not None:
+            return self._path(*parts)
+        root = urlsplit(self.storage)  # a query (after "?") stays where it is
+        return urlunsplit(root._replace(path="/".join((root.path.rstrip("/"), self.name, *parts))))
 
     @property
     def local_folder(self) -> str | None:
-        """The sweep's folder where it is on this machine's file system, or None."""
-        return self.path() if self._files.local else None
+        """The sweep's folder, or None if it is not on this machine's file system."""
+        return self._path() if self._files.local else None
 
-    def uri(self, *parts: str) -> str:
-        """The same for people, and for libraries that find the file system by themselves."""
-        if self.local_folder is not None:
-            return self.path(*parts)
-        root = urlsplit(self.storage)  # what stands behind a ? stays there
-        return urlunsplit(root._replace(path="/".join((root.path.rstrip("/"), self.name, *parts))))
+    @property
+    def uri(self) -> str:
+        """The sweep's folder as a person or another library writes it."""
+        return self._uri()
 
-    def remove_folder(self, *parts: str) -> None:
-        """Removes a folder of the sweep, if it is there."""
-        folder = self.path(*parts)
-        if self._files.info(folder).type == pafs.FileType.Directory:
-            self._files.delete_folder(folder)
+    @property
+    def report_uri(self) -> str:
+        """The folder of the report's files."""
+        return self._uri(REPORT)
+
+    @property
+    def scratch_uri(self) -> str:
+        """A folder for Ray's own bookkeeping, which nothing reads again."""
+        return self._uri(SCRATCH)
 
     # The sweep
 
-    def begun(self) -> bool:
-        """Whether any cell has begun."""
-        return self._files.info(self.path("cells")).type == pafs.FileType.Directory
-
     def exists(self) -> bool:
-        """Whether the sweep has begun."""
-        return self.holds("sweep.json")
+        """Return whether there is a sweep of this name."""
+        return self._holds(SWEEP)
 
-    def holds(self, name: str) -> bool:
-        """Whether a file of this name is there."""
-        return self._files.info(self.path(name)).type == pafs.FileType.File
+    def begun(self) -> bool:
+        """Return whether any cell has begun."""
+        return self._files.info(self._path(CELLS)).type == pafs.FileType.Directory
 
     def identity(self) -> str:
-        """What tells this ledger from any other, of its name or not; made when first asked for, and kept."""
+        """Return what tells this ledger from every other one, even of the same name; made once and kept."""
         try:
-            return self.read(IDENTITY).decode()
+            return self._read(IDENTITY).decode()
         except FileNotFoundError:
             made = uuid.uuid4().hex
-            self.write(made.encode(), IDENTITY)
+            self._write(made.encode(), IDENTITY)
             return made
 
     def unwritable(self, error: OSError) -> Mistake:
-        """What to say where the storage cannot be written."""
+        """Return the Mistake that says that the storage cannot be written."""
         return Mistake(
             f"The storage {self.storage} cannot be written ({reason(error)}): give a folder or bucket "
             "that can, with --storage."
         )
 
-    def read_sweep(self) -> dict[str, Any]:
-        """sweep.json; Mistake where there is no such sweep or the file cannot be read."""
+    def read_sweep(self) -> Json:
+        """Return sweep.json; raise Mistake if there is no such sweep or the file cannot be read."""
         if not self.exists():
             known = ", ".join(self._sweeps()) or "none"
             raise Mistake(f"There is no sweep {self.name!r} in {self.storage}; sweeps there: {known}.")
         try:
-            return json.loads(self.read("sweep.json"))
+            return _object(self._read(SWEEP))
         except ValueError:
             raise Mistake(
-                f"{self.path('sweep.json')} cannot be read as JSON: restore it from a copy, or choose "
+                f"{self._path(SWEEP)} cannot be read as JSON: restore it from a copy, or choose "
                 "another --name."
             ) from None
 
-    def write_sweep(self, values: dict[str, Any]) -> None:
-        """Writes sweep.json; Mistake where the storage cannot be written."""
+    def foreign_sweep(self, detail: object) -> Mistake:
+        """Return the Mistake that says that sweep.json was not written by this version."""
+        return Mistake(
+            f"{self._path(SWEEP)} is not a sweep of this version (at {detail}): go on with the "
+            "version that wrote it, or restore the file from a copy."
+        )
+
+    def write_sweep(self, values: Json) -> None:
+        """Write sweep.json; raise Mistake if the storage cannot be written."""
         try:
-            self.write_json(values, "sweep.json")
+            self._write_json(values, SWEEP)
             if self.local_folder is not None:
-                flush(self.path("sweep.json"))  # cells guard themselves by checksums; this does not
+                flush(self._path(SWEEP))  # cells guard themselves by checksums; this file does not
         except OSError as error:
             raise self.unwritable(error) from None
 
+    def write_report(self, name: str, data: bytes) -> None:
+        """Write a file of the report."""
+        self._write(data, REPORT, name)
+
+    def remove_scratch(self) -> None:
+        """Remove the folder of Ray's bookkeeping, if there is one."""
+        self._remove_folder(SCRATCH)
+
     def _sweeps(self) -> list[str]:
-        found = self._files.listing(self._place[1])
+        found = self._files.listing(self._root[1])
         folders = [info.base_name for info in found if info.type == pafs.FileType.Directory]
-        return sorted(n for n in folders if Ledger(self.storage, n).exists())
+        return sorted(name for name in folders if Ledger(self.storage, name).exists())
 
-    # Cells
+    # The lock of an object store (lock.py)
 
-    def begin(self, key: str, values: dict[str, Any]) -> int:
-        """Begins an attempt at a cell and returns its number, 1 for the first."""
+    def read_lock(self) -> Json:
+        """Return what the lock says, empty if there is none to read."""
+        try:
+            return _object(self._read(LOCK))
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    def write_lock(self, values: Json) -> None:
+        """Write the lock."""
+        self._write_json(values, LOCK)
+
+    # Baselines
+
+    def is_baseline(self) -> bool:
+        """Return whether the name belongs to a baseline."""
+        return self._holds(BASELINE)
+
+    def read_baseline(self) -> Json | None:
+        """Return baseline.json, or None if there is none; raise ValueError if it is not JSON."""
+        try:
+            return _object(self._read(BASELINE))
+        except FileNotFoundError:
+            return None
+
+    def foreign_baseline(self) -> Mistake:
+        """Return the Mistake that says that baseline.json was not written by this version."""
+        return Mistake(
+            f"{self._uri(BASELINE)} is no baseline of this version: restore it from a copy, or choose "
+            "another --name."
+        )
+
+    def write_baseline(self, values: Json) -> None:
+        """Write baseline.json; raise Mistake if the storage cannot be written."""
+        try:
+            self._write_json(values, BASELINE)
+        except OSError as error:
+            raise self.unwritable(error) from None
+
+    # Cells: attempts
+
+    def begin(self, key: str, account: Json) -> int:
+        """Begin an attempt at a cell and return its number, 1 for the first.
+
+        `account` says what the cell is and what it opened.
+        """
         attempt = 1 + max([self.attempts(key), *(_numbers(name)[1] for name in self.checkpoints(key))])
-        self.write_json({**values, "attempts": attempt}, "cells", key, CELL)
+        self._write_json({**account, "attempts": attempt}, CELLS, key, CELL)
         if attempt > 1 and self.local_folder is not None:
             self._clear_unfinished(key)  # after the account, which tells an earlier attempt why its files go
         return attempt
 
     def _clear_unfinished(self, key: str) -> None:
-        """Removes what earlier attempts at a cell, dead or about to stop, had written in part."""
+        """Remove what earlier attempts at a cell, dead or about to stop, had written in part."""
         with contextlib.suppress(FileNotFoundError):  # an earlier one is clearing up itself
-            for left in Path(self.path("cells", key)).rglob("*.part"):
+            for left in Path(self._path(CELLS, key)).rglob("*.part"):
                 left.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def writing(self, key: str, attempt: int) -> Iterator[None]:
-        """Around what an attempt writes: raises Superseded, and not what that leads to, where another began.
+    def _writing(self, key: str, attempt: int) -> Iterator[None]:
+        """Guard what an attempt writes: raise Superseded, and not what follows from it, if another began.
 
-        A newer attempt clears files that are written in part, which an older one that lives may be renaming.
+        A newer attempt clears half-written files, which an older one that is still alive may be renaming.
         """
         self.check_newest(key, attempt)
         try:
@@ -166,94 +239,171 @@ class Ledger:
             self.check_newest(key, attempt)
             raise
 
-    def attempts(self, key: str) -> int:
-        """How many attempts at a cell have begun."""
-        return int(self.cell(key).get("attempts", 0))
-
-    def cell(self, key: str) -> dict[str, Any]:
-        """A cell's cell.json, empty where there is none that can be read."""
-        try:
-            return json.loads(self.read("cells", key, CELL))
-        except (FileNotFoundError, ValueError):
-            return {}
-
     def check_newest(self, key: str, attempt: int) -> None:
-        """Raises Superseded where another attempt has begun since."""
+        """Raise Superseded if another attempt has begun since."""
         newest = self.attempts(key)
         if newest > attempt:
             raise Superseded(f"attempt {newest} at cell {key} has taken over from attempt {attempt}")
 
-    def write_checkpoint(self, key: str, epoch: int, attempt: int, snapshot: bytes) -> None:
-        """Writes a checkpoint and removes all but the newest two.
+    def attempts(self, key: str) -> int:
+        """Return how many attempts at a cell have begun."""
+        return int(self.read_cell(key).get("attempts", 0))
 
-        Newest by attempt: what an earlier one left at a later epoch is something that could not be read.
+    def read_cell(self, key: str) -> Json:
+        """Return a cell's cell.json, empty if there is none that can be read."""
+        try:
+            return _object(self._read(CELLS, key, CELL))
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    def read_cells(self, keys: Iterable[str]) -> dict[str, Json]:
+        """Return cell.json by key for the cells that have begun, read by many threads."""
+        wanted = list(keys)
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = zip(wanted, pool.map(self.read_cell, wanted), strict=True)
+            return {key: account for key, account in found if account}
+
+    # Cells: checkpoints
+
+    def write_checkpoint(self, key: str, epoch: int, attempt: int, snapshot: bytes) -> None:
+        """Write a checkpoint and remove all but the newest two; raise Superseded for an older attempt.
+
+        Newest by attempt: what an earlier attempt left at a later epoch is something that could not be read.
         """
-        with self.writing(key, attempt):
-            self.write(snapshot, "cells", key, "checkpoint", f"{epoch}-{attempt}.pt")
+        with self._writing(key, attempt):
+            self._write(snapshot, CELLS, key, CHECKPOINTS, f"{epoch}-{attempt}{CHECKPOINT_SUFFIX}")
         by_attempt = sorted(self.checkpoints(key), key=lambda name: _numbers(name)[::-1], reverse=True)
         for name in by_attempt[KEPT_CHECKPOINTS:]:
-            self._files.delete(self.path("cells", key, "checkpoint", name))
+            self._files.delete(self._path(CELLS, key, CHECKPOINTS, name))
 
     def checkpoints(self, key: str) -> list[str]:
-        """File names of a cell's checkpoints, the latest epoch first."""
-        names = [info.base_name for info in self._files.listing(self.path("cells", key, "checkpoint"))]
-        return sorted((name for name in names if name.endswith(".pt")), key=_numbers, reverse=True)
+        """Return the names of a cell's checkpoints, the latest epoch first."""
+        names = [info.base_name for info in self._files.listing(self._path(CELLS, key, CHECKPOINTS))]
+        return sorted((n for n in names if n.endswith(CHECKPOINT_SUFFIX)), key=_numbers, reverse=True)
+
+    def read_checkpoint(self, key: str, name: str) -> bytes:
+        """Return a checkpoint's bytes; raise FileNotFoundError if it is gone."""
+        return self._read(CELLS, key, CHECKPOINTS, name)
 
     def newest_epoch(self, key: str) -> int:
-        """The latest epoch that a cell's checkpoints hold, 0 where there are none."""
+        """Return the latest epoch that a cell's checkpoints hold, 0 if there are none."""
         names = self.checkpoints(key)
         return _numbers(names[0])[0] if names else 0
 
     def remove_checkpoints(self, key: str) -> None:
-        """Removes what a done cell no longer needs."""
-        self.remove_folder("cells", key, "checkpoint")
+        """Remove what a cell that is done no longer needs."""
+        self._remove_folder(CELLS, key, CHECKPOINTS)
 
-    def write_table(self, table: pa.Table, *parts: str) -> str:
-        """Writes a Parquet file and returns its SHA-256."""
-        sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
-        self.write(sink.getvalue(), *parts)
-        return hashlib.sha256(sink.getvalue()).hexdigest()
+    # Cells: curves, scores, results
 
-    def read_table(self, *parts: str) -> pa.Table:
-        """A Parquet file of the sweep; OSError or ArrowInvalid where it is missing or cut."""
-        return pq.read_table(pa.BufferReader(self.read(*parts)))
+    def write_curves(self, key: str, attempt: int, rows: Rows) -> None:
+        """Write a cell's curves so far; raise Superseded for an older attempt."""
+        with self._writing(key, attempt):
+            self._write_table(_curves(rows), CELLS, key, CURVES)
 
-    def result(self, key: str) -> dict[str, Any] | None:
-        """A cell's result where it is done, else None."""
+    def read_curves(self, key: str) -> list[dict[str, Any]]:
+        """Return a cell's curves, one row per epoch; empty if there are none that can be read."""
         try:
-            result = json.loads(self.read("cells", key, RESULT))
+            return list(self._read_table(CELLS, key, CURVES).to_pylist())
+        except (FileNotFoundError, pa.ArrowException):
+            return []
+
+    def read_scores(self, key: str) -> pa.Table:
+        """Return a cell's scores, one row per test image; OSError or ArrowInvalid if missing or cut."""
+        return self._read_table(CELLS, key, SCORES)
+
+    def finish(
+        self,
+        key: str,
+        attempt: int,
+        values: Json,
+        about: Json,
+        *,
+        scores: pa.Table | None = None,
+        curves: Rows | None = None,
+    ) -> Json:
+        """Write scores and curves, then the result that vouches for them; return the result.
+
+        `about` holds what may differ between equal runs: it stands under "attempt". Raises Superseded for an
+        older attempt.
+        """
+        with self._writing(key, attempt):
+            checksums, of_attempt = {}, {}
+            if scores is not None:
+                checksums[SCORES] = self._write_table(scores, CELLS, key, SCORES)
+            if curves is not None:  # which hold speeds, so their checksum differs between equal runs
+                of_attempt[CURVES] = self._write_table(_curves(curves), CELLS, key, CURVES)
+            result = {**values, "key": key, "checksums": checksums}
+            result["attempt"] = {**about, "checksums": of_attempt}
+            self._write_json(result, CELLS, key, RESULT)
+        return result
+
+    def read_result(self, key: str) -> Json | None:
+        """Return a cell's result if it is done, else None."""
+        try:
+            result = json.loads(self._read(CELLS, key, RESULT))
             sums = {**result["checksums"], **result["attempt"]["checksums"]}
             for name, expected in sums.items():
-                if hashlib.sha256(self.read("cells", key, name)).hexdigest() != expected:
+                if hashlib.sha256(self._read(CELLS, key, name)).hexdigest() != expected:
                     return None
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
-        return result
+        return dict(result)
 
-    def results(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """The results of those cells that are done, read by many threads."""
-        present = {info.base_name for info in self._files.listing(self.path("cells"))}
+    def read_results(self, keys: Iterable[str]) -> dict[str, Json]:
+        """Return the results of those cells that are done, read by many threads."""
+        present = {info.base_name for info in self._files.listing(self._path(CELLS))}
         begun = [key for key in keys if key in present]
         with ThreadPoolExecutor(THREADS) as pool:
-            found = zip(begun, pool.map(self.result, begun), strict=True)
+            found = zip(begun, pool.map(self.read_result, begun), strict=True)
             return {key: result for key, result in found if result is not None}
 
     # Files
 
-    def read(self, *parts: str) -> bytes:
-        """A file's bytes; FileNotFoundError where it is not there, StorageAway where none can say."""
-        return self._files.read(self.path(*parts))
+    def _holds(self, name: str) -> bool:
+        return self._files.info(self._path(name)).type == pafs.FileType.File
 
-    def write(self, data: bytes, *parts: str) -> None:
-        """Writes a file whole or not at all."""
-        self._files.write(data, self.path(*parts))
+    def _read(self, *parts: str) -> bytes:
+        """Return a file's bytes; FileNotFoundError if it is missing, StorageAway if the storage is silent."""
+        return self._files.read(self._path(*parts))
 
-    def write_json(self, values: dict[str, Any], *parts: str) -> None:
-        """Writes values as JSON that reads well."""
-        self.write((json.dumps(values, indent=1, sort_keys=True) + "\n").encode(), *parts)
+    def _write(self, data: bytes, *parts: str) -> None:
+        """Write a file whole or not at all."""
+        self._files.write(data, self._path(*parts))
+
+    def _write_json(self, values: Json, *parts: str) -> None:
+        self._write((json.dumps(values, indent=1, sort_keys=True) + "\n").encode(), *parts)
+
+    def _write_table(self, table: pa.Table, *parts: str) -> str:
+        """Write a Parquet file and return its SHA-256."""
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        self._write(sink.getvalue(), *parts)
+        return hashlib.sha256(sink.getvalue()).hexdigest()
+
+    def _read_table(self, *parts: str) -> pa.Table:
+        return pq.read_table(pa.BufferReader(self._read(*parts)))
+
+    def _remove_folder(self, *parts: str) -> None:
+        folder = self._path(*parts)
+        if self._files.info(folder).type == pafs.FileType.Directory:
+            self._files.delete_folder(folder)
+
+
+def _object(data: bytes) -> Json:
+    """Return a JSON object; raise ValueError for anything else."""
+    values = json.loads(data)
+    if not isinstance(values, dict):
+        raise ValueError("not a JSON object")
+    return values
+
+
+def _curves(rows: Rows) -> pa.Table:
+    """One row per epoch; metrics that an epoch was not evaluated for are null."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
 
 
 def _numbers(name: str) -> tuple[int, ...]:
-    """(epoch, attempt) of a checkpoint's file name."""
-    return tuple(map(int, name.removesuffix(".pt").split("-")))
+    """Return (epoch, attempt) of a checkpoint's file name."""
+    return tuple(map(int, name.removesuffix(CHECKPOINT_SUFFIX).split("-")))

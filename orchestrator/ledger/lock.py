@@ -5,7 +5,6 @@ from __future__ import annotations
 import _thread
 import contextlib
 import functools
-import json
 import os
 import signal
 import socket
@@ -69,7 +68,7 @@ def _remote(ledger: Ledger) -> Iterator[None]:
         _await_free(ledger)
         _renew(ledger, token)
         time.sleep(SETTLE_SECONDS)  # two drivers that found it free together: the last to write keeps it
-        owner = _owner(ledger)
+        owner = ledger.read_lock()
     except OSError as error:
         raise ledger.unwritable(error) from None
     if owner.get("token") != token:
@@ -106,7 +105,7 @@ class _Beat(threading.Thread):
         """Looks whose the lock is before each renewal."""
         while not self._over.wait(BEAT_SECONDS):
             with contextlib.suppress(OSError):  # the store is away: the next beat tries again
-                owner = _owner(self._ledger)
+                owner = self._ledger.read_lock()
                 if owner.get("token", "") not in ("", self._token):
                     self.successor = owner
                     _thread.interrupt_main(STOP)
@@ -138,7 +137,7 @@ def _await_free(ledger: Ledger) -> None:
     Whether it is shows in the lock being renewed, by whatever clock. Raises OSError where the storage is
     away.
     """
-    found = _owner(ledger)
+    found = ledger.read_lock()
     if not found.get("token") or _dead_here(found):
         return
     print(
@@ -149,7 +148,7 @@ def _await_free(ledger: Ledger) -> None:
     )
     for _ in range(LOOKS):
         time.sleep(WATCH_SECONDS / LOOKS)
-        now = _owner(ledger)
+        now = ledger.read_lock()
         if not now.get("token"):
             return
         if (now["token"], now.get("renewed")) != (found["token"], found.get("renewed")):
@@ -158,23 +157,14 @@ def _await_free(ledger: Ledger) -> None:
 
 def _renew(ledger: Ledger, token: str) -> None:
     values = {"token": token, "renewed": time.time(), "host": socket.gethostname(), "pid": os.getpid()}
-    ledger.write_json({**values, "machine": _machine()}, "lock.json")
+    ledger.write_lock({**values, "machine": _machine()})
 
 
 def _release(ledger: Ledger, token: str) -> None:
     """Clears the lock where it is this owner's."""
     with contextlib.suppress(OSError):  # the store is away: nobody renews the lock, and the next one sees it
-        if _owner(ledger).get("token") == token:
-            ledger.write_json({"token": "", "renewed": 0.0, "host": "", "pid": 0}, "lock.json")
-
-
-def _owner(ledger: Ledger) -> dict[str, Any]:
-    """What the lock says, empty where there is none to read; OSError where the storage is away."""
-    try:
-        found = json.loads(ledger.read("lock.json"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        if ledger.read_lock().get("token") == token:
+            ledger.write_lock({"token": "", "renewed": 0.0, "host": "", "pid": 0})
 
 
 def _dead_here(owner: dict[str, Any]) -> bool:

@@ -53,11 +53,19 @@ def absolute_path(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def no_answer(storage: str, error: StorageAway) -> str:
-    """What to say where a storage went away in the middle of something."""
-    return (
+def no_answer(storage: str, error: StorageAway) -> Mistake:
+    """Return the Mistake that says that a storage went away in the middle of something."""
+    return Mistake(
         f"The storage {storage} does not answer ({error.strerror}): check that it is there and your rights "
         "to it; what is done is not lost."
+    )
+
+
+def unreadable(storage: str, error: OSError) -> Mistake:
+    """Return the Mistake that says that a storage cannot be read."""
+    return Mistake(
+        f"The storage {storage} cannot be read ({reason(error)}): give the one that holds the sweep, "
+        "with --storage."
     )
 
 

@@ -1,7 +1,7 @@
 """The cells of a sweep and their keys.
 
-A cell is one training run of the plan; its key is a hash of all that can change its result, so that a
-result in the ledger is the cell's or it is not there.
+A cell is one training run of the plan. Its key is a hash of everything that can change its result, so a
+result in the ledger is the cell's own or it is not there.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.planning.specification import Specification
-from search_spaces.benchmark import Grid, LogUniform, Space, parse_space
+from orchestrator.planning.specification import Specification, Weights
+from search_spaces.benchmark import Grid, LogUniform, Space
 from trainables.run import Run
 
 SEARCH, FINAL = "search", "final"
 FORMAT = 3
-"""Raised whenever an equal specification would give other results."""
+"""Goes up whenever an equal specification would give other results."""
 
 SEARCH_SEED = 0
 """Every search cell trains with this seed, so that only lambda tells the cells of a study apart."""
@@ -37,8 +38,8 @@ class Cell:
     @property
     def label(self) -> str:
         """The cell's name for people, such as rotation/cat/s1 or rotation/cat/search3."""
-        place = f"s{self.seed}" if self.search_index is None else f"search{self.search_index}"
-        return f"{self.method}/{self.holdout}/{place}"
+        number = f"s{self.seed}" if self.search_index is None else f"search{self.search_index}"
+        return f"{self.method}/{self.holdout}/{number}"
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,11 @@ class Cells:
     """All cells of a sweep: those in studies, and final cells whose weights are known from the start."""
 
     studies: tuple[Study, ...]
-    free: tuple[Cell, ...]
+    free: Mapping[Cell, Weights]
+    """Final cells that wait for no study, with their weights."""
 
     def all(self) -> list[Cell]:
-        """Every cell, search cells of a study before its final ones."""
+        """Return every cell, search cells of a study before its final ones."""
         cells = list(self.free)
         for study in self.studies:
             cells += [cell for row in study.searches for cell in row]
@@ -86,24 +88,30 @@ class Cells:
 
 
 def lay_out(specification: Specification, fingerprint: str) -> Cells:
-    """The cells of a specification on data of this fingerprint."""
+    """Return the cells of a specification on data of this fingerprint."""
     keys = _Keys(specification, fingerprint)
     studies: list[Study] = []
-    free: list[Cell] = []
+    free: dict[Cell, Weights] = {}
     for method in specification.methods:
-        if not specification.searches(method):
-            weights = {task: (specification.aux_weights or {})[task] for task in specification.tasks(method)}
-            free += _finals(specification, specification.holdouts, method, keys, {"weights": weights})
+        weights = specification.given_weights(method)
+        if weights is not None:
+            finals = _finals(specification, specification.holdouts, method, keys, {"weights": weights})
+            free.update((cell, weights) for cell in finals)
             continue
-        groups = [(holdout,) for holdout in specification.holdouts]
-        together = [tuple(sorted(specification.holdouts))]  # the order in which they were named is no matter
-        for holdouts in groups if specification.select == "holdout" else together:
+        for holdouts in _groups(specification):
             studies.append(_study(specification, method, holdouts, keys))
-    return Cells(tuple(studies), tuple(free))
+    return Cells(tuple(studies), free)
+
+
+def _groups(specification: Specification) -> list[tuple[str, ...]]:
+    """Return the holdouts that share a lambda."""
+    if specification.select == "holdout":
+        return [(holdout,) for holdout in specification.holdouts]
+    return [tuple(sorted(specification.holdouts))]  # the order in which they were named does not matter
 
 
 def run_of(cell: Cell, specification: Specification, aux_weights: dict[str, float]) -> Run:
-    """The training run that a cell is, once its weights are known."""
+    """Return the training run that a cell is, once its weights are known."""
     return Run(
         benchmark=specification.benchmark,
         holdout=cell.holdout,
@@ -120,7 +128,7 @@ def run_of(cell: Cell, specification: Specification, aux_weights: dict[str, floa
 
 
 class _Keys:
-    """Makes keys; what all cells of a sweep share is hashed once."""
+    """Keys of a sweep's cells; what all of them share is hashed once."""
 
     def __init__(self, specification: Specification, fingerprint: str) -> None:
         shared = {
@@ -156,8 +164,7 @@ def _finals(
 
 
 def _study(specification: Specification, method: str, holdouts: tuple[str, ...], keys: _Keys) -> Study:
-    tasks = specification.tasks(method)
-    spaces = tuple((task, parse_space(specification.spaces[task])) for task in tasks)
+    spaces = tuple((task, specification.spaces[task]) for task in specification.tasks(method))
     definition = Definition(
         method,
         holdouts,
@@ -181,7 +188,7 @@ def _study(specification: Specification, method: str, holdouts: tuple[str, ...],
 
 
 def _trials(specification: Specification, spaces: tuple[tuple[str, Space], ...]) -> int:
-    """Lists are tried whole; a range has as many trials as asked for."""
+    """Return the number of search cells: lists are tried whole, a range as often as was asked for."""
     if any(isinstance(space, LogUniform) for _, space in spaces):
         return specification.lambda_trials
     count = 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import SEARCH, lay_out
 from orchestrator.planning.costs import Images, cell_flops
-from orchestrator.planning.specification import Specification
+from orchestrator.planning.request import Draft, Request
+from orchestrator.planning.specification import Specification, read_stored
 from search_spaces import find_benchmark
 from trainables.networks.flops import training_flops
 
@@ -14,9 +16,10 @@ UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
 
 
 def describe_plan(specification: Specification, name: str | None) -> str:
-    """The plan as text. Nothing is opened: numbers of images are those that the benchmark's file states.
+    """Return the plan as text.
 
-    A name that was not given is not known yet: the data's classes and the device are part of it.
+    Nothing is opened: numbers of images are those that the benchmark's file states. A name that was not given
+    (None) is not known yet, since the data's classes and the device are part of it.
     """
     images = Images.of_benchmark(find_benchmark(specification.benchmark))
     cells = lay_out(specification, fingerprint="").all()
@@ -40,8 +43,17 @@ def describe_plan(specification: Specification, name: str | None) -> str:
     return "\n".join(lines)
 
 
+def without_data(request: Request, draft: Draft | None) -> Specification:
+    """Return what is known of a sweep before its data is opened; without a draft, what its ledger says."""
+    if draft is not None:
+        device = "cuda" if request.gpus_per_worker else "cpu"
+        return draft.complete(device, find_benchmark(request.benchmark).classes)
+    assert request.name is not None
+    return read_stored(Ledger(request.storage, request.name)).specification
+
+
 def readable(flops: float) -> str:
-    """FLOPs with a prefix, such as 3.21 TFLOPs."""
+    """Return FLOPs with a prefix, such as 3.21 TFLOPs."""
     for prefix, size in UNITS:
         if flops >= size:
             return f"{flops / size:.2f} {prefix}FLOPs"
@@ -52,7 +64,7 @@ def _facts(specification: Specification) -> list[str]:
     recipe = specification.recipe
     held = ", ".join(specification.holdouts) or "every class of the data"
     facts = [
-        f"held out: {held}; seeds: {specification.seeds}; one lambda a {specification.select}",
+        f"held out: {held}; seeds: {specification.seeds}; one lambda per {specification.select}",
         f"network: WRN-{recipe.depth}-{recipe.width} at {recipe.image_size}x{recipe.image_size}, "
         f"{recipe.epochs} epochs, batch {recipe.batch_size}"
         + (f" x {specification.workers} workers" if specification.workers > 1 else ""),
@@ -72,7 +84,7 @@ def _facts(specification: Specification) -> list[str]:
 def _unknown(specification: Specification) -> list[str]:
     benchmark = find_benchmark(specification.benchmark)
     cost = readable(training_flops(specification.recipe, benchmark.channels, 10))
-    lines = [f"The cost depends on the number of images, which the data decides: {cost} an image and epoch"]
+    lines = [f"The cost depends on the number of images, which the data decides: {cost} per image and epoch"]
     lines[0] += " for classification; auxiliary tasks come on top (rotation: as much again)."
     if not specification.holdouts:
         lines.append("So do the held-out classes: name some with --holdouts to see their cells.")

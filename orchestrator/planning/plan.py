@@ -1,8 +1,8 @@
-"""The plan of a sweep as one state machine: which cell comes next, and what is left of it.
+"""The plan of a sweep as one state machine: which cell comes next, and which cells are left.
 
-It knows no scheduler, tracker, storage or clock. It is told what is done and what failed, and asks a
-study for its next lambda only when every earlier round of that study is done; so the lambdas do not
-depend on the order in which cells happen to run.
+It knows no scheduler, tracker, storage or clock. It is told which cells are done and which failed, and asks
+a study for its next lambda only when every earlier round of that study is done. So the lambdas do not depend
+on the order in which cells happen to run.
 """
 
 from __future__ import annotations
@@ -12,19 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.planning.cells import FINAL, SEARCH, Cell, Cells, Definition, Study
-from orchestrator.planning.studies import History, Weights, choose
+from orchestrator.planning.specification import Weights
+from orchestrator.planning.studies import History, Outcome, choose, tried
 
 WAITING, READY, RUNNING, DONE, FAILED = "waiting", "ready", "running", "done", "failed"
 
 Suggest = Callable[[Definition, History, int], Weights]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the ledger says of a cell that is done: its weights and, for a search cell, its value."""
-
-    aux_weights: Weights
-    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -40,13 +33,12 @@ class _StudyState:
     study: Study
     history: list[tuple[Weights, float]] = field(default_factory=list)
     opened: int = 0
-    """Search indices whose weights are asked for."""
-    asked: dict[int, Weights] = field(default_factory=dict)
+    """How many search indices have been handed out."""
     chosen: Weights | None = None
 
 
 class Plan:
-    """Hands out the cells of a sweep, search cells first since others wait for them."""
+    """The cells of a sweep as they are handed out: search cells first, since others wait for them."""
 
     def __init__(
         self,
@@ -54,13 +46,11 @@ class Plan:
         suggest: Suggest,
         done: Mapping[str, Outcome] | None = None,
         *,
-        given: Weights | None = None,
         retries: int = 3,
     ) -> None:
-        """Starts from what is done already; `given` are weights by task for cells without a study."""
+        """Start from what is done already, outcomes given by key."""
         self._cells = cells.all()
         self._suggest = suggest
-        self._given = given or {}
         self._retries = retries
         self._status = {cell.key: WAITING for cell in self._cells}
         self._by_key = {cell.key: cell for cell in self._cells}
@@ -68,7 +58,7 @@ class Plan:
         self._errors: dict[str, str] = {}
         self._failures: Counter[str] = Counter()
         self._reached: dict[str, int] = {}
-        """The most epochs that the ledger was seen to hold of a cell."""
+        """The most epochs that the ledger was seen to hold of each cell."""
         self._counts = Counter({WAITING: len(self._cells)})
         self._ready: dict[str, deque[str]] = {SEARCH: deque(), FINAL: deque()}
         self._studies = [_StudyState(study) for study in cells.studies]
@@ -81,12 +71,11 @@ class Plan:
                 self._finish(key, outcome)
         for state in self._studies:
             self._advance(state)
-        for cell in cells.free:
-            tasks = [task for task in self._given if task in cell.method.split("+")]
-            self._release(cell, {task: self._given[task] for task in tasks})
+        for cell, weights in cells.free.items():
+            self._release(cell, weights)
 
     def next(self) -> Assignment | None:
-        """The next cell to run, or None where none is ready (ask again once one is done)."""
+        """Return the next cell to run, or None if none is ready (ask again once one is done)."""
         for phase in (SEARCH, FINAL):
             if self._ready[phase]:
                 key = self._ready[phase].popleft()
@@ -95,30 +84,30 @@ class Plan:
         return None
 
     def done(self, key: str, value: float | None = None) -> None:
-        """Takes the result of a running cell; `value` is a search cell's validation accuracy."""
+        """Take the result of a running cell; `value` is a search cell's validation accuracy."""
         self._finish(key, Outcome(self._weights[key], value))
         state = self._study_of.get(key)
         if state is not None:
             self._advance(state)
 
     def progressed(self, key: str, epoch: int) -> None:
-        """The ledger holds this many epochs of a running cell: what failed before they were there is past.
+        """Take note that the ledger holds this many epochs of a running cell, and forgive earlier failures.
 
-        So a long cell whose machines are taken away again and again is not given up as long as it
-        advances; epochs being finite, neither is it tried for ever.
+        So a long cell whose machines are taken away again and again is not given up as long as it advances;
+        and since its epochs are finite, it is not tried for ever either.
         """
         if epoch > self._reached.get(key, 0):
             self._reached[key] = epoch
             self._failures[key] = 0
 
-    def failed(self, key: str, error: str, *, hopeless: bool = False) -> bool:
-        """Takes the failure of a running cell; True where it will be tried again.
+    def failed(self, key: str, error: str, *, retryable: bool = True) -> bool:
+        """Take the failure of a running cell and return whether it will be tried again.
 
-        A hopeless failure, one that would only repeat itself, is not tried again.
+        A failure that would only repeat itself is not retryable.
         """
         self._failures[key] += 1
         self._errors[key] = error
-        if hopeless or self._failures[key] > self._retries:
+        if not retryable or self._failures[key] > self._retries:
             self._set(key, FAILED)
             return False
         self._make_ready(self._by_key[key])
@@ -126,27 +115,27 @@ class Plan:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is running or ready: what is left, if anything, waits for failed cells."""
+        """Whether nothing is running or ready: cells that are left, if any, wait for failed ones."""
         return not self._counts[RUNNING] and not self._counts[READY]
 
     def counts(self) -> dict[str, int]:
-        """How many cells are waiting, ready, running, done and failed."""
+        """Return how many cells are waiting, ready, running, done and failed."""
         return {status: self._counts[status] for status in (WAITING, READY, RUNNING, DONE, FAILED)}
 
     def failures(self) -> dict[Cell, str]:
-        """The cells that failed for good, with their last error."""
+        """Return the cells that failed for good, with their last error."""
         return {self._by_key[k]: self._errors[k] for k, s in self._status.items() if s == FAILED}
 
     def blocked(self) -> list[Cell]:
-        """The cells that wait for a search cell that failed, once the plan is finished."""
+        """Return the cells that wait for a search cell that failed, once the plan is finished."""
         return [self._by_key[key] for key, status in self._status.items() if status == WAITING]
 
     def chosen(self) -> dict[str, Weights]:
-        """The weights that each finished study chose, by the study's label."""
+        """Return the weights that each finished study chose, by the study's label."""
         return {s.study.label: s.chosen for s in self._studies if s.chosen is not None}
 
     def is_done(self, key: str) -> bool:
-        """Whether the cell is done."""
+        """Return whether the cell is done."""
         return self._status[key] == DONE
 
     def _set(self, key: str, status: str) -> None:
@@ -169,15 +158,13 @@ class Plan:
         self._ready[cell.phase].append(cell.key)
 
     def _advance(self, state: _StudyState) -> None:
-        """Takes the values that are complete, opens the next round, and chooses when all are there."""
+        """Take the values that are complete, open the next round, and choose once all values are there."""
         rows = state.study.searches
-        while len(state.history) < len(rows) and self._complete(rows[len(state.history)]):
-            outcomes = [self._outcomes[cell.key] for cell in rows[len(state.history)]]
-            values = [outcome.value or 0.0 for outcome in outcomes]
-            # The ledger's JSON sorts its keys, and ties between weights go by the order of the tasks.
-            tasks = [task for task, _ in state.study.definition.spaces]
-            weights = {task: outcomes[0].aux_weights[task] for task in tasks}
-            state.history.append((weights, sum(values) / len(values)))
+        while len(state.history) < len(rows):
+            result = tried(state.study, len(state.history), self._outcomes)
+            if result is None:
+                break
+            state.history.append(result)
         if len(state.history) == len(rows):
             if state.chosen is None:
                 state.chosen = choose(state.history)
@@ -192,11 +179,8 @@ class Plan:
                 self._release(cell, weights)
         state.opened = max(state.opened, round_end)
 
-    def _complete(self, row: tuple[Cell, ...]) -> bool:
-        return all(self._status[cell.key] == DONE for cell in row)
-
     def _weights_of(self, state: _StudyState, index: int) -> Weights:
-        """A search index's weights: as the ledger has them for one of its cells, or as the study says."""
+        """Return a search index's weights: the ledger's for one of its cells, or what the study suggests."""
         for cell in state.study.searches[index]:
             if cell.key in self._outcomes:
                 return self._outcomes[cell.key].aux_weights

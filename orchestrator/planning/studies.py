@@ -1,38 +1,71 @@
-"""How a study chooses its next lambda: Optuna for ranges, in order for lists; a pure function of the past."""
+"""How a study picks its next lambda: Optuna for ranges, in order for lists; a pure function of the past."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from orchestrator.planning.cells import Definition
+from orchestrator.planning.cells import Definition, Study
+from orchestrator.planning.specification import Weights
 from search_spaces.benchmark import Grid
 
-Weights = dict[str, float]
 History = Sequence[tuple[Weights, float]]
-"""Weights tried and their validation accuracies, in order of search index."""
+"""Weights that were tried and their validation accuracies, in order of search index."""
 
 
-def suggest(definition: Definition, history: History, index: int) -> Weights:
-    """The weights of a study's search index, given the values of all rounds before its own.
+@dataclass(frozen=True)
+class Outcome:
+    """What the ledger says of a cell that is done: its weights and, for a search cell, its value."""
 
-    Ranges are searched by a TPE sampler whose seed comes from the sweep's seed, the study and the round,
-    so a study rebuilt from the ledger asks for the same weights again, whatever happened meanwhile. Lists
-    are taken in order (all their combinations, for several tasks), which repeats no point.
+    aux_weights: Weights
+    value: float | None = None
+
+
+def tried(study: Study, index: int, outcomes: Mapping[str, Outcome]) -> tuple[Weights, float] | None:
+    """Return the weights of a search index and the mean of its cells' values, outcomes given by key.
+
+    None until all of its cells are done.
+    """
+    row = study.searches[index]
+    if not all(cell.key in outcomes for cell in row):
+        return None
+    found = [outcomes[cell.key] for cell in row]
+    # The ledger's JSON sorts its keys, and ties between weights go by the order of the study's tasks.
+    weights = {task: found[0].aux_weights[task] for task, _ in study.definition.spaces}
+    return weights, sum(outcome.value or 0.0 for outcome in found) / len(found)
+
+
+def history(study: Study, outcomes: Mapping[str, Outcome]) -> list[tuple[Weights, float]]:
+    """Return what a study has tried, up to the first search index that is not complete."""
+    found = []
+    for index in range(len(study.searches)):
+        result = tried(study, index, outcomes)
+        if result is None:
+            break
+        found.append(result)
+    return found
+
+
+def suggest(definition: Definition, past: History, index: int) -> Weights:
+    """Return the weights of a study's search index, given the values of all rounds before its own.
+
+    Ranges are searched by a TPE sampler whose seed comes from the sweep's seed, the study and the round, so a
+    study that is rebuilt from the ledger asks for the same weights again, whatever happened in between. Lists
+    are taken in order (for several tasks, all combinations), which repeats no point.
     """
     if all(isinstance(space, Grid) for _, space in definition.spaces):
         values = [space.values for _, space in definition.spaces if isinstance(space, Grid)]
         point = next(itertools.islice(itertools.product(*values), index, None))
         return {task: weight for (task, _), weight in zip(definition.spaces, point, strict=True)}
     round_number, place = divmod(index, definition.search_round)
-    past = history[: round_number * definition.search_round]
-    return _ask(definition, past, round_number, place)
+    return _ask(definition, past[: round_number * definition.search_round], round_number, place)
 
 
-def choose(history: History) -> Weights:
-    """The weights of the highest value; of equal values, the smaller weights."""
-    return min(history, key=lambda tried: (-tried[1], tuple(tried[0].values())))[0]
+def choose(past: History) -> Weights:
+    """Return the weights with the highest value; of equal values, the smaller weights."""
+    return min(past, key=lambda point: (-point[1], tuple(point[0].values())))[0]
 
 
 def _ask(definition: Definition, past: History, round_number: int, place: int) -> Weights:
@@ -45,7 +78,7 @@ def _ask(definition: Definition, past: History, round_number: int, place: int) -
         seed=_seed(definition, round_number),
     )
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    distributions = {
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {
         task: optuna.distributions.CategoricalDistribution(space.values)
         if isinstance(space, Grid)
         else optuna.distributions.FloatDistribution(space.low, space.high, log=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator.ledger.ledger import CURVES, THREADS
+from orchestrator.ledger.ledger import THREADS
 from orchestrator.reporting.results import AP_MSP, AP_ODIN, METRICS, Final, Results, Selection
 from search_spaces.benchmark import LogUniform, Space
 
@@ -149,14 +149,13 @@ def _curve_column(panels: Sequence[Axes], results: Results, holdout: str) -> Non
 def _curves(results: Results, rows: Sequence[Final]) -> dict[str, Curve]:
     """By metric, its curve over the seeds, at the epochs at which all of them were evaluated."""
     with ThreadPoolExecutor(THREADS) as pool:
-        tables = pool.map(lambda row: results.ledger.read_table("cells", row.cell.key, CURVES), rows)
-        seeds = [table.to_pydict() for table in tables]
+        curves = list(pool.map(lambda row: results.ledger.read_curves(row.cell.key), rows))
     found: dict[str, Curve] = {}
-    for name in seeds[0]:
+    for name in dict.fromkeys(name for seed in curves for row in seed for name in row):
         by_epoch = [
-            {e: v for e, v in zip(seed["epoch"], seed[name], strict=True) if v is not None}
-            for seed in seeds
-            if name in seed
+            {row["epoch"]: row[name] for row in seed if row.get(name) is not None}
+            for seed in curves
+            if any(name in row for row in seed)
         ]
         epochs = sorted(set.intersection(*(set(values) for values in by_epoch)))
         values = np.array([[values[epoch] for epoch in epochs] for values in by_epoch])

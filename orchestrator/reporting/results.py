@@ -5,17 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from orchestrator.ledger.ledger import THREADS, Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import FINAL, Cell, Cells, Study, lay_out
-from orchestrator.planning.specification import Specification, read_stored
-from orchestrator.planning.studies import Weights, choose
+from orchestrator.planning.specification import Specification, Weights, read_stored
+from orchestrator.planning.studies import Outcome, choose, history
 from orchestrator.reporting.statistics import Estimate, average_over_classes, estimate, paired_differences
-from trainables.run import NO_HOLDOUT, parse_method
+from trainables.run import NO_HOLDOUT
 
 AP_MSP, AP_ODIN, ACCURACY = "ap_msp", "ap_odin", "test_accuracy"
 METRICS = {AP_MSP: "AP-MSP", AP_ODIN: "AP-ODIN", ACCURACY: "accuracy"}
@@ -148,8 +147,7 @@ class Results:
             definition = selection.study.definition
             if definition.method == method and holdout in definition.holdouts:
                 return selection.chosen
-        given = self.specification.aux_weights or {}
-        return {task: given[task] for task in parse_method(method).auxiliary if task in given} or None
+        return self.specification.given_weights(method) or None
 
     def differences(self, method: str, metric: str) -> dict[str, float]:
         """By held-out class, the method minus classification over the seeds that both have."""
@@ -176,25 +174,21 @@ class Results:
 
 def collect(ledger: Ledger) -> Results:
     """Reads a sweep's ledger; Mistake where there is none or its sweep.json is not one."""
-    specification, sweep = read_stored(ledger)
-    cells = lay_out(specification, sweep["fingerprint"])
-    classes = tuple(sweep["classes"])
+    stored = read_stored(ledger)
+    cells = lay_out(stored.specification, stored.fingerprint)
     every = cells.all()
-    found = ledger.results(cell.key for cell in every)
-    with ThreadPoolExecutor(THREADS) as pool:
-        accounts = dict(
-            zip((c.key for c in every), pool.map(ledger.cell, (c.key for c in every)), strict=True)
-        )
+    keys = [cell.key for cell in every]
+    found = ledger.read_results(keys)
     return Results(
         ledger=ledger,
-        specification=specification,
-        classes=classes,
+        specification=stored.specification,
+        classes=stored.classes,
         cells=cells,
         finals=tuple(
             _final(cell, found[cell.key]) for cell in every if cell.phase == FINAL and cell.key in found
         ),
         selections=tuple(_selection(study, found) for study in cells.studies),
-        accounts={key: account for key, account in accounts.items() if account},
+        accounts=ledger.read_cells(keys),
         done=frozenset(found),
     )
 
@@ -225,27 +219,22 @@ def _final(cell: Cell, result: Mapping[str, Any]) -> Final:
 
 
 def _selection(study: Study, found: Mapping[str, Mapping[str, Any]]) -> Selection:
-    """A study's rows of search cells up to the first that is not complete."""
-    tasks = [task for task, _ in study.definition.spaces]
-    trials: list[Trial] = []
-    for index, row in enumerate(study.searches):
-        if not all(cell.key in found for cell in row):
-            break
-        by_holdout = {cell.holdout: found[cell.key]["values"]["value"] for cell in row}
-        weights = found[row[0].key]["aux_weights"]
-        trials.append(
-            Trial(
-                index=index,
-                # JSON sorts its keys; ties between weights go by the order of the study's tasks.
-                aux_weights={task: weights[task] for task in tasks},
-                value=sum(by_holdout.values()) / len(by_holdout),
-                by_holdout=by_holdout,
-                diverged=any(found[cell.key]["values"]["diverged"] for cell in row),
-            )
-        )
+    """Return what a study tried, up to the first search index that is not complete."""
+    outcomes = {
+        cell.key: Outcome(found[cell.key]["aux_weights"], found[cell.key]["values"]["value"])
+        for row in study.searches
+        for cell in row
+        if cell.key in found
+    }
+    points = []
+    for index, (weights, value) in enumerate(history(study, outcomes)):
+        values = {cell.holdout: found[cell.key]["values"] for cell in study.searches[index]}
+        by_holdout = {holdout: each["value"] for holdout, each in values.items()}
+        diverged = any(each["diverged"] for each in values.values())
+        points.append(Trial(index, weights, value, by_holdout, diverged))
     recorded: list[Weights] = []
     for cell in study.finals:
-        weights = found[cell.key]["aux_weights"] if cell.key in found else None
-        if weights is not None and weights not in recorded:
-            recorded.append(weights)
-    return Selection(study, tuple(trials), tuple(recorded))
+        used = found[cell.key]["aux_weights"] if cell.key in found else None
+        if used is not None and used not in recorded:
+            recorded.append(used)
+    return Selection(study, tuple(points), tuple(recorded))

@@ -100,13 +100,10 @@ def _disagreement(study: Selection) -> str:
 
 def _not_as_given(results: Results) -> list[str]:
     """Final cells that were not trained with the weights that were given."""
-    given = results.specification.aux_weights
-    if given is None:
-        return []
     found = []
     for final in results.finals:
-        expected = {task: given[task] for task in results.specification.tasks(final.cell.method)}
-        if final.aux_weights != expected:
+        expected = results.specification.given_weights(final.cell.method)
+        if expected is not None and final.aux_weights != expected:
             used, wanted = _weights(final.aux_weights), _weights(expected)
             found.append(f"{final.cell.label} was trained with {used}, given was {wanted}")
     return found

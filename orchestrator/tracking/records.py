@@ -10,9 +10,7 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 
-import pyarrow as pa
-
-from orchestrator.ledger.ledger import CURVES, Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import FINAL, Cell
 from orchestrator.planning.specification import GROWING, Specification
 
@@ -43,9 +41,9 @@ class Record:
 
 def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Record:
     """A cell's run as far as the ledger holds it: curves of a running one, and the values of a done one."""
-    account = ledger.cell(cell.key)
+    account = ledger.read_cell(cell.key)
     weights = account.get("run", {}).get("aux_weights", {})
-    result = ledger.result(cell.key)
+    result = ledger.read_result(cell.key)
     points = _curves(ledger, cell.key)
     if result is None:
         # The end's curves come before the result that vouches for them: until then a checkpoint has to.
@@ -110,13 +108,9 @@ def _text(value: object) -> str:
 
 
 def _curves(ledger: Ledger, key: str) -> list[Point]:
-    try:
-        rows = ledger.read_table("cells", key, CURVES).to_pylist()
-    except (FileNotFoundError, pa.ArrowException):
-        return []
     return [
         Point(name, value, int(row["epoch"]), _milliseconds(row["speed/finished_at"]))
-        for row in rows
+        for row in ledger.read_curves(key)
         for name, value in row.items()
         if name not in NOT_METRICS and value is not None and math.isfinite(value)
     ]

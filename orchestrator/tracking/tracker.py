@@ -211,7 +211,7 @@ class Tracker:
 
     def rebuild(self) -> int:
         """Writes every done cell's run, from this thread; how many there are."""
-        results = self._ledger.results(self._cells)
+        results = self._ledger.read_results(self._cells)
         for key in results:
             self._write_cell(key, "FINISHED")
         return len(results)
@@ -226,7 +226,7 @@ class Tracker:
         self._write(key, self._experiments[cell.phase], record, status)
 
     def _write_summary(self, metrics: dict[str, float], files: Mapping[str, bytes], finished: bool) -> None:
-        results = self._ledger.results(self._cells).values()
+        results = self._ledger.read_results(self._cells).values()
         newest = max((result["attempt"]["finished_at"] for result in results), default=0.0)
         record = summary_record(self._specification, self._ledger, metrics, newest)
         status = "FINISHED" if finished else "FAILED"

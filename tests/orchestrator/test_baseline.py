@@ -21,8 +21,9 @@ from sklearn.metrics import average_precision_score
 
 from orchestrator.baseline import main
 from orchestrator.baselines.table import baseline_table
-from orchestrator.baselines.targets import OOD, Baseline, Place
+from orchestrator.baselines.targets import OOD, Baseline, Target
 from tests.images import noise, write_folder
+from tests.sweeps import ROOT
 from trainables.data.image_sets import load_images
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -193,7 +194,7 @@ def test_image_sets_stand_beside_all_test_images(runs: Runs, tmp_path: Path) -> 
         (["edge-energy", "--ood", "a=.", "a=."], "names 'a' twice"),
         (["edge-energy", "--ood-resize", "box"], "no use without image sets"),
         (["edge-energy", "--ood", "a=.", "--crops-per-image", "2"], "no use without --ood-resize crop"),
-        (["edge-energy", "--seed", "-1"], "whole number of at least 0"),
+        (["edge-energy", "--seed", "-1"], "whole number from 0 to"),
         (["edge-energy", "--set", "epochs=3"], "--set takes image_size and skip_bad_images, not epochs"),
         (["pixel-gaussian", "cifar10", "--set", "image_size=224"], "19 GiB a matrix"),
         (["edge-energy", "cifar10", "--data", "nowhere"], "--data"),
@@ -252,14 +253,13 @@ def test_a_name_stands_for_one_thing(runs: Runs, capsys: pytest.CaptureFixture[s
 def test_help_imports_neither_torch_nor_mlflow() -> None:
     code = "import sys\nsys.modules.update(dict.fromkeys(['torch', 'mlflow', 'ray', 'sklearn']))\n"
     code += "from orchestrator.baseline import main\nmain(['--help'])"
-    root = Path(__file__).parent.parent
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--ood-resize" in done.stdout
 
 
 def test_the_paper_s_numbers_stand_beside_sets_of_its_names_and_below() -> None:
-    sets = (Place("lsun-crop", "k1", 100), Place("mine", "k2", 50, "crop", 1, 0))
+    sets = (Target("lsun-crop", "k1", 100), Target("mine", "k2", 50, "crop", 1, 0))
     baseline = Baseline("cifar10", "pixel-gaussian", OOD, 32, "f", tuple(CLASSES), sets)
     results = {key: {"values": {"final/ap": 0.25, "final/skew": 0.5}} for key in ("k1", "k2")}
     table = baseline_table(baseline, results, "tab:mine")

@@ -117,7 +117,7 @@ def test_mlflow_holds_the_report_of_a_sweep_in_a_bucket(
     assert {"table.md", "table.tex", "table.csv", "cells.csv", "ap-by-class.png"} <= names
     for name in names:
         artifact = Path(client.download_artifacts(summary.info.run_id, name, str(tmp_path)))
-        assert artifact.read_bytes() == ledger.read("report", name)
+        assert artifact.read_bytes() == ledger._read("report", name)
 
 
 def test_rebuilding_says_what_mlflow_refused_and_fails(

@@ -1,10 +1,10 @@
-"""What the foreman tells plan, tracker and display."""
+"""What the dispatcher tells plan, tracker and display."""
 
 from __future__ import annotations
 
 import pytest
 
-from orchestrator.execution.dispatcher import Foreman, describe
+from orchestrator.execution.dispatcher import Dispatcher, describe
 from orchestrator.execution.progress import Progress
 from orchestrator.planning.cells import lay_out
 from orchestrator.planning.plan import Plan
@@ -23,50 +23,50 @@ class Told:
 
 
 @pytest.fixture
-def team() -> tuple[Foreman, Told]:
+def team() -> tuple[Dispatcher, Told]:
     wanted = specification(holdouts=("3",), seeds=1, methods=("classification",))
     cells = lay_out(wanted, "data")
     told = Told()
     progress = Progress({cell.key: 1 for cell in cells.all()}, set())
-    return Foreman(Plan(cells, suggest, retries=1), progress, told), told  # type: ignore[arg-type]
+    return Dispatcher(Plan(cells, suggest, retries=1), progress, told), told  # type: ignore[arg-type]
 
 
-def test_the_tracker_hears_of_epochs_and_of_the_end(team: tuple[Foreman, Told]) -> None:
-    foreman, told = team
-    assignment = foreman.next()
+def test_the_tracker_hears_of_epochs_and_of_the_end(team: tuple[Dispatcher, Told]) -> None:
+    dispatcher, told = team
+    assignment = dispatcher.next()
     assert assignment is not None
     key = assignment.cell.key
-    foreman.progressed(key, 1)
-    foreman.done(key, None)
+    dispatcher.progressed(key, 1)
+    dispatcher.done(key, None)
     assert told.words == [("progressed", key), ("done", key)]
-    assert foreman.next() is None
+    assert dispatcher.next() is None
 
 
 def test_a_failure_is_said_at_once_and_recorded_once_it_is_final(
-    team: tuple[Foreman, Told], capsys: pytest.CaptureFixture[str]
+    team: tuple[Dispatcher, Told], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    foreman, told = team
+    dispatcher, told = team
     for fate in ("it is tried again", "given up"):
-        assignment = foreman.next()
+        assignment = dispatcher.next()
         assert assignment is not None
-        foreman.failed(assignment.cell.key, assignment.cell.label, "OSError: disk full")
+        dispatcher.failed(assignment.cell.key, assignment.cell.label, "OSError: disk full")
         assert f"classification/3/s0 failed (OSError: disk full); {fate}." in capsys.readouterr().err
     assert [word for word, _ in told.words] == ["failed"]
 
 
-def test_a_cell_that_advances_is_not_given_up(team: tuple[Foreman, Told]) -> None:
-    foreman, told = team
+def test_a_cell_that_advances_is_not_given_up(team: tuple[Dispatcher, Told]) -> None:
+    dispatcher, told = team
     for epoch in range(1, 10):  # nine machines in turn are taken away
-        assignment = foreman.next()
+        assignment = dispatcher.next()
         assert assignment is not None
-        foreman.progressed(assignment.cell.key, epoch)
-        foreman.failed(assignment.cell.key, assignment.cell.label, "its process died")
+        dispatcher.progressed(assignment.cell.key, epoch)
+        dispatcher.failed(assignment.cell.key, assignment.cell.label, "its process died")
     for _ in range(2):  # and from here on none gets any further
-        assignment = foreman.next()
+        assignment = dispatcher.next()
         if assignment is not None:
-            foreman.progressed(assignment.cell.key, 9)
-            foreman.failed(assignment.cell.key, assignment.cell.label, "its process died")
-    assert foreman.next() is None
+            dispatcher.progressed(assignment.cell.key, 9)
+            dispatcher.failed(assignment.cell.key, assignment.cell.label, "its process died")
+    assert dispatcher.next() is None
     assert [word for word, _ in told.words if word == "failed"] == ["failed"]
 
 

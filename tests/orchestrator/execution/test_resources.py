@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.execution.resources import Resources, check_fits, trials_at_once
+from orchestrator.execution.resources import Resources, cells_at_once, check_fits
 from trainables.mistake import Mistake
 
 LAPTOP = [{"CPU": 2.0}]
@@ -28,9 +28,9 @@ CLUSTER = [{"CPU": 0.0}, {"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0, "GPU": 4.0}]
         (Resources(workers=8, gpus_per_worker=1), CLUSTER, 1),
     ],
 )
-def test_trials_at_once(resources: Resources, nodes: list, fit: int) -> None:
+def test_cells_at_once(resources: Resources, nodes: list, fit: int) -> None:
     check_fits(resources, nodes)
-    assert trials_at_once(resources, nodes) == fit
+    assert cells_at_once(resources, nodes) == fit
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.planning.cells import lay_out
-from orchestrator.planning.specification import Request, complete
+from orchestrator.planning.request import Request, draft
 from tests.sweeps import PLAIN, SMALL, assert_equal_sweeps, cells, command, only_sweep, run
 from trainables.data.cache import Prepared
 
@@ -174,7 +174,7 @@ def test_a_cell_that_always_fails_is_named_and_tried_again_on_resume(
     request = Request(
         methods=("classification",), holdouts=("3", "8"), seeds=1, assignments=("epochs=2", "retries=1")
     )
-    asked = lay_out(complete(request, digits.classes)[0], digits.fingerprint).all()
+    asked = lay_out(draft(request).complete("cpu", digits.classes), digits.fingerprint).all()
     sweep = tmp_path / "trouble"
     broken = sweep / "cells" / next(cell.key for cell in asked if cell.holdout == "8")
     broken.parent.mkdir(parents=True)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from ray.tune.search import Searcher
 
-from orchestrator.execution.dispatcher import Foreman
+from orchestrator.execution.dispatcher import Dispatcher
+from orchestrator.execution.endings import failed
 from orchestrator.execution.progress import Progress
-from orchestrator.execution.tune import CellSearcher, _rest
+from orchestrator.execution.tune import CellSearcher, FailureStreak
 from orchestrator.planning.cells import lay_out
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.studies import suggest
@@ -25,7 +26,7 @@ def searcher(retries: int = 1) -> tuple[CellSearcher, Plan]:
     cells = lay_out(wanted, "data")
     plan = Plan(cells, suggest, retries=retries)
     work = {cell.key: 1 for cell in cells.all()}
-    return CellSearcher(Foreman(plan, Progress(work, set()), None)), plan
+    return CellSearcher(Dispatcher(plan, Progress(work, set()), None)), plan
 
 
 def done(value: float | None = None) -> dict:
@@ -51,17 +52,17 @@ def test_every_cell_is_handed_out_once_and_then_it_is_finished() -> None:
     assert plan.counts()["done"] == 3
 
 
-def test_a_dead_process_and_a_caught_error_are_tried_again_and_a_hopeless_cell_is_not() -> None:
+def test_a_dead_process_and_a_caught_error_are_tried_again_and_a_diverged_cell_is_not() -> None:
     found, plan = searcher(retries=2)
     cell = found.suggest("a")["cell"]
     found.on_trial_complete("a", None, error=True)
     assert found.suggest("c")["cell"] == cell
-    found.on_trial_complete("c", {"epoch": 0, "ending": "failed", "error": "OSError: full"})
+    found.on_trial_complete("c", failed("OSError: full", retryable=True))
     assert found.suggest("d")["cell"] == cell
-    found.on_trial_complete("d", {"epoch": 0, "ending": "hopeless", "error": "Diverged: it did"})
-    (failed,) = plan.failures()
-    assert failed.key == cell["key"]
-    assert plan.failures()[failed] == "Diverged: it did"
+    found.on_trial_complete("d", failed("Diverged: it did", retryable=False))
+    (given_up,) = plan.failures()
+    assert given_up.key == cell["key"]
+    assert plan.failures()[given_up] == "Diverged: it did"
 
 
 def test_a_trial_that_ends_without_a_word_has_lost_its_process() -> None:
@@ -73,12 +74,15 @@ def test_a_trial_that_ends_without_a_word_has_lost_its_process() -> None:
 
 def test_tune_can_keep_its_copy_without_the_plan() -> None:
     found, _ = searcher()
-    assert "_foreman" not in pickle.loads(pickle.dumps(found.__getstate__()))
+    assert "_dispatcher" not in pickle.loads(pickle.dumps(found.__getstate__()))
 
 
 def test_a_machine_on_which_nothing_works_takes_cells_ever_more_slowly() -> None:
-    assert [_rest(failures) for failures in (1, 2, 3, 4)] == [0, 1, 2, 4]
-    assert _rest(100) == 60
+    streak, rests = FailureStreak(), []
+    for length in (0, 1, 2, 3, 4, 100):
+        streak.length = length
+        rests.append(streak.rest)
+    assert rests == [0, 0, 1, 2, 4, 60]
 
 
 LOCAL_RAY = """

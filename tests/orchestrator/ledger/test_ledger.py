@@ -21,23 +21,24 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def conclude(ledger: Ledger, key: str) -> dict:
-    """Writes a cell as a trial does at its end."""
+    """Writes a cell as an attempt does at its end."""
     attempt = ledger.begin(key, {})
-    scores = ledger.write_table(pa.table({"msp": [0.1, 0.2]}), "cells", key, "scores.parquet")
-    curves = ledger.write_table(pa.table({"epoch": [1]}), "cells", key, "curves.parquet")
-    result = {
-        "values": {"value": 0.5},
-        "checksums": {"scores.parquet": scores},
-        "attempt": {"number": attempt, "checksums": {"curves.parquet": curves}},
-    }
-    ledger.write_json(result, "cells", key, "result.json")
-    return result
+    scores = pa.table({"msp": [0.1, 0.2]})
+    about = {"number": attempt}
+    return ledger.finish(
+        key, attempt, {"values": {"value": 0.5}}, about, scores=scores, curves=[{"epoch": 1}]
+    )
+
+
+def file_of(ledger: Ledger, *parts: str) -> Path:
+    """Where a file of the ledger stands, spelled out: other programs find it there."""
+    return Path(ledger.storage, ledger.name, *parts)
 
 
 def test_a_cell_is_done_when_its_result_and_what_it_vouches_for_are_whole(ledger: Ledger) -> None:
     result = conclude(ledger, "a")
     ledger.begin("b", {})
-    assert ledger.results(["a", "b", "c"]) == {"a": result}
+    assert ledger.read_results(["a", "b", "c"]) == {"a": result}
 
 
 @pytest.mark.parametrize("name", ["result.json", "scores.parquet", "curves.parquet"])
@@ -46,13 +47,13 @@ def test_a_file_that_is_cut_changed_or_missing_makes_the_cell_not_done(
     ledger: Ledger, name: str, harm: str
 ) -> None:
     conclude(ledger, "a")
-    path = Path(ledger.path("cells", "a", name))
+    path = file_of(ledger, "cells", "a", name)
     data = path.read_bytes()
     if harm == "removed":
         path.unlink()
     else:
         path.write_bytes(data[: len(data) // 2] if harm == "cut" else b"\x00" + data[1:])
-    assert ledger.results(["a"]) == {}
+    assert ledger.read_results(["a"]) == {}
 
 
 def test_attempts_count_up_and_an_older_one_stops(ledger: Ledger) -> None:
@@ -63,7 +64,7 @@ def test_attempts_count_up_and_an_older_one_stops(ledger: Ledger) -> None:
     with pytest.raises(Superseded):
         ledger.write_checkpoint("a", 4, first, b"four")
     assert ledger.checkpoints("a") == ["3-1.pt"]
-    assert ledger.cell("a") == {"note": "y", "attempts": 2}
+    assert ledger.read_cell("a") == {"note": "y", "attempts": 2}
 
 
 def test_the_newest_two_checkpoints_are_kept_in_order_of_epoch(ledger: Ledger) -> None:
@@ -105,7 +106,9 @@ def test_a_storage_below_a_file_is_a_mistake(tmp_path: Path) -> None:
 
 def test_a_later_attempt_s_checkpoints_outlive_what_an_earlier_one_left_unreadable(ledger: Ledger) -> None:
     for epoch in (49, 50):
-        ledger.write(b"cut", "cells", "k", "checkpoint", f"{epoch}-1.pt")
+        path = file_of(ledger, "cells", "k", "checkpoint", f"{epoch}-1.pt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"cut")
     assert ledger.begin("k", {}) == 2
     ledger.write_checkpoint("k", 5, 2, b"whole")
     assert "5-2.pt" in ledger.checkpoints("k")
@@ -121,7 +124,7 @@ def test_a_ledger_that_was_sent_elsewhere_stays_in_its_folder(
     monkeypatch.chdir(tmp_path / "here")
     sent = pickle.dumps(Ledger("runs", "mine"))
     monkeypatch.chdir(tmp_path / "there")
-    pickle.loads(sent).write_json({}, "sweep.json")
+    pickle.loads(sent).write_sweep({})
     assert (tmp_path / "here" / "runs" / "mine" / "sweep.json").exists()
 
 
@@ -129,7 +132,7 @@ def test_a_lost_cell_json_does_not_start_the_count_again(ledger: Ledger) -> None
     for attempt in (1, 2):
         ledger.begin("k", {})
         ledger.write_checkpoint("k", 10 * attempt, attempt, b"state")
-    Path(ledger.path("cells", "k", "cell.json")).write_text("")
+    file_of(ledger, "cells", "k", "cell.json").write_text("")
     assert ledger.begin("k", {}) == 3
     ledger.write_checkpoint("k", 25, 3, b"state")
     assert "25-3.pt" in ledger.checkpoints("k")
@@ -137,7 +140,7 @@ def test_a_lost_cell_json_does_not_start_the_count_again(ledger: Ledger) -> None
 
 def test_what_a_killed_attempt_left_half_written_is_removed_by_the_next(ledger: Ledger) -> None:
     ledger.begin("k", {})
-    left = Path(ledger.path("cells", "k", "result.json.0123.part"))
+    left = file_of(ledger, "cells", "k", "result.json.0123.part")
     left.write_text("{")
     ledger.begin("k", {})
     assert not left.exists()
@@ -160,7 +163,7 @@ def test_an_attempt_whose_half_written_file_a_newer_one_cleared_is_superseded(
     first = ledger.begin("k", {})
     fs = Overtaken()
     fs.newer = Ledger(ledger.storage, ledger.name)
-    monkeypatch.setitem(ledger.__dict__, "_place", (fs, ledger._place[1]))
+    monkeypatch.setitem(ledger.__dict__, "_root", (fs, ledger._root[1]))
     with pytest.raises(Superseded):
         ledger.write_checkpoint("k", 3, first, b"state")
     assert ledger.checkpoints("k") == []
@@ -168,11 +171,11 @@ def test_an_attempt_whose_half_written_file_a_newer_one_cleared_is_superseded(
 
 def test_a_storage_that_is_away_is_not_an_empty_one(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     conclude(ledger, "a")
-    monkeypatch.setitem(ledger.__dict__, "_place", (Away(ledger._place[0]), ledger._place[1]))
+    monkeypatch.setitem(ledger.__dict__, "_root", (Away(ledger._root[0]), ledger._root[1]))
     with pytest.raises(StorageAway):
-        ledger.results(["a"])
+        ledger.read_results(["a"])
     with pytest.raises(StorageAway):
-        ledger.cell("a")
+        ledger.read_cell("a")
 
 
 class Away:
@@ -191,5 +194,5 @@ class Away:
 def test_a_query_stays_at_the_end_of_a_uri(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = "s3://bucket/runs?region=us-west-2&endpoint_override=127.0.0.1%3A9"
     found = Ledger(storage, "mine")
-    assert found.uri("ray") == "s3://bucket/runs/mine/ray?region=us-west-2&endpoint_override=127.0.0.1%3A9"
-    assert found.path("ray") == "bucket/runs/mine/ray"
+    assert found.scratch_uri == "s3://bucket/runs/mine/ray?region=us-west-2&endpoint_override=127.0.0.1%3A9"
+    assert found._path("ray") == "bucket/runs/mine/ray"

@@ -148,7 +148,7 @@ def test_a_dead_process_of_this_machine_is_not_waited_for(
     bucket: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with hold(bucket):
-        of_this_machine = json.loads(bucket.read("lock.json"))
+        of_this_machine = bucket.read_lock()
     write_lock(bucket, **{**of_this_machine, "pid": dead_process()})
     with hold(bucket):
         pass
@@ -235,8 +235,8 @@ def test_a_lock_that_changed_hands_since_the_last_beat_is_not_released(
 
 def work_until_ctrl_c(ledger: Ledger) -> None:
     """Is interrupted by a person, once the lock was renewed."""
-    first, limit = ledger.read("lock.json"), time.monotonic() + 5
-    while ledger.read("lock.json") == first:
+    first, limit = ledger.read_lock(), time.monotonic() + 5
+    while ledger.read_lock() == first:
         assert time.monotonic() < limit
         time.sleep(0.01)
     raise KeyboardInterrupt

@@ -11,7 +11,7 @@ pytest.importorskip("ray", reason="Ray is not installed on this system")
 from orchestrator.machines.nodes import Node
 from orchestrator.machines.preflight import check_nodes
 from orchestrator.planning.data import data_request
-from orchestrator.planning.specification import Request, complete
+from orchestrator.planning.request import Request, draft
 from trainables.data.cache import prepare
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
@@ -20,7 +20,7 @@ from trainables.mistake import Mistake
 @pytest.fixture(scope="module")
 def digits_request(tmp_path_factory: pytest.TempPathFactory) -> DataRequest:
     """The digits, prepared in a folder of the tests."""
-    specification, _ = complete(Request(), tuple("0123456789"))
+    specification = draft(Request()).complete("cpu", tuple("0123456789"))
     cache = str(tmp_path_factory.mktemp("cache"))
     return data_request(specification, "./data", cache=cache, download=False)
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.planning.cells import Cell, lay_out, run_of
-from orchestrator.planning.specification import Request, Specification, complete
+from orchestrator.planning.request import Request, draft
+from orchestrator.planning.specification import Specification
 
 DIGITS = tuple("0123456789")
 
 
-def specification(**changes: object) -> Specification:
-    return complete(Request(**{"holdouts": ("3", "8"), "seeds": 2, **changes}), DIGITS)[0]  # type: ignore[arg-type]
+def specification(device: str = "cpu", **changes: object) -> Specification:
+    return draft(Request(**{"holdouts": ("3", "8"), "seeds": 2, **changes})).complete(device, DIGITS)  # type: ignore[arg-type]
 
 
 def by_label(asked: Specification, fingerprint: str = "data") -> dict[str, Cell]:
@@ -45,7 +46,7 @@ def test_one_lambda_for_the_benchmark_ties_its_cells_to_the_held_out_classes() -
     [
         {"assignments": ("epochs=9",)},
         {"assignments": ("sweep_seed=1",)},
-        {"threads": 2},
+        {"cpus_per_worker": 2.0},
         {"workers": 2},
         {"device": "cuda"},
     ],

@@ -48,7 +48,7 @@ def test_the_plan_lists_cells_by_phase_and_method() -> None:
 
 def test_a_folder_s_cost_waits_for_its_images() -> None:
     text = describe_plan(specification(("a", "b", "c"), benchmark="image-folder"), "mine")
-    assert "an image and epoch" in text
+    assert "per image and epoch" in text
 
 
 def test_unequal_classes_of_a_known_total_have_a_cost() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.planning.data import check_data
-from orchestrator.planning.specification import Request, Specification, complete
+from orchestrator.planning.request import Request, draft
+from orchestrator.planning.specification import Specification
 from trainables.data.cache import Prepared
 from trainables.mistake import Mistake
 
@@ -31,7 +32,7 @@ def sweep(
     """A sweep of 56x56 images in batches of 8 a worker, `cpc` of them for cpc."""
     settings = ("image_size=56", "batch_size=8", f"cpc_batch_size={cpc}", *assignments)
     request = Request("image-folder", (method,), (holdout,), 1, "holdout", None, weight, settings, workers)
-    return complete(request, None)[0]
+    return draft(request).complete("cpu", None)
 
 
 def refusal(specification: Specification, prepared: Prepared) -> str:
@@ -112,5 +113,5 @@ def test_workers_share_the_test_images_with_the_held_out_class() -> None:
 def test_any_holdout_may_be_the_one_that_leaves_too_few() -> None:
     prepared = data((40, 2, 2))
     request = Request("image-folder", ("classification",), ("b", "a"), workers=5)
-    said = refusal(complete(request, CLASSES)[0], prepared)
+    said = refusal(draft(request).complete("cpu", CLASSES), prepared)
     assert "5 workers cannot share 4 training images in a final cell with 'a' held out" in said

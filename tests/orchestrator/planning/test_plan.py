@@ -9,16 +9,18 @@ from collections import Counter
 import pytest
 
 from orchestrator.planning.cells import SEARCH, Cell, Cells, Definition, lay_out
-from orchestrator.planning.plan import DONE, FAILED, READY, RUNNING, WAITING, Outcome, Plan
-from orchestrator.planning.specification import Request, Specification, complete
-from orchestrator.planning.studies import History, Weights, suggest
+from orchestrator.planning.plan import DONE, FAILED, READY, RUNNING, WAITING, Plan
+from orchestrator.planning.request import Request, draft
+from orchestrator.planning.specification import Specification, Weights
+from orchestrator.planning.studies import History, Outcome, suggest
+from search_spaces.benchmark import LogUniform
 
 CLASSES = tuple(str(digit) for digit in range(10))
 
 
 def specification(**changes: object) -> Specification:
     request = Request(**{"seeds": 2, "holdouts": ("3", "8"), "lambda_trials": 3, **changes})  # type: ignore[arg-type]
-    return complete(request, CLASSES)[0]
+    return draft(request).complete("cpu", CLASSES)
 
 
 def scripted(definition: Definition, history: History, index: int) -> Weights:
@@ -149,16 +151,16 @@ def test_a_cell_that_keeps_failing_is_named_and_blocks_only_what_waits_for_it() 
     assert plan.chosen().keys() == {"rotation/3"}
 
 
-def test_a_hopeless_failure_is_not_repeated() -> None:
+def test_a_failure_that_is_not_retryable_is_not_repeated() -> None:
     plan = Plan(lay_out(specification(), "data"), scripted)
     cell = plan.next().cell  # type: ignore[union-attr]
-    assert plan.failed(cell.key, "diverged", hopeless=True) is False
+    assert plan.failed(cell.key, "diverged", retryable=False) is False
     assert list(plan.failures()) == [cell]
 
 
 def test_given_weights_need_no_search() -> None:
     asked = specification(aux_weight=("0.5",), lambda_trials=None)
-    plan = Plan(lay_out(asked, "data"), scripted, given=asked.aux_weights)
+    plan = Plan(lay_out(asked, "data"), scripted)
     weights = {}
     while (assignment := plan.next()) is not None:
         weights[assignment.cell.label] = assignment.aux_weights
@@ -177,7 +179,7 @@ def test_a_hundred_thousand_cells_with_failures_and_restarts_end_in_time() -> No
         held,
         120,
         specification().recipe,
-        {"rotation": "0.05..5"},
+        {"rotation": LogUniform(0.05, 5)},
         lambda_trials=10,
     )
     started = time.process_time()

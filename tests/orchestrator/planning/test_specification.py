@@ -6,21 +6,24 @@ import json
 
 import pytest
 
-from orchestrator.planning.specification import Request, Specification, check_extends, complete
+from orchestrator.planning.request import Request, draft
+from orchestrator.planning.specification import Specification, check_extends
+from search_spaces.benchmark import LogUniform
 from trainables.mistake import Mistake
 
 DIGITS = tuple("0123456789")
 
 
-def specification(**changes: object) -> Specification:
-    return complete(Request(**changes), DIGITS)[0]  # type: ignore[arg-type]
+def specification(device: str = "cpu", **changes: object) -> Specification:
+    return draft(Request(**changes)).complete(device, DIGITS)  # type: ignore[arg-type]
 
 
 def test_the_default_is_the_whole_digits_benchmark() -> None:
     default = specification()
     assert default.holdouts == DIGITS
     assert default.methods == ("classification", "rotation")
-    assert (default.seeds, default.select, default.spaces) == (3, "holdout", {"rotation": "0.05..5"})
+    assert (default.seeds, default.select) == (3, "holdout")
+    assert default.spaces == {"rotation": LogUniform(0.05, 5)}
 
 
 def test_the_order_of_a_method_s_parts_makes_no_other_method() -> None:
@@ -84,7 +87,7 @@ def test_a_sweep_grows_by_holdouts_methods_and_seeds() -> None:
         ({"assignments": ("sweep_seed=1",)}, "sweep_seed"),
         ({"select": "benchmark"}, "select"),
         ({"aux_weight": ("0.5",)}, "aux_weights"),
-        ({"threads": 2}, "threads"),
+        ({"cpus_per_worker": 2.0}, "threads"),
         ({"workers": 2}, "workers"),
     ],
 )
@@ -107,4 +110,4 @@ def test_fidelity_sets_its_switches_and_single_ones_still_count() -> None:
 def test_images_that_cpc_cannot_cut_up_are_refused() -> None:
     request = Request("image-folder", methods=("classification", "cpc"), assignments=("image_size=64",))
     with pytest.raises(Mistake, match=r"image_size=64 .* such as 56"):
-        complete(request, ("a", "b", "c"))
+        draft(request)

@@ -13,7 +13,7 @@ from PIL import Image
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
 from orchestrator.reporting.figures import ap_by_class, draw_figures, lambda_choice, learning_curves
 from orchestrator.reporting.results import Results, collect
-from tests.hand_made_ledger import curve_table, finish, plain_value, specification, write_sweep
+from tests.hand_made_ledger import curve_rows, finish, plain_value, specification, write_sweep
 
 
 def swept(storage: Path, values: Any = None, **changes: Any) -> Results:
@@ -69,11 +69,11 @@ def test_learning_curves_are_the_means_of_the_ledger_s_curves(tmp_path: Path) ->
     reported = [
         {f"final/{m}": plain_value(cell, m) for m in ("ap_msp", "ap_odin", "test_accuracy")} for cell in seeds
     ]
-    curves = [curve_table(results.specification, cell, r) for cell, r in zip(seeds, reported, strict=True)]
-    expected = np.mean([curve["train/loss"].to_pylist() for curve in curves], axis=0)
+    curves = [curve_rows(results.specification, cell, r) for cell, r in zip(seeds, reported, strict=True)]
+    expected = np.mean([[row["train/loss"] for row in curve] for curve in curves], axis=0)
     assert loss.lines[0].get_ydata() == pytest.approx(expected)
     window = results.specification.recipe.ap_window
-    ap_values = np.mean([curve["ap/msp"].to_pylist()[-window:] for curve in curves], axis=0)
+    ap_values = np.mean([[row["ap/msp"] for row in curve[-window:]] for curve in curves], axis=0)
     assert ap.lines[0].get_ydata() == pytest.approx(100 * ap_values)
     epochs = results.specification.recipe.epochs
     assert list(ap.lines[0].get_xdata()) == list(range(epochs - window + 1, epochs + 1))

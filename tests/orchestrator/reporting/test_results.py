@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.ledger.ledger import RESULT, SCORES
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
 from orchestrator.reporting.results import BEGUN, BLOCKED, DONE, NOT_BEGUN, cells_csv, collect
 from tests.hand_made_ledger import finish, finish_all, opened, plain_value, specification, write_sweep
@@ -74,10 +73,10 @@ def test_a_cut_file_makes_a_cell_undone(tmp_path: Path) -> None:
     wanted = specification(seeds=2)
     ledger, cells = write_sweep(tmp_path, wanted)
     finish_all(ledger, wanted, cells)
-    cut, unreadable = cells.free[0], cells.free[1]
-    path = Path(ledger.path("cells", cut.key, SCORES))
+    cut, unreadable, *_ = cells.free
+    path = Path(ledger.uri, "cells", cut.key, "scores.parquet")
     path.write_bytes(path.read_bytes()[:-1])
-    Path(ledger.path("cells", unreadable.key, RESULT)).write_text("{")
+    Path(ledger.uri, "cells", unreadable.key, "result.json").write_text("{")
     results = collect(ledger)
     assert {cell for cell, state in results.states.items() if state != DONE} == {cut, unreadable}
     assert {results.states[cut], results.states[unreadable]} == {BEGUN}
@@ -154,6 +153,6 @@ def test_what_is_no_sweep_is_a_mistake(tmp_path: Path) -> None:
     ledger, _ = write_sweep(tmp_path, specification())
     with pytest.raises(Mistake, match=r"no sweep 'other' .* sweeps there: mine"):
         collect(type(ledger)(ledger.storage, "other"))
-    ledger.write_json({"specification": {}}, "sweep.json")
+    ledger.write_sweep({"specification": {}})
     with pytest.raises(Mistake, match="not a sweep of this version"):
         collect(ledger)

@@ -15,14 +15,14 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from orchestrator.ledger.ledger import CURVES, Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import Cells
 from orchestrator.planning.specification import GROWING, Specification
 from orchestrator.report import make_report
 from orchestrator.sweep import main
 from orchestrator.tracking.tracker import Tracker, open_tracker
 from tests.hand_made_ledger import (
-    curve_table,
+    curve_rows,
     final_values,
     finish,
     finish_all,
@@ -124,9 +124,9 @@ def test_what_is_sent_again_makes_no_second_point_and_no_second_run(sweep: Sweep
 def test_a_running_cell_is_shown_as_far_as_the_ledger_holds_it(sweep: Sweep) -> None:
     cell = sweep.cells.all()[0]
     attempt = sweep.ledger.begin(cell.key, {"cell": {}})
-    curves = curve_table(sweep.wanted, cell, final_values(cell, plain_value, 0.1))
+    curves = curve_rows(sweep.wanted, cell, final_values(cell, plain_value, 0.1))
     sweep.ledger.write_checkpoint(cell.key, 3, attempt, b"state")
-    sweep.ledger.write_table(curves, "cells", cell.key, CURVES)  # all of them, as just before the result
+    sweep.ledger.write_curves(cell.key, attempt, curves)  # all of them, as just before the result
     tracker = sweep.tracker()
     tracker.progressed(cell.key)
     assert tracker.close(timeout=60)
@@ -164,9 +164,9 @@ def test_another_ledger_of_the_same_name_has_runs_of_its_own(sweep: Sweep, tmp_p
 OPEN_STORE = """
 import sys
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.planning.specification import Request, complete
+from orchestrator.planning.request import Request, draft
 from orchestrator.tracking.tracker import open_tracker
-wanted, _ = complete(Request(), tuple("0123456789"))
+wanted = draft(Request()).complete("cpu", tuple("0123456789"))
 tracker = open_tracker(f"sqlite:///{sys.argv[1]}/mlflow.db", Ledger(sys.argv[1], sys.argv[2]), wanted)
 assert tracker.close(60)
 """

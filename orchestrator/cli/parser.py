@@ -1,0 +1,68 @@
+"""What the command lines of all commands share: the parser, and the words and numbers that they take."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from trainables.mistake import Mistake
+
+MOST = 10_000
+"""Seeds, lambdas, workers and cells at once: more is a slip of the finger."""
+
+INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line whose refusals are Mistakes."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message as a sentence that names the command's help."""
+        message = message.removeprefix("argument ")
+        raise Mistake(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
+
+
+def wide(prog: str) -> argparse.HelpFormatter:
+    """Lay help out as it was written, in lines of up to 110 characters; for commands with many options."""
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110)
+
+
+def run_command(command: Callable[[list[str] | None], int], words: list[str] | None) -> int:
+    """Run a command and return its exit code: 2, with one sentence, for a Mistake."""
+    try:
+        return command(words)
+    except Mistake as mistake:
+        print(f"Error: {mistake}", file=sys.stderr)
+        return 2
+
+
+def whole_number(option: str, text: str, *, at_least: int = 1, at_most: int = MOST) -> int:
+    """Return an option's whole number; raise Mistake for anything else."""
+    if not re.fullmatch(r"\+?[0-9]+", text) or not at_least <= int(text) <= at_most:
+        raise Mistake(f"{option} {text} is not valid: give a whole number from {at_least} to {at_most}.")
+    return int(text)
+
+
+def number(option: str, text: str) -> float:
+    """Return an option's number of at least 0; raise Mistake for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        raise Mistake(f"{option} {text} is not valid: give a finite number of at least 0.")
+    return value
+
+
+def plain_name(option: str, name: str) -> str:
+    """Return a name that can be a folder, a tag and a label; raise Mistake for any other."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise Mistake(
+            f"{option} {name!r} is no plain word: use up to 100 letters, digits, dots, dashes and "
+            "underscores, beginning with a letter or digit."
+        )
+    return name

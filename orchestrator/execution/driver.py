@@ -1,0 +1,100 @@
+"""The process that drives a sweep: it opens it, holds its lock, and has an executor run what is missing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from orchestrator.execution.attempt import PATIENCE_SECONDS
+from orchestrator.execution.dispatcher import Dispatcher
+from orchestrator.execution.executor import Executor, open_executor
+from orchestrator.execution.progress import Progress
+from orchestrator.ledger.lock import hold
+from orchestrator.planning.cells import Cells, lay_out
+from orchestrator.planning.costs import Images, cell_flops
+from orchestrator.planning.data import check_data
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.request import Draft, Request
+from orchestrator.planning.studies import Outcome, suggest
+from orchestrator.planning.sweep import Sweep, begin, check_name, go_on, write_down
+from orchestrator.tracking.tracker import Tracker, open_tracker
+from orchestrator.tracking.uris import resolve_tracking_uri
+from trainables.data.cache import Prepared
+from trainables.mistake import Mistake
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A sweep under this process's lock, ready to run."""
+
+    sweep: Sweep
+    executor: Executor
+    dispatcher: Dispatcher
+    tracker: Tracker | None
+    existed: bool
+    """Whether the sweep had been begun before."""
+
+    @property
+    def plan(self) -> Plan:
+        """What is done and what is left."""
+        return self.dispatcher.plan
+
+    def run(self) -> None:
+        """Say what there is to do and run it to its end; records that are under way are sent in any case."""
+        counts, ledger = self.plan.counts(), self.sweep.ledger
+        total = sum(counts.values())
+        if self.existed:
+            print(f"Going on with sweep {ledger.name}: {counts['done']} of {total} cells are done.")
+        else:
+            print(f"Sweep {ledger.name}: {total} cell{'' if total == 1 else 's'}, in {ledger.storage}.")
+        try:
+            if not self.plan.finished:
+                self.executor.run(self.dispatcher, self.sweep)
+        finally:
+            if self.tracker is not None and not self.plan.finished:
+                self.tracker.close(timeout=10)
+
+
+@contextlib.contextmanager
+def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
+    """Open a sweep and hold its lock; without a draft, as its ledger describes it.
+
+    Raises Mistake, before any cell runs, for whatever is missing or does not fit.
+    """
+    executor = open_executor(request)
+    sweep, prepared = go_on(request) if draft is None else begin(draft, executor.device_kind())
+    executor.check(sweep.specification)
+    check_data(sweep.specification, prepared)
+    with hold(sweep.ledger):
+        check_name(sweep, must_exist=request.resume)
+        existed = sweep.ledger.exists()
+        cells = lay_out(sweep.specification, sweep.fingerprint)
+        tracker = _tracker(request, sweep, executor, cells)
+        write_down(sweep, prepared)
+        dispatcher = _dispatcher(sweep, prepared, cells, tracker)
+        patient = replace(sweep, ledger=replace(sweep.ledger, patience=PATIENCE_SECONDS))
+        yield Driver(patient, executor, dispatcher, tracker, existed)
+
+
+def _tracker(request: Request, sweep: Sweep, executor: Executor, cells: Cells) -> Tracker | None:
+    """Return MLflow's side, connected; None if MLflow is not installed and the executor can do without."""
+    uri = resolve_tracking_uri(request.tracking_uri, request.storage)
+    tracker = open_tracker(uri, sweep.ledger, sweep.specification, cells.all())
+    if tracker is None and not executor.tracking_is_optional:
+        raise Mistake(
+            "MLflow is not installed here: install the project as its README.md says, or add --executor "
+            "inline, which runs without it."
+        )
+    return tracker
+
+
+def _dispatcher(sweep: Sweep, prepared: Prepared, cells: Cells, tracker: Tracker | None) -> Dispatcher:
+    results = sweep.ledger.read_results(cell.key for cell in cells.all())
+    done = {key: Outcome(r["aux_weights"], r["values"].get("value")) for key, r in results.items()}
+    if tracker is not None:
+        tracker.catch_up(results)
+    images = Images.of_counts(prepared.classes, prepared.counts, prepared.channels)
+    work = {cell.key: cell_flops(cell, sweep.specification, images) for cell in cells.all()}
+    plan = Plan(cells, suggest, done, retries=sweep.settings.retries)
+    return Dispatcher(plan, Progress(work, set(done)), tracker)

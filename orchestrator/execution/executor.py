@@ -1,0 +1,54 @@
+"""The interface between a sweep and what runs its cells: inline in this process, or on Ray."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from orchestrator.execution.dispatcher import Dispatcher
+from orchestrator.planning.request import Request
+from orchestrator.planning.specification import Specification
+from orchestrator.planning.sweep import Sweep
+from trainables.mistake import Mistake
+
+
+class Executor(ABC):
+    """Runs the cells that a dispatcher hands out until none is left."""
+
+    tracking_is_optional: bool
+    """Whether a sweep may run where MLflow is not installed."""
+
+    @abstractmethod
+    def device_kind(self) -> str:
+        """Return the kind of device that cells get, "cuda" or "cpu"; raise Mistake if it is not to be had."""
+
+    @abstractmethod
+    def check(self, specification: Specification) -> None:
+        """Raise Mistake if a sweep's cells cannot run as they are specified."""
+
+    @abstractmethod
+    def run(self, dispatcher: Dispatcher, sweep: Sweep) -> None:
+        """Run cells until the dispatcher's plan is finished.
+
+        Raises Mistake, before any cell runs, for what only the running executor can find out.
+        """
+
+
+def open_executor(request: Request) -> Executor:
+    """Return the executor that was asked for; raise Mistake if it is not installed or options do not fit it.
+
+    This is the one place that knows which executors there are.
+    """
+    if request.executor == "inline":
+        from orchestrator.execution.inline import InlineExecutor
+
+        return InlineExecutor(request)
+    try:
+        from orchestrator.execution.tune import RayExecutor
+    except ImportError as error:
+        if (error.name or "").split(".")[0] != "ray":
+            raise
+        raise Mistake(
+            "Ray is not installed here: install the project as its README says, or add --executor inline, "
+            "which runs the cells without it."
+        ) from None
+    return RayExecutor(request)

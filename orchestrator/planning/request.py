@@ -1,0 +1,242 @@
+"""What a person asked for, and the specification that it means.
+
+A request is complete but for two things that only the machine and the data can say: the kind of device,
+and, for some benchmarks, the classes. Everything else is checked before either is looked at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.planning.specification import RunSettings, Specification, Weights
+from search_spaces import find_benchmark
+from search_spaces.benchmark import Benchmark, Grid, Space, parse_space
+from trainables.mistake import Mistake, unknown
+from trainables.run import NO_HOLDOUT, Recipe, canonical, check_fits, parse_method, with_fidelity
+from trainables.settings import assign, split_assignments, valid_of
+
+GPU_PRECISION = "bfloat16"
+"""What trains on GPUs unless it is set: their matrix units are for it. Validation and scores stay float32."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A sweep as it was asked for; every default of the command line stands here and nowhere else."""
+
+    benchmark: str = "digits"
+    methods: tuple[str, ...] = ("classification", "rotation")
+    holdouts: tuple[str, ...] = ()
+    """Empty for every class."""
+    seeds: int = 3
+    select: str = "holdout"
+    lambda_trials: int | None = None
+    """None for the benchmark's."""
+    aux_weight: tuple[str, ...] = ()
+    """Words such as 0.5 or rotation=0.5; empty for a search."""
+    assignments: tuple[str, ...] = ()
+    """Words of --set, key=value."""
+    workers: int = 1
+
+    data: str | None = None
+    cache: str = ""
+    download: bool = False
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float | None = None
+    """None for 1 if there is a GPU, else 0."""
+    max_concurrent: int = 0
+    """0 for as many cells as fit."""
+    storage: str = "./runs"
+    tracking_uri: str | None = None
+    executor: str = "ray"
+    address: str | None = None
+    name: str | None = None
+    """None for the specification's default name."""
+    resume: bool = False
+    dry_run: bool = False
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+    """Names of the fields that were given."""
+
+    @property
+    def threads(self) -> int:
+        """Threads of each worker."""
+        return max(1, int(self.cpus_per_worker))
+
+    @property
+    def goes_on_as_it_was(self) -> bool:
+        """Whether the ledger says what the sweep is: --resume --name NAME with no word on what it is."""
+        return self.resume and self.name is not None and not self.given & WHAT
+
+
+WHAT = frozenset(
+    (
+        *("benchmark", "methods", "holdouts", "seeds", "select"),
+        *("lambda_trials", "aux_weight", "assignments", "workers"),
+    )
+)
+"""The fields of a request that say what the sweep is."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A request that was checked against its benchmark; device and classes are still to be filled in."""
+
+    request: Request
+    settings: RunSettings
+    precision_is_set: bool
+    _specification: Specification
+
+    def complete(self, device: str, classes: tuple[str, ...] | None) -> Specification:
+        """Return the specification on a kind of device ("cpu" or "cuda") and the data's classes.
+
+        Without classes (None) only the holdouts that were named are in it. Raises Mistake for a holdout that
+        is none of the classes.
+        """
+        recipe = self._specification.recipe
+        if device == "cuda" and not self.precision_is_set:
+            recipe = dataclasses.replace(recipe, precision=GPU_PRECISION)
+        holdouts = _holdouts(self.request.holdouts, classes)
+        return dataclasses.replace(self._specification, device=device, recipe=recipe, holdouts=holdouts)
+
+
+def draft(request: Request) -> Draft:
+    """Check a request against its benchmark's file; raise Mistake for whatever does not exist or fit."""
+    benchmark = find_benchmark(request.benchmark)
+    for method in request.methods:
+        benchmark.check_method(method)
+    methods = _unique("--methods", tuple(map(canonical, request.methods)))
+    given = split_assignments(request.assignments)
+    searched = {
+        name.removeprefix("lambda."): parse_space(text)
+        for name, text in given.items()
+        if name.startswith("lambda.")
+    }
+    fields = {name: text for name, text in given.items() if not name.startswith("lambda.")}
+    _check_known(fields)
+    recipe = _recipe(benchmark, request.workers, methods, fields)
+    for method in methods:
+        check_fits(method, recipe)
+    tasks = {task for method in methods for task in parse_method(method).auxiliary}
+    unused = sorted(set(searched) - tasks)
+    if unused:
+        raise Mistake(f"--set lambda.{unused[0]} has no use: no method of this sweep trains {unused[0]}.")
+    spaces = {**{task: space for task, space in benchmark.spaces.items() if task in tasks}, **searched}
+    specification = Specification(
+        benchmark=benchmark.name,
+        methods=methods,
+        holdouts=_holdouts(request.holdouts, benchmark.classes),
+        seeds=request.seeds,
+        recipe=recipe,
+        spaces=spaces,
+        aux_weights=_weights(request.aux_weight, sorted(tasks)),
+        select=request.select,
+        lambda_trials=benchmark.lambda_trials,
+        workers=request.workers,
+        threads=request.threads,
+    )
+    specification = _assigned(specification, fields)
+    if request.lambda_trials is not None:
+        _check_trials(request, spaces)
+        specification = dataclasses.replace(specification, lambda_trials=request.lambda_trials)
+    return Draft(request, _assigned(RunSettings(), fields), "precision" in fields, specification)
+
+
+def _check_known(names: dict[str, str]) -> None:
+    """Raise Mistake for a field that --set does not know."""
+    known = [name for cls in (Recipe, RunSettings, Specification) for name in valid_of(cls)]
+    for name in names:
+        if name not in known:
+            raise unknown("field", name, sorted([*known, "lambda.<task>"]))
+
+
+def _assigned(instance: Any, fields: dict[str, str]) -> Any:
+    """Return a data class with those of the fields set that are its own."""
+    own = valid_of(type(instance))
+    return assign(instance, {name: text for name, text in fields.items() if name in own})
+
+
+def _recipe(benchmark: Benchmark, workers: int, methods: tuple[str, ...], fields: dict[str, str]) -> Recipe:
+    """Return the recipe that --set leaves of the benchmark's."""
+    recipe = benchmark.recipe_for(methods)
+    if benchmark.total_batch and workers > 1:
+        recipe = _shared(recipe, benchmark.total_batch, workers)
+    if "fidelity" in fields:
+        checked = assign(recipe, {"fidelity": fields["fidelity"]})
+        recipe = with_fidelity(recipe, checked.fidelity)
+        if checked.fidelity == "reference":
+            recipe = dataclasses.replace(recipe, **benchmark.reference_for(methods))  # type: ignore[arg-type]
+    if "batch_size" in fields and "micro_batch" not in fields and recipe.micro_batch:
+        recipe = dataclasses.replace(recipe, micro_batch=0)
+    return _assigned(recipe, {name: text for name, text in fields.items() if name != "fidelity"})
+
+
+def _shared(recipe: Recipe, total_batch: int, workers: int) -> Recipe:
+    """Return the recipe with each worker's share of the paper's total batch."""
+    share = max(2, total_batch // workers)
+    divides = recipe.micro_batch and share > recipe.micro_batch and share % recipe.micro_batch == 0
+    return dataclasses.replace(
+        recipe,
+        batch_size=share,
+        micro_batch=recipe.micro_batch if divides else 0,
+        cpc_batch_size=max(1, recipe.cpc_batch_size // workers),
+    )
+
+
+def _holdouts(asked: tuple[str, ...], classes: tuple[str, ...] | None) -> tuple[str, ...]:
+    if not asked:
+        return classes or ()
+    for name in asked:
+        if classes is not None and name not in (*classes, NO_HOLDOUT):
+            raise unknown("class to hold out", name, (*classes, NO_HOLDOUT))
+    return _unique("--holdouts", asked)
+
+
+def _unique(option: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if names.count(name) > 1:
+            raise Mistake(f"{option} names {name!r} twice: name it once.")
+    return names
+
+
+def _check_trials(request: Request, spaces: dict[str, Space]) -> None:
+    """Raise Mistake if a number of lambdas to try was given and would change nothing."""
+    if request.aux_weight:
+        raise Mistake("--lambda-trials has no use beside --aux-weight: lambda is given, so none is searched.")
+    if spaces and all(isinstance(space, Grid) for space in spaces.values()):
+        listed = "; ".join(f"{task} in {space}" for task, space in sorted(spaces.items()))
+        raise Mistake(
+            f"--lambda-trials has no use here: lists are tried whole ({listed}); shorten one with "
+            "--set lambda.<task>=a,b."
+        )
+
+
+def _weights(words: tuple[str, ...], tasks: list[str]) -> Weights | None:
+    """Return weights by task from words such as 0.5 (every task's) or rotation=0.5; None for no words."""
+    if not words:
+        return None
+    if not tasks:
+        raise Mistake(
+            "--aux-weight has no use: no method of this sweep trains an auxiliary task; leave it out."
+        )
+    weights: Weights = {}
+    for word in words:
+        task, equals, number = word.rpartition("=")
+        if equals and task not in tasks:
+            raise Mistake(
+                f"--aux-weight {word} names no task of this sweep's methods; they train: {', '.join(tasks)}."
+            )
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or value < 0:
+            raise Mistake(
+                f"--aux-weight {word} is not valid: give a finite number of at least 0, or task=number."
+            )
+        weights.update(dict.fromkeys([task] if equals else tasks, value))
+    missing = [task for task in tasks if task not in weights]
+    if missing:
+        raise Mistake(f"--aux-weight gives no weight for {missing[0]}: add {missing[0]}=NUMBER.")
+    return weights

@@ -1,0 +1,104 @@
+"""A sweep that can run: what it is, how it is carried out, its data and its ledger."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.provenance import provenance
+from orchestrator.ledger.storage import open_storage
+from orchestrator.planning.data import check_named, data_request, open_data
+from orchestrator.planning.request import Draft, Request
+from orchestrator.planning.specification import (
+    RunSettings,
+    Specification,
+    StoredSweep,
+    check_extends,
+    read_stored,
+)
+from search_spaces import find_benchmark
+from trainables.data.cache import Prepared
+from trainables.data.readers.request import DataRequest
+from trainables.mistake import Mistake
+
+DEFAULT_DATA = "./data"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What every process that works on a sweep needs to know; it can be sent to other machines."""
+
+    specification: Specification
+    settings: RunSettings
+    ledger: Ledger
+    data: DataRequest
+    fingerprint: str
+    """Identifies the content of the data."""
+
+
+def begin(draft: Draft, device: str) -> tuple[Sweep, Prepared]:
+    """Return the sweep that a request means on a kind of device, and its data, prepared if it was not.
+
+    Raises Mistake if storage or data cannot be had, or do not fit what was asked.
+    """
+    request = draft.request
+    open_storage(request.storage)
+    known = draft.complete(device, find_benchmark(request.benchmark).classes)
+    path = request.data or os.path.abspath(DEFAULT_DATA)
+    data = data_request(known, path, cache=request.cache, download=request.download)
+    if request.data:
+        check_named(data)
+    prepared = open_data(data)
+    specification = draft.complete(device, prepared.classes)
+    ledger = Ledger(request.storage, request.name or specification.default_name())
+    return Sweep(specification, draft.settings, ledger, data, prepared.fingerprint), prepared
+
+
+def go_on(request: Request) -> tuple[Sweep, Prepared]:
+    """Return the sweep of --resume --name NAME as its ledger describes it, and its data."""
+    assert request.name is not None
+    open_storage(request.storage)
+    ledger = Ledger(request.storage, request.name)
+    stored = read_stored(ledger)
+    path = request.data or stored.data or DEFAULT_DATA
+    data = data_request(stored.specification, path, cache=request.cache, download=request.download)
+    prepared = open_data(data)
+    return Sweep(stored.specification, stored.settings, ledger, data, prepared.fingerprint), prepared
+
+
+def check_name(sweep: Sweep, *, must_exist: bool) -> None:
+    """Raise Mistake unless the sweep's name is free, or belongs to this very sweep or one that it extends."""
+    ledger = sweep.ledger
+    if ledger.is_baseline():
+        raise Mistake(
+            f"{ledger.name!r} is the name of a baseline in {ledger.storage}: choose another --name."
+        )
+    if not must_exist and not (ledger.exists() and ledger.begun()):
+        return  # a sweep that was refused before its first cell has not taken the name
+    stored = read_stored(ledger)
+    _check_data_is_the_same(sweep, stored)
+    check_extends(sweep.specification, stored.specification, ledger.name)
+
+
+def _check_data_is_the_same(sweep: Sweep, stored: StoredSweep) -> None:
+    if stored.fingerprint != sweep.fingerprint:
+        raise Mistake(
+            f"The sweep {sweep.ledger.name!r} was begun on other data than {sweep.data.path}: give the data "
+            "it was begun on, or choose another --name."
+        )
+
+
+def write_down(sweep: Sweep, prepared: Prepared) -> None:
+    """Write sweep.json: the specification, the data, versions and the project's commit."""
+    sweep.ledger.write_sweep(
+        {
+            "specification": sweep.specification.as_json(),
+            "conduct": asdict(sweep.settings),
+            "fingerprint": sweep.fingerprint,
+            "classes": list(prepared.classes),
+            "images": {split: list(counts) for split, counts in prepared.counts.items()},
+            "data": sweep.data.path,
+            **provenance(),
+        }
+    )

@@ -1,0 +1,62 @@
+"""The end of a sweep: its report, where to look further, and which cells failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.cli.next_commands import rebuild_command, resume_command
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.storage import reason
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.request import Request
+from orchestrator.reporting.report import Report, make_report
+from orchestrator.tracking.tracker import Tracker
+
+
+def conclude(request: Request, ledger: Ledger, plan: Plan, tracker: Tracker | None) -> int:
+    """Print the report and how to look further; return the exit code, 0 if every cell is done, else 1."""
+    try:
+        report = make_report(ledger, resume_command(request, ledger.name))
+        files = report.write()
+    except OSError as error:
+        print(
+            f"The storage does not answer ({reason(error)}), so there is no report; what is done is "
+            f"not lost. Once it does: {rebuild_command(request, ledger.name)}"
+        )
+        return 1
+    print(f"\n{report.text}\n")
+    print(f"Tables and figures: {ledger.report_uri}")
+    _point_to_records(tracker, report, files, plan, rebuild_command(request, ledger.name))
+    failures = plan.failures()
+    if not failures:
+        return 0 if report.sound else 1
+    print(f"{len(failures)} cells failed on every attempt:")
+    for cell, said in failures.items():
+        print(f"  {cell.label}: {said}")
+    if plan.blocked():
+        print(
+            f"{len(plan.blocked())} cells wait for them, since a search that is not complete chooses nothing."
+        )
+    print(f"Try them again with: {resume_command(request, ledger.name)}")
+    return 1
+
+
+def _point_to_records(
+    tracker: Tracker | None, report: Report, files: Mapping[str, bytes], plan: Plan, rebuild: str
+) -> None:
+    """Send the summary and say where MLflow's records are; `rebuild` is the command that repeats them."""
+    if tracker is None:
+        print(f"MLflow is not installed here, so nothing was recorded in it; where it is: {rebuild}")
+        return
+    counts = plan.counts()
+    tracker.summarise(report.summary_metrics(), files, finished=counts["done"] == sum(counts.values()))
+    if not tracker.close(timeout=60):
+        print(f"The tracking server does not answer; write its records once it does, with: {rebuild}")
+        return
+    if tracker.refusals:
+        print(
+            f"MLflow refused {len(tracker.refusals)} records ({tracker.refusals[0]}); "
+            f"try again with: {rebuild}"
+        )
+    print(f"Compare the cells in MLflow:  {tracker.ui_command()}")
+    print(f"then open:  {tracker.comparison_address()}")

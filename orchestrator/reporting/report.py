@@ -1,0 +1,181 @@
+"""A sweep's report: tables, sentences and figures, from its ledger alone."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from functools import cached_property
+
+from orchestrator.cli.next_commands import resume_command
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.planning.cells import Cell
+from orchestrator.planning.request import Request
+from orchestrator.reporting import sentences
+from orchestrator.reporting.leak_check import Verdict, check_firewall
+from orchestrator.reporting.main_table import WIDTH, main_tables, wide_table
+from orchestrator.reporting.paper import Pair, Published, beside, difference_tables, paper_tables
+from orchestrator.reporting.results import BEGUN, DONE, METRICS, Results, cells_csv, collect
+from orchestrator.reporting.tables import Table, to_csv, to_latex, to_markdown, to_text
+from search_spaces import find_benchmark
+from search_spaces.benchmark import Benchmark
+
+PAIRED = "mean difference, 95% bootstrap interval, p of Wilcoxon's signed-rank test, uncorrected"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a sweep's ledger says, ready to be printed and written."""
+
+    results: Results
+    verdict: Verdict
+    benchmark: Benchmark
+    go_on: str
+    """The command that runs what is missing."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether the leak firewall held, without which no number counts."""
+        return self.verdict.holds
+
+    @property
+    def missing(self) -> list[Cell]:
+        """The cells that are not done."""
+        return [cell for cell, state in self.results.states.items() if state != DONE]
+
+    @property
+    def failed(self) -> dict[Cell, int]:
+        """The cells that were begun and are not done, with the number of attempts."""
+        return {
+            cell: self.results.attempts(cell) for cell, state in self.results.states.items() if state == BEGUN
+        }
+
+    @cached_property
+    def text(self) -> str:
+        """The report as a terminal shows it."""
+        parts = [self._head()]
+        if not self.sound:
+            parts.append(_wrap(self.verdict.sentence))
+        parts += [*_printed(main_tables(self.results)), "\n".join(map(_wrap, self._remarks()))]
+        parts += _printed(self._differences)
+        if self._beside_in_words:
+            parts.append(_wrap(self._beside_in_words))
+        if self._comparisons:
+            heading = f"Against classification, paired over held-out classes ({PAIRED}):"
+            parts.append("\n".join([_wrap(heading), *(_wrap(f"- {s}", "  ") for s in self._comparisons)]))
+        return "\n\n".join(parts)
+
+    def _remarks(self) -> list[str]:
+        """What is missing, the firewall's verdict, how lambda was chosen if oddly, and departures."""
+        results = self.results
+        return [
+            sentences.missing(results, self.go_on),
+            self.verdict.sentence,
+            *sentences.selection(results),
+            *sentences.recipe_departures(results, self.benchmark),
+        ]
+
+    def summary_metrics(self) -> dict[str, float]:
+        """mean/<method>/<metric> and, of two seeds or more, std/<method>/<metric>, in fractions.
+
+        They are the average row's, or the only row's where no class is held out.
+        """
+        results, found = self.results, {}
+        for method in results.specification.methods:
+            for metric in METRICS:
+                if results.held_out:
+                    estimate = results.average(method, metric)
+                else:
+                    estimate = results.estimate(method, results.specification.holdouts[0], metric)
+                if estimate is None:
+                    continue
+                name = f"{method.replace('+', '-')}/{metric}"
+                found[f"mean/{name}"] = estimate.mean
+                if estimate.std is not None:
+                    found[f"std/{name}"] = estimate.std
+        return found
+
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        """The contents of tables (Markdown, LaTeX, CSV) and figures (PNG), by file name."""
+        from orchestrator.reporting.figures import draw_figures
+
+        return {
+            "table.md": self.markdown().encode(),
+            "table.tex": self.latex().encode(),
+            "table.csv": to_csv(wide_table(self.results)).encode(),
+            "cells.csv": cells_csv(self.results).encode(),
+            **draw_figures(self.results),
+        }
+
+    def write(self) -> dict[str, bytes]:
+        """Writes the files into the ledger's report folder and returns their contents by name."""
+        for name, data in self.files.items():
+            self.results.ledger.write_report(name, data)
+        return self.files
+
+    def markdown(self) -> str:
+        """All tables and remarks as Markdown."""
+        parts = [f"# {self._head()}", *(to_markdown(table) for table in main_tables(self.results))]
+        parts.append("\n".join(f"- {sentence}" for sentence in self._remarks()))
+        if self._differences or self._beside_in_words:
+            parts.append("## Beside the paper")
+        for table in [*self._differences, *self._paper_tables]:
+            parts.append(to_markdown(table))
+        if self._beside_in_words:
+            parts.append(self._beside_in_words)
+        if self._comparisons:
+            parts.append("## Against classification, paired over held-out classes")
+            parts.append(f"{PAIRED[0].upper()}{PAIRED[1:]}.")
+            parts.append("\n".join(f"- {sentence}" for sentence in self._comparisons))
+        return "\n\n".join(parts) + "\n"
+
+    def latex(self) -> str:
+        r"""All tables for \input into a document with the package booktabs."""
+        tables = [*main_tables(self.results), *self._differences]
+        return "\n\n".join(to_latex(table) for table in [*tables, *self._paper_tables]) + "\n"
+
+    @cached_property
+    def _beside(self) -> tuple[list[Pair], list[Published]]:
+        return beside(self.results, self.benchmark)
+
+    @cached_property
+    def _differences(self) -> list[Table]:
+        return difference_tables(self.results, self._beside[0])
+
+    @cached_property
+    def _paper_tables(self) -> list[Table]:
+        return paper_tables(self.results, self._beside[0], self.benchmark)
+
+    @cached_property
+    def _beside_in_words(self) -> str:
+        return sentences.beside_paper(self.results, self.benchmark, *self._beside)
+
+    @cached_property
+    def _comparisons(self) -> list[str]:
+        return sentences.comparisons(self.results)
+
+    def _head(self) -> str:
+        ledger, total = self.results.ledger, len(self.results.states)
+        return f"Sweep {ledger.name} in {ledger.storage}: {total - len(self.missing)} of {total} cells done"
+
+
+def make_report(ledger: Ledger, go_on: str = "") -> Report:
+    """Reads the ledger; Mistake where there is no such sweep.
+
+    `go_on` is the command that runs what is missing, where the caller knows how the sweep is run.
+    """
+    results = collect(ledger)
+    verdict = check_firewall(results.cells.all(), results.accounts, results.done)
+    go_on = go_on or resume_command(Request(storage=ledger.storage), ledger.name)
+    return Report(results, verdict, find_benchmark(results.specification.benchmark), go_on)
+
+
+def _printed(tables: list[Table]) -> list[str]:
+    """Tables for the terminal, and the caption of the first, which speaks for all."""
+    return [*map(to_text, tables), *(_wrap(table.caption) for table in tables[:1])]
+
+
+def _wrap(text: str, indent: str = "") -> str:
+    return textwrap.fill(
+        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
