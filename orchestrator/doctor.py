@@ -10,23 +10,21 @@ import argparse
 import os
 import sys
 
-from orchestrator.cli.sweep_options import Parser
+from orchestrator.cli.parser import Parser, run_command
 from orchestrator.machines.checkup import Places, check_up
-from trainables.mistake import Mistake
 
 
 def main(words: list[str] | None = None) -> int:
     """Print the findings and return the exit code."""
-    try:
-        given = _parser().parse_args(words)
-        places = Places(given.storage, given.address, given.data, given.tracking_uri)
-        wrong = 0
-        for finding in check_up(places):
-            print(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.text}", flush=True)
-            wrong += not finding.ok
-    except Mistake as mistake:
-        print(f"Error: {mistake}", file=sys.stderr)
-        return 2
+    return run_command(_run, words)
+
+
+def _run(words: list[str] | None) -> int:
+    given = _parser().parse_args(words)
+    wrong = 0
+    for finding in check_up(Places(given.storage, given.address, given.data, given.tracking_uri)):
+        print(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.text}", flush=True)
+        wrong += not finding.ok
     if wrong:
         print(f"\n{wrong} {'thing is' if wrong == 1 else 'things are'} wrong.")
     else:
