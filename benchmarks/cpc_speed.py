@@ -21,8 +21,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from search_spaces import find_benchmark
-from trainables.data.cache import Prepared, prepare
+from trainables.data.cache import prepare
 from trainables.data.holdout import open_final
+from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
 from trainables.networks.flops import AUXILIARY_FLOPS, training_flops
 from trainables.run import Recipe, Run
@@ -44,11 +45,11 @@ def main() -> None:
         cpc_batch_size=given.cpc_batch,
     )
     with tempfile.TemporaryDirectory() as folder:
-        plain, contrastive = seconds_a_step(recipe, photographs(Path(folder), recipe), given.rounds)
+        plain, contrastive = seconds_per_step(recipe, photographs(Path(folder), recipe), given.rounds)
     flops = training_flops(recipe, 3, 2), AUXILIARY_FLOPS["cpc"](recipe, 3, 2)
     foretold, measured = flops[1] / flops[0], contrastive / plain
     print(
-        f"WRN-{recipe.depth}-{recipe.width} at {recipe.image_size}, batch {given.batch}, CPC batch "
+        f"{recipe.network_name} at {recipe.image_size}, batch {given.batch}, CPC batch "
         f"{given.cpc_batch}, {given.threads} thread"
     )
     print(f"classification step {plain:.2f} s, {flops[0] * given.batch / plain / 1e9:.0f} GFLOP/s")
@@ -58,7 +59,7 @@ def main() -> None:
     print(f"ratio: {measured:.2f} measured, {foretold:.2f} by FLOPs, {measured / foretold:.2f} times as much")
 
 
-def seconds_a_step(recipe: Recipe, prepared: Prepared, rounds: int) -> tuple[float, float]:
+def seconds_per_step(recipe: Recipe, prepared: Prepared, rounds: int) -> tuple[float, float]:
     """Medians of (a classification step, a CPC step)."""
     trainings = []
     for method, weights in (("classification", {}), ("cpc", {"cpc": 1.0})):

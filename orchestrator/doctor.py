@@ -1,4 +1,4 @@
-"""`python -m orchestrator.doctor`: says in plain words what is wrong with this machine or cluster.
+"""`python -m orchestrator.doctor`: say in plain words what is wrong with this machine or cluster.
 
 Exit codes: 0 nothing is wrong; 1 something is; 2 a mistake in what was asked. Nothing is changed, except
 that a small file is written into the storage and removed again.
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     bucket = os.environ.get("HOLDOUT_BUCKET")
     parser = Parser(
         prog="python -m orchestrator.doctor",
-        description="Says what is wrong with this machine, or with every node of a cluster.",
+        description="Say what is wrong with this machine, or with every node of a cluster.",
         allow_abbrev=False,
     )
     add = parser.add_argument

@@ -1,7 +1,7 @@
-"""What is compared and searched: one readable file a benchmark.
+"""Benchmarks and their search spaces, one readable file per benchmark.
 
-A file's name, with "-" for "_", is the benchmark's, or its family's where the file defines several;
-each has a function `benchmarks()` that returns them by name.
+A file is named after its benchmark, or after the family if it defines several, with "_" for "-". Its function
+`benchmarks()` returns them by name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FILES = ("digits", "cifar10", "stl10", "imagenet", "image_folder")
 
 
 def all_benchmarks() -> dict[str, Benchmark]:
-    """Every benchmark by name."""
+    """Return every benchmark by name."""
     found: dict[str, Benchmark] = {}
     for name in FILES:
         found.update(importlib.import_module(f"search_spaces.{name}").benchmarks())
@@ -23,7 +23,7 @@ def all_benchmarks() -> dict[str, Benchmark]:
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """The benchmark of a name; Mistake lists the valid ones."""
+    """Return the benchmark with a name; raise Mistake, which lists the valid names, if there is none."""
     known = all_benchmarks()
     if name not in known:
         raise unknown("benchmark", name, known)

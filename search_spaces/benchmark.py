@@ -1,4 +1,4 @@
-"""The form in which a benchmark is written down, and the spaces that lambda is searched in."""
+"""The description of a benchmark, and the spaces in which lambda is searched."""
 
 from __future__ import annotations
 
@@ -12,30 +12,39 @@ from trainables.run import Recipe, parse_method
 
 @dataclass(frozen=True)
 class LogUniform:
-    """A continuous range of weights, searched on a logarithmic scale."""
+    """A continuous range of weights, searched on a logarithmic scale; its text is "low..high"."""
 
     low: float
     high: float
 
     def __str__(self) -> str:
-        return f"{self.low:g}..{self.high:g}"
+        return f"{_exact(self.low)}..{_exact(self.high)}"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A list of weights, each tried once."""
+    """A list of weights, each tried once; its text is "a,b,c"."""
 
     values: tuple[float, ...]
 
     def __str__(self) -> str:
-        return ",".join(f"{value:g}" for value in self.values)
+        return ",".join(_exact(value) for value in self.values)
 
 
 Space = LogUniform | Grid
 
 
+def _exact(number: float) -> str:
+    """Return a number's short text (at most six digits) if it reads back as the same float, else repr's."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(float(number))
+
+
 def parse_space(text: str) -> Space:
-    """A space from "low..high" (log-uniform) or "a,b,c" (a list); Mistake for anything else."""
+    """Return the space of "low..high" (log-uniform) or "a,b,c" (a list); raise Mistake for other texts.
+
+    It inverts str: parse_space(str(space)) == space.
+    """
     wrong = Mistake(
         f"{text!r} is no space for lambda: give a range such as 0.05..5 (searched on a log scale) "
         "or a list such as 0.5,1.0, of finite numbers above 0 without repeats."
@@ -57,47 +66,52 @@ def parse_space(text: str) -> Space:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark: its data, its recipe, what can be compared on it and how lambda is searched."""
+    """A benchmark: its data, its recipe, the methods it can compare, and how lambda is searched."""
 
     name: str
     reader: str
-    """Module of trainables.data.readers that reads it."""
+    """Module of trainables.data.readers that reads its data."""
     recipe: Recipe
     methods: tuple[str, ...]
     """Method parts that can run on it; "+" joins them."""
     spaces: Mapping[str, Space]
-    """Where each auxiliary task's weight is searched."""
+    """Search space of each auxiliary task's weight."""
     lambda_trials: int
     classes: tuple[str, ...] | None = None
-    """None where the data decides."""
+    """None if the data determines them."""
     train_counts: tuple[int, ...] | None = None
     """Training images of each class."""
     train_total: int | None = None
-    """Their sum, where it is known and they are not: costs are then reckoned with equal shares."""
+    """Sum of the training images, if only that is known: costs then assume equal counts per class."""
     test_counts: tuple[int, ...] | None = None
+    """Test images of each class."""
     channels: int = 3
+    """1 for greyscale, 3 for RGB."""
     cpc_network: Mapping[str, object] = field(default_factory=dict)
-    """Recipe fields of a sweep with CPC among its methods: all its methods then share that network."""
+    """Recipe fields of a sweep that includes CPC: all of its methods then use this network."""
     reference: Mapping[str, object] = field(default_factory=dict)
-    """Switches that the authors' code has otherwise here than on CIFAR-10, for fidelity=reference."""
+    """Switches of fidelity=reference whose values in the authors' code differ from those for CIFAR-10."""
     paper_tables: tuple[str, ...] = ()
-    """Tables of the paper that hold numbers for it."""
+    """Tables of the paper with numbers for this benchmark."""
     total_batch: int | None = None
-    """Images a step of all workers together in the paper."""
+    """Images per step of all workers together, in the paper."""
 
     def recipe_for(self, methods: tuple[str, ...]) -> Recipe:
-        """The recipe that every run of a sweep over these methods shares."""
+        """Return the recipe shared by all runs of a sweep over these methods."""
         if any("cpc" in parse_method(method).auxiliary for method in methods):
             return replace(self.recipe, **self.cpc_network)  # type: ignore[arg-type]
         return self.recipe
 
     def reference_for(self, methods: tuple[str, ...]) -> dict[str, object]:
-        """What fidelity=reference leaves as it is: the CPC code has ODIN's step in units of 0..1."""
+        """Return the switches that differ from REFERENCE_SWITCHES when fidelity=reference is set.
+
+        The authors' CPC code has ODIN's step in units of 0..1.
+        """
         cpc = any("cpc" in parse_method(method).auxiliary for method in methods)
         return {**self.reference, **({"odin_units": "unit"} if cpc else {})}
 
     def check_method(self, name: str) -> None:
-        """Raises Mistake for a method that does not exist or cannot run on this benchmark."""
+        """Raise Mistake for a method that does not exist or cannot run on this benchmark."""
         parse_method(name)
         refused = [part for part in name.split("+") if part not in self.methods]
         if refused:

@@ -5,18 +5,18 @@
 DIR holds torchvision's layout (cifar-10-batches-py/; --download fetches it from
 https://www.cs.toronto.edu/~kriz/cifar.html) or cifar10_train.parquet and cifar10_test.parquet.
 
-Cost: WRN-28-10 takes 31.5 GFLOP a training image. Table 3, 10 classes x 3 seeds x 2 methods x 200 epochs of
-45,000 images, is 2.6e19 FLOP; choosing lambda for each held-out class by 4 searches is 1.8e19 more. At 125
-TFLOP/s (40% of an A100 in bfloat16) that is 57 and 40 GPU-hours.
+Cost: WRN-28-10 takes 31.5 GFLOP per training image. Table 3, 10 classes x 3 seeds x 2 methods x 200 epochs of
+45,000 images, takes 2.6e19 FLOP. Choosing lambda for each held-out class with 4 search cells takes another
+1.8e19. At 125 TFLOP/s (40% of an A100 in bfloat16) that is 57 and 40 GPU-hours.
 
-The paper, in percent, mean ± standard deviation of 3 trials, averaged over the held-out classes:
+The paper's results in percent, mean ± standard deviation of 3 seeds, averaged over the held-out classes:
 
     method          test accuracy    AP (MSP)        AP (ODIN)
     classification  96.03 ± 0.00     34.92 ± 0.41    36.63 ± 0.61
     rotation        96.83 ± 0.02     40.22 ± 0.16    41.56 ± 0.15      lambda 0.5
     center-mask     96.27 ± 0.05     34.41 ± 0.74
 
-and with no class held out (--holdouts none) an accuracy of 95.87 ± 0.05, with rotation 96.54 ± 0.08.
+With no class held out (--holdouts none) the accuracy is 95.87 ± 0.05, and with rotation 96.54 ± 0.08.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 def benchmarks() -> dict[str, Benchmark]:
-    """The benchmark `cifar10`."""
+    """Return the benchmark `cifar10`."""
     recipe = Recipe(
         depth=28,
         width=10,

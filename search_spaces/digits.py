@@ -1,15 +1,14 @@
-"""Digits: scikit-learn's 1,797 real 8x8 images of handwritten digits, embedded, nothing to download.
+"""Hold out each of scikit-learn's handwritten digits: 1,797 real 8x8 images that need no download.
 
     python -m orchestrator.sweep
 
-holds out each digit in turn: 10 holdouts x 3 seeds x {classification, rotation} after 4 search cells a
-holdout, 100 cells in about 3 minutes on 2 cores. It is there to see every part of a sweep work, and to
-test it; it is no benchmark of the paper. Expect an accuracy of about 98% and an AP (MSP) of about 65%
-against 10% by chance. Rotation does not raise AP here beyond the noise: a digit turned round is often
-another digit, or itself.
+This holds out each digit in turn: 10 holdouts x 3 seeds x {classification, rotation} after 4 search cells per
+holdout, 100 cells in about 3 minutes on 2 cores. It shows and tests every part of a sweep; it is not a
+benchmark of the paper. Expect an accuracy of about 98% and an AP (MSP) of about 65%, against 10% by chance.
+Rotation does not raise AP here beyond the noise: a rotated digit is often another digit, or itself.
 
-The images are split 60/40 into training and test, stratified and always the same. Crops and reflections
-are off: a digit fills its 8 pixels, and its mirror image is no digit.
+A fixed, stratified split gives 60% of the images to training and 40% to the test. Crops and reflections are
+off, since a digit fills its 8 pixels and its mirror image is not a digit.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ RECIPE = Recipe(
 
 
 def benchmarks() -> dict[str, Benchmark]:
-    """The benchmark by its name."""
+    """Return the benchmark `digits`."""
     digits = Benchmark(
         name="digits",
         reader="digits",

@@ -3,19 +3,19 @@
     python -m orchestrator.sweep image-folder --data DIR
     python -m orchestrator.sweep image-folder --data DIR --methods classification cpc
 
-DIR holds <split>/<class>/<image> with the splits train and test (or val), or <class>/<image> alone, of which
-a seeded 20% of each class becomes the test; or train.parquet and test.parquet with an image and a label
-column. Three classes are the least: one to hold out, two to tell apart.
+DIR holds <split>/<class>/<image> with the splits train and test (or val), or only <class>/<image>, of which
+a seeded 20% of each class becomes the test split. Parquet files train.parquet and test.parquet with an image
+and a label column also work. At least three classes are needed: one to hold out and two to tell apart.
 
-The recipe is a starting point for a few hundred to a few thousand images a class: a WRN-16-2 that sees 64x64
-squares (shorter side resized, centre cut out) for 30 epochs, which is 2.4 GFLOP a training image. Ten classes
-of 500 images are 3.3e14 FLOP a classification run, about twice that with rotation: on one CPU core (0.2
-TFLOP/s) half an hour, on a GPU a matter of seconds. Change it by name: --set image_size=128 depth=28 width=4
-epochs=100, and flip=false where a mirror image is another thing.
+The recipe is a starting point for a few hundred to a few thousand images per class: a WRN-16-2 on 64x64
+squares (shorter side resized, centre cropped) for 30 epochs, at 2.4 GFLOP per training image. Ten classes of
+500 images take 3.3e14 FLOP per classification run and about twice that with rotation: half an hour on one CPU
+core (0.2 TFLOP/s), seconds on a GPU. Change fields by name: --set image_size=128 depth=28 width=4 epochs=100,
+and flip=false if a mirror image means something else.
 
-With cpc among the methods all of them train on 224x224 crops of 256x256 images, as CPC's patches need, by a
-network of the paper's CPC kind at a practitioner's size. The paper has no numbers for your images; compare
-with the skew, the share of anomalies in the test, which a random detector scores.
+If cpc is among the methods, all of them train on 224x224 crops of 256x256 images, which CPC's patches need,
+with a small network of the kind that the paper uses for CPC. The paper has no numbers for your images;
+compare AP with the skew, the share of anomalies in the test split, which is what a random detector reaches.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CPC_NETWORK = {
 
 
 def benchmarks() -> dict[str, Benchmark]:
-    """The benchmark `image-folder`."""
+    """Return the benchmark `image-folder`."""
     folder = Benchmark(
         name="image-folder",
         reader="image_folder",

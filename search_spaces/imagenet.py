@@ -3,20 +3,20 @@
     python -m orchestrator.sweep imagenet-dog --data DIR --methods classification rotation
     python -m orchestrator.sweep imagenet-dog --data DIR --methods classification cpc
 
-and likewise imagenet-car, imagenet-snake, imagenet-spider, imagenet-fungus. DIR is an ILSVRC2012 tree, for
-which https://image-net.org asks for an account: train/<wnid>/*.JPEG, and val/<wnid>/*.JPEG or the 50,000
-validation images in val/ beside the development kit (ILSVRC2012_devkit_t12/). Parquet files of the names
-imagenet-dog_train.parquet and imagenet-dog_test.parquet do as well. Test images are ILSVRC2012's validation
-images. The two commands are two networks: CPC wants a first convolution of stride 2 and symmetric padding,
-and the classification it is compared with shares them.
+The same works for imagenet-car, imagenet-snake, imagenet-spider and imagenet-fungus. DIR is an ILSVRC2012
+tree, which https://image-net.org gives to registered users: train/<wnid>/*.JPEG, and val/<wnid>/*.JPEG or the
+50,000 validation images in val/ beside the development kit (ILSVRC2012_devkit_t12/). Parquet files named
+imagenet-dog_train.parquet and imagenet-dog_test.parquet also work. Test images are ILSVRC2012's validation
+images. The two commands train different networks: CPC needs a first convolution of stride 2 and symmetric
+padding, and the classification that it is compared with uses the same network.
 
-Cost: 67.8 GFLOP a training image, 17.0 with the CPC network. Table 5, 3 seeds x 2 methods x 200 epochs, in
+Cost: 67.8 GFLOP per training image, 17.0 with the CPC network. Table 5, 3 seeds x 2 methods x 200 epochs, in
 FLOP: dog 2.0e19, car 1.4e19, snake 1.1e19, spider and fungus 0.5e19 each, 5.5e19 in all; table 6 is 2.2e19.
-Choosing lambda by 4 searches a held-out class is 3.9e19 more for rotation. At 125 TFLOP/s (40% of an A100 in
-bfloat16) that is 123 GPU-hours for table 5, 87 for its searches and 48 for table 6.
+Choosing lambda with 4 search cells per held-out class takes another 3.9e19 for rotation. At 125 TFLOP/s (40%
+of an A100 in bfloat16) that is 123 GPU-hours for table 5, 87 for its searches and 48 for table 6.
 
-The paper, in percent, mean ± standard deviation of 3 trials, averaged over the held-out classes: test
-accuracy, AP (MSP), AP (ODIN); the skew is what a random detector scores.
+The paper's results in percent, mean ± standard deviation of 3 seeds, averaged over the held-out classes: test
+accuracy, AP (MSP), AP (ODIN). The skew is the AP that a random detector reaches.
 
     table 5   skew    classification                              rotation
     dog        8.33   85.09 ± 0.14  23.92 ± 0.49  25.85 ± 0.09    85.25 ± 0.17  24.66 ± 0.58  25.73 ± 0.87
@@ -39,18 +39,18 @@ from search_spaces.benchmark import Benchmark, Grid, LogUniform
 from trainables.data.readers.imagenet_classes import SUBSETS, TRAIN_TOTALS
 from trainables.run import Recipe
 
-TRAIN_IMAGES_A_CLASS = 1300
-TEST_IMAGES_A_CLASS = 50
+TRAIN_IMAGES_PER_CLASS = 1300
+TEST_IMAGES_PER_CLASS = 50
 CPC_NETWORK = {"stem_stride": 2, "padding": "symmetric"}
 
 
 def benchmarks() -> dict[str, Benchmark]:
-    """The benchmarks `imagenet-dog`, `-car`, `-snake`, `-spider` and `-fungus`."""
+    """Return the benchmarks `imagenet-dog`, `-car`, `-snake`, `-spider` and `-fungus`."""
     found = {}
     for subset, members in SUBSETS.items():
         classes = tuple(member.name for member in members)
-        # ImageNet has fewer than 1,300 images of some dogs; the reader checks their sum.
-        train_counts = None if subset == "dog" else (TRAIN_IMAGES_A_CLASS,) * len(classes)
+        # ImageNet has fewer than 1,300 images of some dogs, so the reader checks only their sum.
+        train_counts = None if subset == "dog" else (TRAIN_IMAGES_PER_CLASS,) * len(classes)
         name = f"imagenet-{subset}"
         found[name] = Benchmark(
             name=name,
@@ -62,7 +62,7 @@ def benchmarks() -> dict[str, Benchmark]:
             classes=classes,
             train_counts=train_counts,
             train_total=TRAIN_TOTALS[subset],
-            test_counts=(TEST_IMAGES_A_CLASS,) * len(classes),
+            test_counts=(TEST_IMAGES_PER_CLASS,) * len(classes),
             cpc_network=CPC_NETWORK,
             reference={"epoch_length": "kept"},
             paper_tables=("5", "6"),

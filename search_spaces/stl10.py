@@ -6,17 +6,19 @@ DIR holds torchvision's layout (stl10_binary/; --download fetches it, 2.6 GB wit
 from https://cs.stanford.edu/~acoates/stl10/) or stl10_train.parquet and stl10_test.parquet.
 
 The network is CIFAR-10's at widening factor 4 with a fourth group of 4 blocks, which keeps the third's
-width; it trains twice as long. Cost: 49.8 GFLOP a training image. Table 4, 10 classes x 3 seeds x 2 methods
-x 400 epochs of 4,500 images, is 0.8e19 FLOP; choosing lambda for each held-out class by 4 searches is 0.6e19
-more. At 125 TFLOP/s (40% of an A100 in bfloat16) that is 18 and 13 GPU-hours.
+width; it trains for twice as many epochs.
 
-The paper, in percent, mean ± standard deviation of 3 trials, averaged over the held-out classes:
+Cost: 49.8 GFLOP per training image. Table 4, 10 classes x 3 seeds x 2 methods x 400 epochs of 4,500 images,
+takes 0.8e19 FLOP. Choosing lambda for each held-out class with 4 search cells takes another 0.6e19. At 125
+TFLOP/s (40% of an A100 in bfloat16) that is 18 and 13 GPU-hours.
+
+The paper's results in percent, mean ± standard deviation of 3 seeds, averaged over the held-out classes:
 
     method          test accuracy    AP (MSP)        AP (ODIN)
     classification  85.77 ± 0.13     21.07 ± 0.25    22.27 ± 0.29
     rotation        89.92 ± 0.08     24.41 ± 0.23    25.14 ± 0.45      lambda 1.0
 
-and with no class held out (--holdouts none) an accuracy of 85.51 ± 0.17, with rotation 88.98 ± 0.30.
+With no class held out (--holdouts none) the accuracy is 85.51 ± 0.17, and with rotation 88.98 ± 0.30.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "
 
 
 def benchmarks() -> dict[str, Benchmark]:
-    """The benchmark `stl10`."""
+    """Return the benchmark `stl10`."""
     recipe = Recipe(
         depth=36,
         width=4,

@@ -1,4 +1,4 @@
-"""The arithmetic of what evaluation reads: float32 throughout, whatever the training's."""
+"""The arithmetic of evaluation: full float32, independently of training's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextlib.contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Neither autocast nor TF32: both would round ODIN's step, and much of a confident softmax, away."""
+    """Turn off autocast and TF32, which would round away ODIN's step and much of a confident softmax."""
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:

@@ -1,7 +1,7 @@
-"""One run from its data to its result: training, validation or scoring, and the history of both.
+"""One run from its data to its result: training, validation or scoring, and their history.
 
-The anomalies and the test images are opened here, by the scoring step of a final run, and nothing that
-scoring computes goes back into training.
+The anomalies and the test images are opened here, for the scoring step of a final run. Nothing that scoring
+computes goes back into training.
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ from collections.abc import Iterator
 
 import torch
 
-from trainables.data.cache import Account, Prepared
-from trainables.data.holdout import Part, open_final, open_search, open_test
+from trainables.data.access_log import AccessLog
+from trainables.data.holdout import Part, SearchData, open_final, open_search, open_test
+from trainables.data.prepared import Prepared
 from trainables.detectors.scoring import Scores, score, validate
 from trainables.run import NO_HOLDOUT, Run
 from trainables.train import Diverged, Training
 from trainables.workers import Workers
 
 History = list[dict[str, float]]
-"""One row an epoch: "epoch", the metrics, and "speed/…" columns that vary between equal runs."""
+"""One row per epoch: "epoch", the metrics, and "speed/…" values that vary between equal runs."""
 
 
 class CellRun:
-    """A run that can stop after any epoch and go on elsewhere from `snapshot`'s bytes."""
+    """A run that can stop after any epoch and be resumed elsewhere from the bytes of `snapshot`."""
 
     def __init__(self, run: Run, prepared: Prepared, workers: Workers | None = None) -> None:
         self.run = run
         self.workers = workers or Workers()
-        self._account = Account()
-        prepared = prepared.accounted(self._account)
+        self._access_log = AccessLog()
+        prepared = prepared.with_access_log(self._access_log)
         self.data = open_search(prepared, run) if run.search else open_final(prepared, run)
         self.training = Training(run, self.data, self.workers)
         self.test = None if run.search else open_test(prepared, run).to(self.training.device)
@@ -39,18 +40,18 @@ class CellRun:
         self.scores: Scores | None = None
         self.diverged = False
 
-    def opened(self) -> list[dict[str, object]]:
-        """What this run opened, for the firewall: split, classes, count and digest of the images.
+    def close_access_log(self) -> list[dict[str, object]]:
+        """Return what this run opened, for the leak firewall: split, classes, count and digest of the images.
 
-        From then on the run can open nothing else (RuntimeError).
+        The run can open nothing else afterwards (RuntimeError).
         """
-        return self._account.give()
+        return self._access_log.close()
 
     def epochs(self) -> Iterator[dict[str, float]]:
-        """Trains what is left, an epoch at a time, and yields each epoch's row of the history.
+        """Train the remaining epochs one by one and yield each one's row of the history.
 
-        A search run whose loss, weights or answers are not finite ends at once with `diverged` set; a final
-        one raises Diverged.
+        If the loss, the weights or the network's outputs are not finite, a search run ends at once with
+        `diverged` set, and a final run raises Diverged.
         """
         while self.training.epoch < self.run.recipe.epochs:
             try:
@@ -65,33 +66,28 @@ class CellRun:
             self.history.append(row)
             yield row
 
-    def evaluates(self, epoch: int) -> bool:
-        """Whether the recipe evaluates after this epoch: every so often and always the last ap_window."""
-        recipe = self.run.recipe
-        regular = recipe.evaluate_every > 0 and epoch % recipe.evaluate_every == 0
-        return regular or epoch > recipe.epochs - recipe.ap_window
-
     def _evaluate(self) -> dict[str, float]:
-        if not self.run.search and not self.evaluates(self.training.epoch):
-            return {}
         recipe = self.run.recipe
+        if not self.run.search and not recipe.evaluates_after(self.training.epoch):
+            return {}
         if recipe.batch_norm_statistics == "recalibrated":
             self.training.recalibrate()
         network, normalisation = self.training.network, self.training.normalisation
-        if self.test is None:
-            validation = self.data.validation  # type: ignore[union-attr]
+        if isinstance(self.data, SearchData):
+            validation = self.data.validation
             part = Part(self.training.part.images, validation.rows, validation.labels)
             accuracy = validate(network, part, normalisation, recipe, self.workers)
             self._check(not math.isnan(accuracy))
             return {"val/accuracy": accuracy}
+        assert self.test is not None
         self.scores = score(network, self.test, normalisation, recipe, self.workers)
         if self.training.device.type == "cuda":
-            torch.cuda.empty_cache()  # others that share the GPU can have what scoring took beyond training
+            torch.cuda.empty_cache()  # gives what scoring took beyond training to others on the GPU
         self._check(self.scores.finite)
         return self.scores.metrics()
 
     def _check(self, finite: bool) -> None:
-        """Raises Diverged where the network's answers are not finite, though its weights may still be."""
+        """Raise Diverged unless the network's outputs are finite; its weights may be so even then."""
         if not finite:
             raise Diverged(
                 f"the network's answers were not finite after epoch {self.training.epoch}: the training "
@@ -99,12 +95,12 @@ class CellRun:
             )
 
     def result(self) -> dict[str, object]:
-        """The values that are reported, once every epoch is done.
+        """Return the reported values, once every epoch is done.
 
-        A search run's is its last epoch's validation accuracy (0 where it diverged). A final run's are the
-        accuracy of the last epoch and the mean AP of the last min(ap_window, epochs) evaluations, each with
-        its other form beside it (`_window`, `_last`), and the share of anomalies, which is what a random
-        detector's AP tends to.
+        A search run reports the validation accuracy of its last epoch (0 if it diverged). A final run reports
+        the accuracy of the last epoch and the mean AP of the last min(ap_window, epochs) evaluations, each
+        with its other form (`_window`, `_last`), and the share of anomalies, to which a random detector's AP
+        tends.
         """
         if self.run.search:
             value = 0.0 if self.diverged else self.history[-1]["val/accuracy"]
@@ -127,18 +123,18 @@ class CellRun:
         return values
 
     def _windowed(self, metric: str) -> float:
-        """A metric's mean over the last min(ap_window, epochs) evaluations."""
+        """Return a metric's mean over the last min(ap_window, epochs) evaluations."""
         window = self.history[-self.run.recipe.ap_window :]
         return math.fsum(row[metric] for row in window) / len(window)
 
     def snapshot(self) -> bytes:
-        """The run's state as bytes, history included."""
+        """Return the run's state and history as bytes."""
         buffer = io.BytesIO()
         torch.save({"training": self.training.state(), "history": self.history}, buffer)
         return buffer.getvalue()
 
     def restore(self, snapshot: bytes) -> None:
-        """Goes on from a snapshot; raises whatever torch.load does where it is cut or foreign."""
+        """Continue from a snapshot; raise what torch.load raises if it is truncated or foreign."""
         saved = torch.load(io.BytesIO(snapshot), map_location=self.training.device, weights_only=True)
         self.training.load(saved["training"])
         self.history = saved["history"]

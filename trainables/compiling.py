@@ -1,4 +1,4 @@
-"""Networks compiled for a GPU where the machine can: asked once a process, before anything trains."""
+"""Compilation of networks for GPUs, if the machine supports it: tested once per process, before training."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from torch import nn
 from trainables.networks.wide_resnet import WideResNet
 
 OLDEST_GPU = (7, 0)
-"""The compute capability below which Triton compiles nothing."""
+"""The lowest compute capability that Triton supports."""
 
 COMPILERS = {"cuda": ("CC", "gcc", "clang"), "cpu": ("CXX", "g++", "clang++")}
-"""By kind of device: the variable that names the compiler, and the names looked for without it."""
+"""By kind of device: the environment variable that names the compiler, and the default names."""
 
 
 def compile_trunk(network: WideResNet, device: torch.device) -> None:
-    """Compiles a network's trunk, in place, for a GPU; it stays as it is elsewhere and where that fails."""
+    """Compile a network's trunk in place, if the device is a GPU and compilation works."""
     if device.type == "cuda" and can_compile(device):
         network.trunk = torch.compile(network.trunk)  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
 def uncompiled(network: WideResNet) -> Iterator[None]:
-    """The trunk as it was written: for passes whose Python would cut a compiled one into pieces."""
+    """Use the uncompiled trunk, for passes whose Python code would break a compiled graph into pieces."""
     compiled = network.__dict__.pop("trunk", None)
     try:
         yield
@@ -43,12 +43,12 @@ def uncompiled(network: WideResNet) -> Iterator[None]:
 
 @functools.cache
 def can_compile(device: torch.device) -> bool:
-    """Whether torch.compile works on a device, found by training a tiny network; warns where it does not."""
+    """Return whether torch.compile works on a device, by training a tiny network; warn if it does not."""
     tiny = nn.Sequential(nn.BatchNorm2d(2), nn.ReLU()).to(device)  # initialised without random draws
     images = torch.ones(2, 2, 4, 4, device=device)
     try:
         torch.compile(tiny)(images).sum().backward()
-    except Exception as error:  # whatever compilers, headers and drivers make inductor raise
+    except Exception as error:  # compilers, headers and drivers make inductor raise many kinds
         missing, remedy = _diagnosis(device, error)
         warnings.warn(
             f"Networks train uncompiled on this machine, which is slower, since {missing}: {remedy}.",
@@ -59,7 +59,7 @@ def can_compile(device: torch.device) -> bool:
 
 
 def _diagnosis(device: torch.device, error: Exception) -> tuple[str, str]:
-    """What is missing, and what to do about it."""
+    """Return what is missing, and what to do about it."""
     gpu = device.type == "cuda"
     if gpu and importlib.util.find_spec("triton") is None:
         return "Triton is not installed", "install it (pip install triton; triton-windows on Windows)"
@@ -67,7 +67,9 @@ def _diagnosis(device: torch.device, error: Exception) -> tuple[str, str]:
         oldest = ".".join(map(str, OLDEST_GPU))
         return f"its GPU's compute capability is below {oldest}", "only a newer GPU changes that"
     variable, *names = COMPILERS[device.type]
-    if not any(map(shutil.which, [os.environ[variable]] if variable in os.environ else names)):
+    if variable in os.environ:
+        names = [os.environ[variable]]
+    if not any(map(shutil.which, names)):
         language = "C" if gpu else "C++"
         return f"there is no {language} compiler", f"install gcc and g++, or name a compiler in {variable}"
     if not Path(sysconfig.get_path("include"), "Python.h").exists():

@@ -1,4 +1,4 @@
-"""The one exception that stands for something the person at the keyboard can put right."""
+"""The exception for errors that the person at the keyboard can correct."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 
 class Mistake(ValueError):
-    """What was asked cannot be done; the message is a sentence for the person who asked.
+    """A request that cannot be met; the message is a sentence for the person who made it.
 
-    It says what was wrong, with the value, what is valid, and what to do next. Command lines print
-    it without a traceback and exit with code 2.
+    The message says what was wrong, with the value, what is valid, and what to do next. Commands print it
+    without a traceback and exit with code 2.
     """
 
 
 def unknown(kind: str, value: str, valid: Iterable[str]) -> Mistake:
-    """The mistake of a name that does not exist, with the valid ones and the likeliest meant."""
+    """Return the mistake for a name that does not exist, with the valid names and the closest one."""
     names = [str(name) for name in valid]
     close = difflib.get_close_matches(str(value), names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -1,6 +1,6 @@
-"""What one training run is: its recipe, its method and what tells it from other runs.
+"""A training run as data: its recipe, its method, and what distinguishes it from other runs.
 
-Nothing here imports torch, so that plans can be made and counted without it.
+This module does not import torch, so that plans can be made and priced without it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from trainables.mistake import Mistake, unknown
 from trainables.settings import check, setting
 
 NO_HOLDOUT = "none"
-"""The holdout of a run from which no class is removed (paper, table 2)."""
+"""Holdout of a run that keeps every class (paper, table 2)."""
 
 AUXILIARY_TASKS = ("rotation", "cpc")
 MODIFIERS = ("center-mask",)
 CPC_SIDES = 56
-"""CPC's patches are whole pixels where the image's side is a multiple of this: 224 in the paper."""
+"""CPC's patches have whole pixels if the image's side is a multiple of this; the paper's side is 224."""
 METHODS = ("classification", *AUXILIARY_TASKS, *MODIFIERS)
 
 
@@ -25,9 +25,9 @@ METHODS = ("classification", *AUXILIARY_TASKS, *MODIFIERS)
 class Recipe:
     """How a network is built, trained and evaluated; every field can be set by name.
 
-    The defaults are those of the paper's CIFAR-10 networks but for size and length, which each
-    benchmark states. Fields from `stem` on are the places where the authors' code departs from the
-    paper (docs/fidelity.md has a row for each).
+    The defaults are those of the paper's CIFAR-10 networks, except for the network's size and the number
+    of epochs, which each benchmark states. The fields from `stem` on are switches for the places where the
+    authors' code departs from the paper (docs/fidelity.md has a row for each).
     """
 
     depth: int = setting(
@@ -42,7 +42,7 @@ class Recipe:
     stem_pool: bool = setting(False, "2x2 average pool after the first convolution")
     padding: str = setting("zeros", "how convolutions pad", choices=("zeros", "symmetric"))
 
-    image_size: int = setting(32, "side in pixels of what the network sees", at_least=8, at_most=1024)
+    image_size: int = setting(32, "side in pixels of the network's input", at_least=8, at_most=1024)
     stored_size: int = setting(0, "side of the prepared images, 0 for image_size", at_least=0, at_most=2048)
     crop_padding: float = setting(
         0.125, "reflected border before the random crop, a share of the side", at_least=0, at_most=0.5
@@ -50,7 +50,7 @@ class Recipe:
     flip: bool = setting(True, "random reflections of training images")
 
     epochs: int = setting(200, "passes over the training images", at_least=1)
-    batch_size: int = setting(128, "images a step of one worker", at_least=2)
+    batch_size: int = setting(128, "images per step and worker", at_least=2)
     micro_batch: int = setting(0, "images normalised together within a batch, 0 for all", at_least=0)
     learning_rate: float = setting(0.1, "learning rate before its drops by 5", more_than=0, at_most=100)
     momentum: float = setting(0.9, "Nesterov momentum", at_least=0, less_than=1)
@@ -71,12 +71,12 @@ class Recipe:
         "arithmetic of training, bfloat16 on GPUs unless set",
         choices=("float32", "bfloat16"),
     )
-    cpc_batch_size: int = setting(32, "images of a CPC step of one worker", at_least=1)
+    cpc_batch_size: int = setting(32, "images per CPC step and worker", at_least=1)
     cpc_channels: int = setting(256, "width of CPC's context network", at_least=8)
 
     batch_norm_statistics: str = setting(
         "primary",
-        "what feeds batch norm's running statistics: classification batches, all, or a last pass",
+        "source of batch norm's running statistics: classification batches, all, or a last pass",
         choices=("primary", "shared", "recalibrated"),
     )
     synchronised_batch_norm: bool = setting(False, "batch norm over all workers instead of each by itself")
@@ -86,13 +86,13 @@ class Recipe:
     )
     rotation_set: str = setting("rotations", "the four orientations", choices=("rotations", "transposes"))
     epoch_length: str = setting(
-        "kept", "images an epoch counts: the kept or the whole set's", choices=("kept", "whole")
+        "kept", "images that make an epoch: those of the kept or of all classes", choices=("kept", "whole")
     )
-    decay: str = setting("all", "what L2 applies to", choices=("all", "weights"))
+    decay: str = setting("all", "parameters that L2 applies to", choices=("all", "weights"))
     odin_units: str = setting("unit", "pixel units of ODIN's step: 0..1 or 0..255", choices=("unit", "byte"))
 
     def __post_init__(self) -> None:
-        """Raises Mistake for a value that is not valid."""
+        """Raise Mistake for an invalid value or combination of values."""
         check(self)
         layers = 2 * self.groups
         if (self.depth - 4) % layers:
@@ -114,8 +114,40 @@ class Recipe:
 
     @property
     def prepared_size(self) -> int:
-        """Side in pixels of the images as they are kept prepared."""
+        """Side in pixels of the prepared images, from which the network's input is cropped."""
         return self.stored_size or self.image_size
+
+    @property
+    def variant(self) -> str:
+        """Which published form of the wide residual network this is: "published" or "wide".
+
+        "published" is the network of Zagoruyko & Komodakis (2016): a first convolution of 16 channels, groups
+        that widen in their first block, and shortcut convolutions after norm and ReLU. "wide" is the network
+        of this paper's authors' code: a first convolution of full width with a bias, groups that widen in
+        their last block, shortcut convolutions on the block's raw input, and ImageNet's 7x7 convolution with
+        a 3x3 max pool. The field `stem` selects it.
+        """
+        return self.stem
+
+    @property
+    def network_name(self) -> str:
+        """The network's usual name, such as WRN-28-10 for depth 28 and widening factor 10."""
+        return f"WRN-{self.depth}-{self.width}"
+
+    def evaluates_after(self, epoch: int) -> bool:
+        """Return whether a final run is evaluated after an epoch, 1 to `epochs`."""
+        return any(epoch in scheduled for scheduled in self._evaluated_epochs())
+
+    @property
+    def evaluation_count(self) -> int:
+        """Number of epochs after which a final run is evaluated."""
+        return sum(len(scheduled) for scheduled in self._evaluated_epochs())
+
+    def _evaluated_epochs(self) -> tuple[range, range]:
+        """Return every `evaluate_every`-th epoch before the last `ap_window`, and the last `ap_window`."""
+        window = range(max(1, self.epochs - self.ap_window + 1), self.epochs + 1)
+        every = self.evaluate_every or self.epochs  # 0 for none: the last epoch is in the window anyway
+        return range(every, window.start, every), window
 
 
 REFERENCE_SWITCHES = {
@@ -126,29 +158,37 @@ REFERENCE_SWITCHES = {
     "epoch_length": "whole",
     "odin_units": "byte",
 }
-"""What fidelity=reference sets: the authors' code where it departs from the paper."""
+"""What fidelity=reference sets: the authors' choices where their code departs from the paper."""
 
 
 def with_fidelity(recipe: Recipe, fidelity: str) -> Recipe:
-    """The recipe with every switch as the paper has it, or as the authors' code ("reference")."""
+    """Return the recipe with all switches as in the authors' code ("reference") or unchanged ("paper")."""
     if fidelity == "reference":
         return dataclasses.replace(recipe, **REFERENCE_SWITCHES)  # type: ignore[arg-type]
     return dataclasses.replace(recipe, fidelity=fidelity)
 
 
 def used_count(count: int, recipe: Recipe) -> int:
-    """How many of a class's training images are used."""
+    """Return how many of a class's `count` training images are used."""
     return max(1, round(count * recipe.train_fraction))
 
 
 def validation_count(count: int, recipe: Recipe) -> int:
-    """How many of a class's used images validate."""
+    """Return how many of a class's `count` training images are used for validation in a search run."""
     return round(used_count(count, recipe) * recipe.validation_fraction)
+
+
+def total_batch_size(recipe: Recipe, images: int, workers: int) -> int:
+    """Return the classification images per step of all workers together, from a number of training images.
+
+    Each worker has `batch_size` images, or an equal share of the training images if there are fewer.
+    """
+    return min(recipe.batch_size * workers, images // workers * workers)
 
 
 @dataclass(frozen=True)
 class Method:
-    """What is trained beside, or done to, the classifier."""
+    """A method: the auxiliary tasks trained beside the classifier, and whether its images are masked."""
 
     name: str
     auxiliary: tuple[str, ...]
@@ -156,9 +196,9 @@ class Method:
 
 
 def parse_method(name: str) -> Method:
-    """The method of a name: "classification", or parts joined by "+", such as "rotation+cpc".
+    """Return the method with a name: "classification", or parts joined by "+", such as "rotation+cpc".
 
-    Raises Mistake for a part that does not exist or stands twice.
+    Raise Mistake for a part that does not exist or occurs twice.
     """
     parts = name.split("+")
     for part in parts:
@@ -173,13 +213,13 @@ def parse_method(name: str) -> Method:
 
 
 def canonical(name: str) -> str:
-    """A method's name with its parts in the order of METHODS: rotation+cpc for cpc+rotation too."""
+    """Return a method's name with its parts in the order of METHODS: rotation+cpc for cpc+rotation."""
     parts = name.split("+")
     return "+".join(part for part in METHODS if part in parts)
 
 
 def check_fits(method: str, recipe: Recipe) -> None:
-    """Raises Mistake where a method cannot run with a recipe."""
+    """Raise Mistake if a method cannot run with a recipe."""
     if "cpc" in parse_method(method).auxiliary and recipe.image_size % CPC_SIDES:
         near = CPC_SIDES * max(1, round(recipe.image_size / CPC_SIDES))
         raise Mistake(
@@ -190,10 +230,10 @@ def check_fits(method: str, recipe: Recipe) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """One training run, complete: two equal runs on equal data give equal results.
+    """Everything that determines a training run: equal runs on equal data give equal results.
 
-    A search run trains on 80% of the kept classes' training images and is validated on the rest;
-    a final run trains on all of them and is scored on the test images.
+    A search run trains on 80% of the kept classes' training images and is validated on the rest. A final
+    run trains on all of them and is scored on the test images.
     """
 
     benchmark: str

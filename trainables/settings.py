@@ -1,4 +1,4 @@
-"""Fields of data classes that a person may set by name: their meaning, type and valid range."""
+"""Fields of data classes that can be set by name, with their meaning, type and valid values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Valid:
-    """What values a setting takes: numbers between the bounds, or one of the choices."""
+    """A setting's meaning and valid values: numbers between the bounds, or one of the choices."""
 
     meaning: str
     at_least: float | None = None
@@ -24,7 +24,7 @@ class Valid:
     choices: tuple[str, ...] | None = None
 
     def words(self, kind: type) -> str:
-        """The valid values in words, such as "a whole number of at least 1"."""
+        """Return the valid values in words, such as "a whole number of at least 1"."""
         if self.choices is not None:
             return "one of " + ", ".join(self.choices)
         if kind is bool:
@@ -42,7 +42,7 @@ class Valid:
         return " ".join([noun, " and ".join(limits)]).strip()
 
     def holds(self, value: Any) -> bool:
-        """Whether a value of the right type is valid; NaN and infinities never are."""
+        """Return whether a value of the right type is valid; NaN and infinities are not."""
         if self.choices is not None:
             return value in self.choices
         if isinstance(value, bool | str):
@@ -66,13 +66,13 @@ def setting(
     less_than: float | None = None,
     choices: Sequence[str] | None = None,
 ) -> Any:
-    """A data class field that `--set` knows, with its meaning and valid values."""
+    """Return a data class field that `--set` can change, with its meaning and valid values."""
     valid = Valid(meaning, at_least, more_than, at_most, less_than, tuple(choices) if choices else None)
     return dataclasses.field(default=default, metadata={"valid": valid})
 
 
 def valid_of(cls: type) -> dict[str, tuple[type, Valid]]:
-    """Name, type and valid values of every setting of a data class."""
+    """Return the type and the valid values of every setting of a data class, by name."""
     types = get_type_hints(cls)
     return {
         f.name: (types[f.name], f.metadata["valid"]) for f in dataclasses.fields(cls) if "valid" in f.metadata
@@ -80,7 +80,7 @@ def valid_of(cls: type) -> dict[str, tuple[type, Valid]]:
 
 
 def check(instance: Any) -> None:
-    """Raise Mistake for the first setting of a data class whose type or value is not valid."""
+    """Raise Mistake for the first setting of a data class instance whose type or value is not valid."""
     for name, (kind, valid) in valid_of(type(instance)).items():
         value = getattr(instance, name)
         right_type = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
@@ -89,7 +89,7 @@ def check(instance: Any) -> None:
 
 
 def parse(kind: type, name: str, text: str, valid: Valid) -> Any:
-    """A setting's value from what was typed; Mistake says what is valid."""
+    """Return a setting's value from its text; raise Mistake, which says what is valid, for other texts."""
     wrong = Mistake(f"{name}={text} is not valid: {name} ({valid.meaning}) takes {valid.words(kind)}.")
     if kind is bool:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -106,7 +106,7 @@ def parse(kind: type, name: str, text: str, valid: Valid) -> Any:
 
 
 def split_assignments(assignments: Iterable[str]) -> dict[str, str]:
-    """{"key": "value"} from words like key=value; Mistake for a word of another form."""
+    """Return {"key": "value"} from words like key=value; raise Mistake for other words and contradictions."""
     pairs: dict[str, str] = {}
     for word in assignments:
         name, equals, value = word.partition("=")
@@ -119,9 +119,9 @@ def split_assignments(assignments: Iterable[str]) -> dict[str, str]:
 
 
 def assign(instance: T, assignments: dict[str, str]) -> T:
-    """A copy of a data class with the settings of these names parsed and replaced.
+    """Return a copy of a data class instance with these settings replaced, parsed from text.
 
-    Raises Mistake for a name that is no setting of it or a value that is not valid.
+    Raise Mistake for a name that is not a setting and for a value that is not valid.
     """
     known = valid_of(type(instance))
     values = {}

@@ -1,8 +1,8 @@
 """The training loop: alternating steps on auxiliary and classification batches, each with its optimiser.
 
-It trains one epoch a call and knows nothing of who schedules, stores or records it. What one epoch draws
-at random depends on (seeds, epoch) alone, so a loop that loads the state of epoch k goes on as if it had
-never stopped.
+It trains one epoch per call and knows nothing of scheduling, storage or tracking. The random draws of an
+epoch depend on (seeds, epoch) only, so a loop that loads the state of epoch k continues as if it had not
+stopped.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import gc
 import math
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,13 +23,14 @@ from trainables.arithmetic import full_precision
 from trainables.auxiliary import OWN_NORM_TASKS, build_task
 from trainables.auxiliary.contract import AuxiliaryTask, Draws
 from trainables.compiling import compile_trunk, uncompiled
-from trainables.data.augment import Normalisation, Views, center_crop, draw_views, mask_squares, random_crop
+from trainables.data.augment import Views, center_crop, draw_views, mask_squares, random_crop
 from trainables.data.holdout import FinalData, Part, SearchData
+from trainables.data.normalisation import measure
 from trainables.memory import keep_freed_memory
-from trainables.networks.batch_norm import each_by_itself, fresh_statistics, frozen_statistics, synchronise
+from trainables.networks.batch_norm import fresh_statistics, frozen_statistics, synchronise, unsynchronised
 from trainables.networks.wide_resnet import WideResNet, initialise
 from trainables.randomness import stream, stream_seed
-from trainables.run import Run, parse_method
+from trainables.run import Run, parse_method, total_batch_size
 from trainables.workers import Workers
 
 DROPS = (0.3, 0.6, 0.8)
@@ -37,32 +39,16 @@ DROP = 0.2
 
 
 class Diverged(ArithmeticError):
-    """The loss stopped being a finite number; the message says in which epoch."""
-
-
-def measure(part: Part) -> Normalisation:
-    """Per-channel mean and standard deviation of a part's images, exact to float32."""
-    channels = part.images.channels
-    counts = torch.zeros(channels, 256, dtype=torch.int64)
-    for rows in part.rows.split(4096):
-        images = part.images.gather(rows).cpu()
-        for channel in range(channels):
-            counts[channel] += torch.bincount(images[..., channel].flatten(), minlength=256)
-    levels = torch.arange(256, dtype=torch.float64) / 255
-    shares = counts.double() / counts.sum(1, keepdim=True)
-    mean = shares @ levels
-    std = ((shares @ levels**2) - mean**2).clamp_min(0).sqrt()
-    # A channel in which all images agree says nothing; it is left unscaled.
-    return Normalisation(mean.float(), torch.where(std > 0, std, torch.ones_like(std)).float())
+    """The loss, a weight or an output is no longer finite; the message names the epoch."""
 
 
 def learning_rate(base: float, step: int, steps: int) -> float:
-    """The rate at a step, 0 to steps - 1: a drop counts once step >= share * steps."""
+    """Return the rate at a step, 0 to steps - 1; each drop applies if step >= share * steps."""
     return base * DROP ** sum(step >= share * steps for share in DROPS)
 
 
 class Training:
-    """One run in training: the network, its auxiliary heads, their optimisers and the epochs done."""
+    """The training of a run: network, auxiliary heads, their optimisers, and the number of epochs done."""
 
     def __init__(self, run: Run, data: SearchData | FinalData, workers: Workers | None = None) -> None:
         keep_freed_memory()
@@ -72,7 +58,7 @@ class Training:
         self.workers = workers or Workers()
         self.device = torch.device(run.device)
         if self.device.type == "cuda":
-            gc.collect()  # a compiled network is part of a cycle: the last cell's may still hold its memory
+            gc.collect()  # a compiled network is in a reference cycle: the last cell's may still hold memory
         self.normalisation = measure(data.training).to(self.device)
         images = data.training.images.to(self.device)
         self.part = Part(images, data.training.rows, data.training.labels)
@@ -82,10 +68,10 @@ class Training:
 
     def _count_steps(self, whole_count: int) -> None:
         size = self.workers.size
-        self.batch_size = min(self.recipe.batch_size * size, len(self.part) // size * size)
+        self.batch_size = total_batch_size(self.recipe, len(self.part), size)
         images = whole_count if self.recipe.epoch_length == "whole" else len(self.part)
-        self.steps_an_epoch = max(1, images // self.batch_size)
-        self.steps = self.steps_an_epoch * self.recipe.epochs
+        self.steps_per_epoch = max(1, images // self.batch_size)
+        self.steps = self.steps_per_epoch * self.recipe.epochs
         share = self.batch_size // size
         self.micro_batches = math.ceil(share / (self.recipe.micro_batch or share))
 
@@ -99,8 +85,9 @@ class Training:
             initialise(task, self._stream(0, f"head/{name}"))
             self.tasks.append(task.to(self.device))
         together = self.recipe.synchronised_batch_norm and self.workers.size > 1
-        for module in (network, *self.tasks) if together else ():
-            synchronise(module)
+        if together:
+            for module in (network, *self.tasks):
+                synchronise(module)
         self.network = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)
         trunk = [p for n, p in self.network.named_parameters() if not n.startswith("classifier.")]
@@ -108,11 +95,11 @@ class Training:
         for task in self.tasks:
             parameters = trunk + list(task.parameters())
             self.optimisers[task.name] = self._optimiser(parameters, decay=task.weight_decay)
-        if not together:  # messages between the workers would cut what is compiled into pieces
+        if not together:  # communication between workers would break the compiled graph into pieces
             compile_trunk(self.network, self.device)
 
     def _optimiser(self, parameters: list[nn.Parameter], *, decay: bool) -> torch.optim.Optimizer:
-        """SGD with Nesterov momentum; parameters without a gradient in its step are left alone."""
+        """Return SGD with Nesterov momentum; it skips parameters without a gradient."""
         everything = self.recipe.decay == "all"
         decayed = [p for p in parameters if everything or p.ndim > 1]
         exempt = [p for p in parameters if not everything and p.ndim <= 1]
@@ -129,21 +116,21 @@ class Training:
         return stream(self.run.sweep_seed, self.run.seed, epoch, purpose)
 
     def train_epoch(self) -> dict[str, float]:
-        """Trains one epoch and returns its metrics; raises Diverged where a loss is not finite."""
+        """Train one epoch and return its metrics; raise Diverged if a loss or a weight is not finite."""
         epoch = self.epoch + 1
         started = time.perf_counter()
         self.network.train()
         purpose = f"dropout/{self.workers.rank}"
         torch.manual_seed(stream_seed(self.run.sweep_seed, self.run.seed, epoch, purpose))
-        order = self._order(epoch, "order", self.steps_an_epoch * self.batch_size)
+        order = self._order(epoch, "order", self.steps_per_epoch * self.batch_size)
         views = draw_views(
             len(order), self.recipe, self._stream(epoch, "views"), center_mask=self.method.center_mask
         )
         auxiliary = [(task, self._auxiliary_steps(task, epoch)) for task in self.tasks]
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         auxiliary_sums = torch.zeros(len(self.tasks), dtype=torch.float64, device=self.device)
-        for step in range(self.steps_an_epoch):
-            self._set_learning_rate(self.epoch * self.steps_an_epoch + step)
+        for step in range(self.steps_per_epoch):
+            self._set_learning_rate(self.epoch * self.steps_per_epoch + step)
             for number, (_, steps) in enumerate(auxiliary):
                 auxiliary_sums[number] += next(steps)
             start = step * self.batch_size
@@ -158,17 +145,17 @@ class Training:
         return metrics
 
     def _order(self, epoch: int, purpose: str, n: int) -> Tensor:
-        """n positions in the training part: shuffles of it, one after another."""
+        """Return n positions in the training part, int64: consecutive shuffles of all of it."""
         generator = self._stream(epoch, purpose)
         shuffles = math.ceil(n / len(self.part))
         return torch.cat([torch.randperm(len(self.part), generator=generator) for _ in range(shuffles)])[:n]
 
     def _metrics(self, sums: Tensor, auxiliary_sums: Tensor) -> dict[str, float]:
         loss, correct, seen = sums.tolist()
-        rate = learning_rate(self.recipe.learning_rate, self.epoch * self.steps_an_epoch - 1, self.steps)
+        rate = learning_rate(self.recipe.learning_rate, self.epoch * self.steps_per_epoch - 1, self.steps)
         metrics = {"train/loss": loss / seen, "train/accuracy": correct / seen, "train/learning_rate": rate}
         for task, total in zip(self.tasks, auxiliary_sums.tolist(), strict=True):
-            metrics[f"aux/{task.name}_loss"] = total / self.steps_an_epoch / self.workers.size
+            metrics[f"aux/{task.name}_loss"] = total / self.steps_per_epoch / self.workers.size
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise Diverged(
@@ -178,7 +165,7 @@ class Training:
         return metrics
 
     def _check_finite(self) -> None:
-        """Raises Diverged where the last step left weights that are no numbers: no loss has seen them yet."""
+        """Raise Diverged if the last step left a weight that is not finite, which no loss has shown yet."""
         largest = [p.detach().abs().max() for p in self.network.parameters()]
         if not torch.stack(largest).isfinite().all():
             raise Diverged(
@@ -193,7 +180,7 @@ class Training:
                 group["lr"] = rate
 
     def _classification_step(self, positions: Tensor, views: Views) -> Tensor:
-        """One step on this worker's images: the sums of loss and correct answers, and their count."""
+        """Make one step on this worker's images; return the sums of losses and hits, and the count, (3,)."""
         images = self.part.images.gather(self.part.rows[positions])
         labels = self.part.labels[positions].to(self.device)
         inputs = mask_squares(self.normalisation(random_crop(images, views, self.recipe)), views)
@@ -202,7 +189,7 @@ class Training:
         for x, y in zip(inputs.split(micro), labels.split(micro), strict=True):
             with self._autocast():
                 logits = self.network(x)
-            # Never in less than float32, whatever autocast made of the logits.
+            # The loss is taken in at least float32, even if autocast made the logits bfloat16.
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
             loss = F.cross_entropy(wide, y, reduction="sum")
             (loss / len(labels)).backward()
@@ -212,23 +199,22 @@ class Training:
         return sums
 
     def _auxiliary_steps(self, task: AuxiliaryTask, epoch: int) -> Iterator[Tensor]:
-        """The epoch's steps of a task, each on images of the task's own stream; yields each loss."""
-        images = task.images_a_step(self.batch_size)
-        positions = self._order(epoch, f"order/{task.name}", self.steps_an_epoch * images)
+        """Make the epoch's steps of a task on images of the task's own stream, and yield each loss."""
+        images = task.images_per_step(self.batch_size)
+        positions = self._order(epoch, f"order/{task.name}", self.steps_per_epoch * images)
         generator = self._stream(epoch, f"draws/{task.name}")
         for rows in positions.split(images):
             yield self._auxiliary_step(task, task.draw(rows, generator))
 
     def _auxiliary_step(self, task: AuxiliaryTask, draws: Draws) -> Tensor:
-        """One step on this worker's share of the draws: their mean loss."""
-        own = task.name in OWN_NORM_TASKS
-        feeds = own or self.recipe.batch_norm_statistics == "shared"
+        """Make one step on this worker's share of the draws, and return their mean loss."""
+        updates = task.name in OWN_NORM_TASKS or self.recipe.batch_norm_statistics == "shared"
         parts = self._micro_parts(draws)
         total = max(1, sum(len(part.rows) for part in parts))
         mean = torch.zeros((), device=self.device)
         for part in parts:
             images = self.part.images.gather(self.part.rows[part.rows])
-            with contextlib.nullcontext() if feeds else frozen_statistics(self.network), self._autocast():
+            with contextlib.nullcontext() if updates else frozen_statistics(self.network), self._autocast():
                 loss = task.loss(self.network, images, part, self.normalisation) * (len(part.rows) / total)
             (self.run.aux_weights[task.name] * loss).backward()
             mean = mean + loss.detach()
@@ -236,9 +222,9 @@ class Training:
         return mean
 
     def _micro_parts(self, draws: Draws) -> list[Draws]:
-        """This worker's draws in as many parts as a classification step has, but none of them empty.
+        """Return this worker's draws in as many parts as a classification step has, but none of them empty.
 
-        Each is what one of so many workers would take, so it is normalised as that worker would.
+        Each part is what one of as many workers would take, so it is normalised as by that worker.
         """
         rank, size, n = self.workers.rank, self.workers.size, len(draws.rows)
         count = max(1, min(self.micro_batches, n // size))
@@ -254,7 +240,7 @@ class Training:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
 
     def state(self) -> dict[str, object]:
-        """All that the next epoch depends on, for torch.save."""
+        """Return everything that the next epoch depends on, for torch.save."""
         return {
             "epoch": self.epoch,
             "network": self.network.state_dict(),
@@ -262,8 +248,8 @@ class Training:
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
         }
 
-    def load(self, state: dict) -> None:
-        """Goes back to a state; one of another network raises an error and changes nothing."""
+    def load(self, state: dict[str, Any]) -> None:
+        """Restore a state; one of another network raises an error and changes nothing."""
         before = copy.deepcopy(self.state())
         try:
             self._load(state)
@@ -271,7 +257,7 @@ class Training:
             self._load(before)
             raise
 
-    def _load(self, state: dict) -> None:
+    def _load(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         for task in self.tasks:
             task.load_state_dict(state["tasks"][task.name])
@@ -280,20 +266,20 @@ class Training:
         self.epoch = state["epoch"]
 
     def recalibrate(self) -> None:
-        """Re-estimates batch norm's running statistics on all training images, upright centre crops.
+        """Re-estimate batch norm's running statistics on centre crops of all training images.
 
-        Training never reads them, so this changes evaluations only. Workers may pass different numbers of
-        batches; the result is the mean over workers of each one's mean over its batches.
+        Training does not use them, so this affects evaluations only. Workers may pass different numbers of
+        batches; the result is the mean over the workers of each one's mean over its batches.
         """
         rows = self.part.rows[self.workers.share(len(self.part))]
-        # As equal as can be: in a plain mean over batches a small last one would weigh as much as a full one.
+        # Equal batches: in the plain mean over batches, a small last one would weigh as much as a full one.
         batches = math.ceil(len(rows) / (self.recipe.micro_batch or self.recipe.batch_size))
         self.network.eval()
         with (
             torch.no_grad(),
             full_precision(self.device),
             uncompiled(self.network),
-            each_by_itself(self.network),
+            unsynchronised(self.network),
             fresh_statistics(self.network),
         ):
             for chosen in rows.tensor_split(batches):

@@ -1,4 +1,4 @@
-"""The group of worker processes that train one network together; a group of one costs nothing."""
+"""The group of worker processes that train one network together; a group of one has no overhead."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Workers:
-    """This process's place in its group; torch.distributed must be initialised where size > 1."""
+    """This process's place in its group; torch.distributed must be initialised if size > 1."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def leads(self) -> bool:
-        """Whether this is the worker that speaks for the group."""
+        """Whether this worker writes and reports for the group."""
         return self.rank == 0
 
     def from_leader(self, value: Any) -> Any:
-        """The first worker's value, on every worker; it must be one that pickle knows."""
+        """Return the first worker's value, which must be picklable, on every worker."""
         if self.size == 1:
             return value
         box = [value]
@@ -32,14 +32,14 @@ class Workers:
         return box[0]
 
     def share(self, n: int) -> slice:
-        """This worker's part of n examples: consecutive, disjoint and together all of them."""
+        """Return this worker's part of n examples; the parts are consecutive, disjoint and complete."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replaces each gradient by its mean over the workers, all of them in one message.
+        """Replace each gradient by its mean over the workers, with one message for all of them.
 
-        A step's loss leaves some of the network without gradient (the classifier in an auxiliary step);
-        the same parameters have one on every worker, so nothing needs to be searched for.
+        A step's loss gives no gradient to some parameters (the classifier's in an auxiliary step). They are
+        the same on every worker, so that no search for unused parameters is needed.
         """
         if self.size == 1:
             return
@@ -51,13 +51,13 @@ class Workers:
             gradient.copy_(mean.view_as(gradient))
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum over the workers."""
+        """Return the sum over the workers, in place."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
     def average_statistics(self, network: nn.Module) -> None:
-        """Replaces batch norm's running statistics by their mean over the workers."""
+        """Replace batch norm's running statistics by their mean over the workers."""
         if self.size == 1:
             return
         for buffer in network.buffers():
@@ -66,7 +66,7 @@ class Workers:
                 buffer /= self.size
 
     def gather(self, values: Tensor) -> Tensor:
-        """The workers' values, which may differ in length, one after another in order of rank."""
+        """Return the workers' values, which may differ in length, concatenated in order of rank."""
         if self.size == 1:
             return values
         parts: list[Tensor | None] = [None] * self.size

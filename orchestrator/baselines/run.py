@@ -27,8 +27,8 @@ from orchestrator.tracking.records import Point, Record
 from orchestrator.tracking.tracker import Tracker, open_tracker
 from orchestrator.tracking.uris import resolve_tracking_uri
 from search_spaces import find_benchmark
-from trainables.data.cache import Prepared
 from trainables.data.image_sets import ImageSet, load_images
+from trainables.data.prepared import Prepared
 from trainables.mistake import Mistake
 from trainables.run import NO_HOLDOUT
 

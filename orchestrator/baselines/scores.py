@@ -12,10 +12,10 @@ import torch
 from orchestrator.baselines.targets import HOLDOUT, Baseline, Target
 from orchestrator.cli.baseline_options import PIXEL_GAUSSIAN
 from orchestrator.ledger.ledger import Ledger
-from trainables.data.cache import Prepared
 from trainables.data.holdout import ANOMALY, kept_classes
 from trainables.data.image_sets import ImageSet
 from trainables.data.image_table import ImageTable
+from trainables.data.prepared import Prepared
 from trainables.detectors.scoring import average_precision
 from trainables.detectors.training_free import edge_energy, pixel_gaussian, pixel_gaussian_by_holdout
 

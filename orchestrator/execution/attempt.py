@@ -25,7 +25,8 @@ from orchestrator.planning.cells import Cell, run_of
 from orchestrator.planning.specification import Weights
 from orchestrator.planning.sweep import Sweep
 from trainables.cell import CellRun, History
-from trainables.data.cache import Prepared, prepare
+from trainables.data.cache import prepare
+from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
 from trainables.detectors.scoring import Scores
 from trainables.workers import Workers
@@ -62,7 +63,7 @@ def run_attempt(
     started = time.time()
     run = run_of(cell, sweep.specification, aux_weights)
     running = CellRun(run, _prepared(sweep.data, sweep.fingerprint), workers)
-    account = {"cell": asdict(cell), "run": asdict(run), "opened": running.opened()}
+    account = {"cell": asdict(cell), "run": asdict(run), "opened": running.close_access_log()}
     attempt = workers.from_leader(sweep.ledger.begin(cell.key, account) if workers.leads else 0)
     resumed = _restore(running, sweep.ledger, cell.key)
     _train(sweep, cell.key, attempt, running, report)

@@ -20,7 +20,7 @@ from orchestrator.planning.studies import Outcome, suggest
 from orchestrator.planning.sweep import Sweep, begin, check_name, go_on, write_down
 from orchestrator.tracking.tracker import Tracker, open_tracker
 from orchestrator.tracking.uris import resolve_tracking_uri
-from trainables.data.cache import Prepared
+from trainables.data.prepared import Prepared
 from trainables.mistake import Mistake
 
 

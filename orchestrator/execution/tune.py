@@ -120,7 +120,7 @@ def _fit(dispatcher: Dispatcher, sweep: Sweep, resources: Resources, at_once: in
     ).fit()
 
 
-class CellSearcher(Searcher):  # type: ignore[misc]
+class CellSearcher(Searcher):
     """Hands the plan's cells to Tune as the configurations of trials."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:

@@ -107,7 +107,7 @@ class Ledger:
 
     def begun(self) -> bool:
         """Return whether any cell has begun."""
-        return self._files.info(self._path(CELLS)).type == pafs.FileType.Directory
+        return self._files.is_folder(self._path(CELLS))
 
     def identity(self) -> str:
         """Return what tells this ledger from every other one, even of the same name; made once and kept."""
@@ -361,7 +361,7 @@ class Ledger:
     # Files
 
     def _holds(self, name: str) -> bool:
-        return self._files.info(self._path(name)).type == pafs.FileType.File
+        return self._files.is_file(self._path(name))
 
     def _read(self, *parts: str) -> bytes:
         """Return a file's bytes; FileNotFoundError if it is missing, StorageAway if the storage is silent."""
@@ -386,7 +386,7 @@ class Ledger:
 
     def _remove_folder(self, *parts: str) -> None:
         folder = self._path(*parts)
-        if self._files.info(folder).type == pafs.FileType.Directory:
+        if self._files.is_folder(folder):
             self._files.delete_folder(folder)
 
 

@@ -1,4 +1,4 @@
-"""Files of a folder or bucket: each written whole or not at all, patiently where the storage is away."""
+"""Files of a folder or bucket, each written whole or not at all; a silent storage is asked again."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ import pyarrow.fs as pafs
 from trainables.mistake import Mistake
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
-"""Seconds between two tries while the storage is away: the first pause, and what it doubles up to."""
+"""Seconds between two tries while the storage does not answer: the first, and the longest after doubling."""
 
 LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
-"""What waiting does not mend."""
+"""Errors that waiting does not mend."""
 
 T = TypeVar("T")
 
 
 class StorageAway(OSError):
-    """The storage cannot be read or written now, which says nothing of what it holds."""
+    """The storage cannot be read or written now, which says nothing about what it holds."""
 
 
 def open_storage(storage: str) -> tuple[pafs.FileSystem, str]:
-    """The file system of a folder or URI and the path within it; Mistake for one that does not exist."""
+    """Return the file system of a folder or URI and the path within it; raise Mistake for an invalid URI."""
     if "://" not in storage:
         return pafs.LocalFileSystem(), absolute_path(storage)
     try:
@@ -71,48 +71,55 @@ def unreadable(storage: str, error: OSError) -> Mistake:
 
 @dataclass(frozen=True)
 class Files:
-    """What a sweep does with a file system; a missing file is told from a storage that is away."""
+    """What a sweep does with a file system; a missing file is told apart from a storage that is silent."""
 
     fs: pafs.FileSystem
     patience: float = 0.0
-    """Seconds for which a call is tried again while the storage is away."""
+    """Seconds for which a call is repeated while the storage does not answer."""
 
     @property
     def local(self) -> bool:
         """Whether it is this machine's file system, network folders included."""
         return isinstance(self.fs, pafs.LocalFileSystem)
 
-    def info(self, path: str) -> pafs.FileInfo:
-        """What is there, if anything."""
+    def is_file(self, path: str) -> bool:
+        """Return whether there is a file at a path."""
+        return bool(self._info(path).type == pafs.FileType.File)
+
+    def is_folder(self, path: str) -> bool:
+        """Return whether there is a folder at a path."""
+        return bool(self._info(path).type == pafs.FileType.Directory)
+
+    def _info(self, path: str) -> pafs.FileInfo:
         return self._try(lambda: self.fs.get_file_info(path))
 
     def listing(self, folder: str) -> list[pafs.FileInfo]:
-        """What a folder holds, nothing where it is not there."""
+        """Return what a folder holds, nothing if it does not exist."""
         try:
             return self._try(lambda: self.fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True)))
         except FileNotFoundError:
             return []
 
     def read(self, path: str) -> bytes:
-        """A file's bytes; FileNotFoundError where it is not there."""
+        """Return a file's bytes; raise FileNotFoundError if it does not exist."""
 
         def read() -> bytes:
             with self.fs.open_input_file(path) as file:
-                return file.read()
+                return bytes(file.read())
 
         return self._try(read)
 
     def write(self, data: bytes, path: str) -> None:
-        """Writes a file whole: aside, then renamed; an object store's put is whole by itself."""
+        """Write a file whole: aside, then renamed; an object store's put is whole by itself."""
         self._try(lambda: self._replace(data, path) if self.local else self._put(data, path))
 
     def delete(self, path: str) -> None:
-        """Removes a file, if it is there."""
+        """Remove a file, if it exists."""
         with contextlib.suppress(FileNotFoundError):
             self._try(lambda: self.fs.delete_file(path))
 
     def delete_folder(self, path: str) -> None:
-        """Removes a folder with all that it holds."""
+        """Remove a folder with everything in it."""
         self._try(lambda: self.fs.delete_dir(path))
 
     def _put(self, data: bytes, path: str) -> None:
@@ -152,7 +159,7 @@ class Files:
 
 
 def flush(path: str) -> None:
-    """Has the system put a file of this machine on the disk now."""
+    """Make the system put a file of this machine on the disk now."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -161,7 +168,7 @@ def flush(path: str) -> None:
 
 
 def reason(error: Exception) -> str:
-    """Why a storage refused, in words."""
+    """Return why a storage refused, in words."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).splitlines()[0].rstrip(".")

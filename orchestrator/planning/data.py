@@ -1,4 +1,4 @@
-"""The sweep's data: where it is asked for, opening it, and whether it holds what the sweep needs."""
+"""The sweep's data: opening it, and checking that it holds what the sweep needs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from rich.progress import Progress
 from orchestrator.planning.specification import Specification
 from search_spaces import find_benchmark
 from trainables.auxiliary import OWN_NORM_TASKS, build_task
-from trainables.data.cache import Prepared, prepare
+from trainables.data.cache import prepare
 from trainables.data.holdout import check_counts, kept_classes
+from trainables.data.prepared import Prepared
 from trainables.data.readers import parquet
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
 from trainables.networks.wide_resnet import WideResNet
-from trainables.run import NO_HOLDOUT, Recipe, parse_method, used_count, validation_count
+from trainables.run import NO_HOLDOUT, Recipe, parse_method, total_batch_size, used_count, validation_count
 
 FEWEST_KEPT = 2
 
 
 def data_request(specification: Specification, path: str, *, cache: str, download: bool) -> DataRequest:
-    """What any process of the sweep needs to open, or prepare, the data on its own node."""
+    """Return what any process of the sweep needs to open, or prepare, the data on its own node."""
     benchmark = find_benchmark(specification.benchmark)
     return DataRequest(
         reader=benchmark.reader,
@@ -41,7 +42,7 @@ def data_request(specification: Specification, path: str, *, cache: str, downloa
 
 
 def open_data(request: DataRequest) -> Prepared:
-    """Opens the prepared data, preparing it first, with a progress bar, where it is not there."""
+    """Open the prepared data; prepare it first, with a progress bar, if it is not there."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"Preparing {request.name}", total=None)
@@ -54,7 +55,7 @@ def open_data(request: DataRequest) -> Prepared:
 
 
 def check_named(request: DataRequest) -> None:
-    """Raises Mistake where data was named for a benchmark that would not read it."""
+    """Raise Mistake if data was named for a benchmark that would not read it."""
     if request.reader == "digits" and parquet.find(request) is None:
         raise Mistake(
             f"The digits come with scikit-learn, and {request.path} is no Parquet file of them: leave --data "
@@ -63,7 +64,7 @@ def check_named(request: DataRequest) -> None:
 
 
 def check_class_names(prepared: Prepared) -> None:
-    """Raises Mistake where a class bears the name that stands for no class."""
+    """Raise Mistake if a class has the name that stands for no class."""
     if NO_HOLDOUT in prepared.classes:
         raise Mistake(
             f"The data has a class {NO_HOLDOUT!r}, and holding out {NO_HOLDOUT!r} means that every class is "
@@ -72,7 +73,7 @@ def check_class_names(prepared: Prepared) -> None:
 
 
 def check_data(specification: Specification, prepared: Prepared) -> None:
-    """Raises Mistake where the data does not do: for the held-out classes, the split or the workers."""
+    """Raise Mistake if the data has too little for the held-out classes, the split or the workers."""
     check_class_names(prepared)
     for holdout in specification.holdouts:
         kept = kept_classes(prepared.classes, holdout)
@@ -92,20 +93,22 @@ def check_data(specification: Specification, prepared: Prepared) -> None:
 
 
 def _check_workers(specification: Specification, prepared: Prepared) -> None:
-    """Raises Mistake where a worker would have nothing to do in some step, or in the scoring."""
+    """Raise Mistake if a worker would have nothing to do in some step, or in scoring."""
     _check_share(sum(prepared.counts["test"]), specification.workers, "test images")
     for search in (False, True):
         methods = [m for m in specification.methods if not search or specification.searches(m)]
+        if not methods:
+            continue
         tasks = sorted({task for method in methods for task in parse_method(method).auxiliary})
         counts = [_trained_on(n, specification.recipe, search=search) for n in prepared.counts["train"]]
         by_class = dict(zip(prepared.classes, counts, strict=True))
-        for holdout in specification.holdouts if methods else ():
+        for holdout in specification.holdouts:
             where = f"in a {'search' if search else 'final'} cell with {holdout!r} held out"
             images = sum(counts) - by_class.get(holdout, 0)
             _check_share(images, specification.workers, f"training images {where}")
             for task in tasks:
-                examples = _examples_a_step(task, specification, prepared.channels, images)
-                _check_share(examples, specification.workers, f"examples of {task} a step {where}")
+                examples = _examples_per_step(task, specification, prepared.channels, images)
+                _check_share(examples, specification.workers, f"examples of {task} per step {where}")
 
 
 def _check_share(count: int, workers: int, what: str) -> None:
@@ -117,21 +120,21 @@ def _check_share(count: int, workers: int, what: str) -> None:
 
 
 def _trained_on(count: int, recipe: Recipe, *, search: bool) -> int:
-    """How many of a class's training images a cell trains on."""
+    """Return how many of a class's training images a cell trains on."""
     return used_count(count, recipe) - (validation_count(count, recipe) if search else 0)
 
 
-def _examples_a_step(task: str, specification: Specification, channels: int, images: int) -> int:
-    """How many examples all workers together have in a task's step, where there are so many images."""
+def _examples_per_step(task: str, specification: Specification, channels: int, images: int) -> int:
+    """Return how many examples a task's step has for all workers together, from the number of images."""
     recipe, workers = specification.recipe, specification.workers
-    return _drawn(task, recipe, channels, min(recipe.batch_size * workers, images // workers * workers))
+    return _drawn(task, recipe, channels, total_batch_size(recipe, images, workers))
 
 
 @functools.cache
 def _drawn(task: str, recipe: Recipe, channels: int, batch_size: int) -> int:
-    """How many examples a task draws beside a classification batch."""
+    """Return how many examples a task draws beside a classification batch."""
     with torch.device("meta"):  # nothing is computed, so a large network costs nothing
         network = WideResNet(recipe, channels, FEWEST_KEPT, OWN_NORM_TASKS)
         built = build_task(task, network, recipe)
-    rows = torch.arange(built.images_a_step(batch_size))
+    rows = torch.arange(built.images_per_step(batch_size))
     return len(built.draw(rows, torch.Generator()).rows)

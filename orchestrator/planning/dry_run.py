@@ -65,7 +65,7 @@ def _facts(specification: Specification) -> list[str]:
     held = ", ".join(specification.holdouts) or "every class of the data"
     facts = [
         f"held out: {held}; seeds: {specification.seeds}; one lambda per {specification.select}",
-        f"network: WRN-{recipe.depth}-{recipe.width} at {recipe.image_size}x{recipe.image_size}, "
+        f"network: {recipe.network_name} at {recipe.image_size}x{recipe.image_size}, "
         f"{recipe.epochs} epochs, batch {recipe.batch_size}"
         + (f" x {specification.workers} workers" if specification.workers > 1 else ""),
     ]

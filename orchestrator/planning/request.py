@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
 
 from orchestrator.planning.specification import RunSettings, Specification, Weights
 from search_spaces import find_benchmark
@@ -17,6 +17,8 @@ from search_spaces.benchmark import Benchmark, Grid, Space, parse_space
 from trainables.mistake import Mistake, unknown
 from trainables.run import NO_HOLDOUT, Recipe, canonical, check_fits, parse_method, with_fidelity
 from trainables.settings import assign, split_assignments, valid_of
+
+T = TypeVar("T")
 
 GPU_PRECISION = "bfloat16"
 """What trains on GPUs unless it is set: their matrix units are for it. Validation and scores stay float32."""
@@ -151,7 +153,7 @@ def _check_known(names: dict[str, str]) -> None:
             raise unknown("field", name, sorted([*known, "lambda.<task>"]))
 
 
-def _assigned(instance: Any, fields: dict[str, str]) -> Any:
+def _assigned(instance: T, fields: dict[str, str]) -> T:
     """Return a data class with those of the fields set that are its own."""
     own = valid_of(type(instance))
     return assign(instance, {name: text for name, text in fields.items() if name in own})

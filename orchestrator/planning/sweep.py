@@ -18,7 +18,7 @@ from orchestrator.planning.specification import (
     read_stored,
 )
 from search_spaces import find_benchmark
-from trainables.data.cache import Prepared
+from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
 

@@ -58,7 +58,7 @@ def describe_recipe(specification: Specification) -> str:
     groups = f" ({recipe.groups} groups)" if recipe.groups != 3 else ""
     workers = f" x {specification.workers} workers" if specification.workers > 1 else ""
     return (
-        f"WRN-{recipe.depth}-{recipe.width}{groups} at {recipe.image_size}x{recipe.image_size}, "
+        f"{recipe.network_name}{groups} at {recipe.image_size}x{recipe.image_size}, "
         f"{recipe.epochs} epochs, batch {recipe.batch_size}{workers}"
     )
 

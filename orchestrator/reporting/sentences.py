@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.planning.cells import Cell
-from orchestrator.planning.studies import Weights
+from orchestrator.planning.specification import Weights
 from orchestrator.reporting.paper import Pair, Published, absent_in_words, comparable, departures
 from orchestrator.reporting.results import (
     BASELINE,

@@ -74,7 +74,7 @@ def summary_record(
     """The sweep's own run: its specification, as params and where it may grow as tags, and the means."""
     points = [Point(name, value, 0, _milliseconds(timestamp)) for name, value in metrics.items()]
     values = specification.as_json()
-    flat = {**values.pop("recipe"), **values}  # type: ignore[dict-item]
+    flat = {**values.pop("recipe"), **values}
     params = {name: _text(value) for name, value in flat.items() if value is not None}
     tags = {"kind": "summary", "sweep": ledger.name, "ledger": ledger.identity()}
     tags |= {name: params[name] for name in GROWING}

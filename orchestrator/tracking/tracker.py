@@ -269,12 +269,12 @@ class Tracker:
         tag = "kind = 'summary'" if key == "summary" else f"cell = '{key}'"
         if self._outbox.away:
             for run in self._search(f"tags.ledger = '{self._identity}' and tags.{tag}"):
-                self._runs[key] = run.info.run_id
-                return run.info.run_id
+                self._runs[key] = str(run.info.run_id)
+                return self._runs[key]
         start = min((point.timestamp for point in record.points), default=None)
         run = self._client.create_run(experiment, start, dict(record.tags), record.name)
-        self._runs[key] = run.info.run_id
-        return run.info.run_id
+        self._runs[key] = str(run.info.run_id)
+        return self._runs[key]
 
     def _missing_params(self, run_id: str, record: Record, known: bool) -> list[tuple[str, str]]:
         """Params that the run does not have: MLflow refuses to change one, as a grown sweep's would."""

@@ -1,4 +1,4 @@
-"""A run from its data to its result: its account of what it opened, its values, and CPC's runs."""
+"""A run from its data to its result: its access log, its values, and runs with CPC."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from tests.images import folder_request
 from tests.trainables.auxiliary.test_cpc import photographs
 from trainables import cell
 from trainables.cell import CellRun
-from trainables.data.cache import Account, Prepared, prepare
+from trainables.data.access_log import AccessLog
+from trainables.data.cache import prepare
 from trainables.data.holdout import SearchData, open_search
+from trainables.data.prepared import Prepared
 from trainables.run import Recipe, Run
 
 KEPT = tuple("012456789")
@@ -32,7 +34,7 @@ def entry(digits: Prepared, split: str, classes: tuple[str, ...]) -> dict[str, A
 def verdict(running: CellRun) -> Verdict:
     phase, index = (SEARCH, 0) if running.run.search else (FINAL, None)
     one = Cell("k", phase, running.run.holdout, running.run.method, 0, index)
-    return check_firewall([one], {"k": {"opened": running.opened()}}, set())
+    return check_firewall([one], {"k": {"opened": running.close_access_log()}}, set())
 
 
 def test_a_search_opens_kept_training_images_and_a_final_run_the_test_images_too(
@@ -40,8 +42,10 @@ def test_a_search_opens_kept_training_images_and_a_final_run_the_test_images_too
 ) -> None:
     final, search = (CellRun(quick_run(search=search), digits) for search in (False, True))
     trained = entry(digits, "train", KEPT)
-    assert json.dumps(search.opened()) == json.dumps([trained])
-    assert json.dumps(final.opened()) == json.dumps([trained, entry(digits, "test", digits.classes)])
+    assert json.dumps(search.close_access_log()) == json.dumps([trained])
+    assert json.dumps(final.close_access_log()) == json.dumps(
+        [trained, entry(digits, "test", digits.classes)]
+    )
     assert verdict(search).holds
     assert verdict(final).holds
 
@@ -68,7 +72,7 @@ def test_a_loader_that_opens_more_for_a_search_is_found_out(
 
     monkeypatch.setattr(cell, "open_search", greedy)
     running = CellRun(quick_run(search=True), digits)
-    assert running.opened() == [
+    assert running.close_access_log() == [
         entry(digits, split, classes or digits.classes),
         entry(digits, "train", KEPT),
     ]
@@ -76,21 +80,19 @@ def test_a_loader_that_opens_more_for_a_search_is_found_out(
     assert words in verdict(running).sentence
 
 
-def test_what_is_opened_again_stands_once_and_what_comes_after_the_account_is_refused(
-    digits: Prepared,
-) -> None:
-    account = Account()
-    watched = digits.accounted(account)
+def test_a_log_holds_each_table_once_and_is_complete_when_closed(digits: Prepared) -> None:
+    log = AccessLog()
+    watched = digits.with_access_log(log)
     for _ in range(3):
         watched.open("train", ("1", "2"))
     watched.open("train", ("2",))
-    given = account.give()
-    assert given == [entry(digits, "train", ("1", "2")), entry(digits, "train", ("2",))]
+    entries = log.close()
+    assert entries == [entry(digits, "train", ("1", "2")), entry(digits, "train", ("2",))]
     watched.open("train", ("2", "1"))
-    with pytest.raises(RuntimeError, match="test images of 1 were opened after the account"):
+    with pytest.raises(RuntimeError, match="test images of 1 were opened after the access log was closed"):
         watched.open("test", ("1",))
-    assert account.give() == given
-    digits.open("test", ("1",))  # nobody's account
+    assert log.close() == entries
+    digits.open("test", ("1",))  # without a log
 
 
 @pytest.mark.parametrize("holdout", ["3", "none"])

@@ -11,9 +11,10 @@ import torch
 
 from trainables.auxiliary.contract import Draws
 from trainables.cell import CellRun
-from trainables.data.cache import Prepared
 from trainables.data.holdout import open_final
-from trainables.train import Diverged, Training, learning_rate, measure
+from trainables.data.normalisation import measure
+from trainables.data.prepared import Prepared
+from trainables.train import Diverged, Training, learning_rate
 from trainables.workers import Workers
 
 
@@ -143,7 +144,7 @@ def test_both_steps_normalise_a_micro_batch_together(digits: Prepared, quick_run
     step = training._step
     training._step = lambda name: (seen.append(name), step(name))  # type: ignore[method-assign, assignment]
     training.train_epoch()
-    assert seen == [16, 16, 16, 16, "rotation", 16, 16, 16, 16, "classification"] * training.steps_an_epoch
+    assert seen == [16, 16, 16, 16, "rotation", 16, 16, 16, 16, "classification"] * training.steps_per_epoch
 
 
 @pytest.mark.parametrize(("draws", "parts"), [(64, 4), (30, 4), (8, 4), (7, 3), (5, 2), (2, 1)])
@@ -236,8 +237,8 @@ def test_an_epoch_may_count_the_whole_set(digits: Prepared, quick_run: Callable)
     kept, whole = (CellRun(quick_run(epoch_length=length), digits).training for length in ("kept", "whole"))
     total = sum(digits.counts["train"])
     without = total - digits.counts["train"][3]
-    assert kept.steps_an_epoch == without // 64
-    assert whole.steps_an_epoch == total // 64
+    assert kept.steps_per_epoch == without // 64
+    assert whole.steps_per_epoch == total // 64
 
 
 @pytest.mark.filterwarnings("ignore")

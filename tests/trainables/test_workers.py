@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from tests.images import folder_request
 from tests.trainables.auxiliary.test_cpc import photographs
-from trainables.data.cache import Prepared, prepare
+from trainables.data.cache import prepare
 from trainables.data.holdout import open_final, open_test
+from trainables.data.prepared import Prepared
 from trainables.detectors import scoring
 from trainables.detectors.scoring import score
 from trainables.networks.batch_norm import SynchronisedBatchNorm

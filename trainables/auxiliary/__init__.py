@@ -1,4 +1,4 @@
-"""Auxiliary tasks: what each owns, and the one contract by which the training loop knows them.
+"""Auxiliary tasks, which the training loop uses through one contract (contract.py).
 
 A task is found by its name: the module trainables.auxiliary.<name> has a class `Task`.
 """
@@ -12,9 +12,10 @@ from trainables.networks.wide_resnet import WideResNet
 from trainables.run import Recipe
 
 OWN_NORM_TASKS = ("cpc",)
-"""Tasks that have batch norm of their own in the shared groups (paper, appendix B)."""
+"""Tasks with separate batch norm in the shared groups (paper, appendix B)."""
 
 
 def build_task(name: str, network: WideResNet, recipe: Recipe) -> AuxiliaryTask:
-    """The task of a name, with its head sized for the network."""
-    return importlib.import_module(f"trainables.auxiliary.{name}").Task(network, recipe)
+    """Return the task with a name, with a head that fits the network."""
+    task: AuxiliaryTask = importlib.import_module(f"trainables.auxiliary.{name}").Task(network, recipe)
+    return task

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from trainables.data.augment import Normalisation
+from trainables.data.normalisation import Normalisation
 from trainables.networks.wide_resnet import WideResNet
 
 
@@ -16,8 +16,8 @@ from trainables.networks.wide_resnet import WideResNet
 class Draws:
     """The random choices of one step, made for all workers together.
 
-    Tensors in `each` have one entry an example along their first axis and are sliced by worker; those in
-    `shared` hold for the whole batch. `rows` are the examples' positions in the training part.
+    `rows` are the examples' positions in the training part, int64 (n,). Tensors in `each` have one entry per
+    example along their first axis and are sliced by worker; those in `shared` are for the whole batch.
     """
 
     rows: Tensor
@@ -25,30 +25,30 @@ class Draws:
     shared: dict[str, Tensor] = field(default_factory=dict)
 
     def take(self, chosen: slice) -> Draws:
-        """One worker's share."""
+        """Return the draws of a slice of the examples, such as a worker's share."""
         return Draws(self.rows[chosen], {k: v[chosen] for k, v in self.each.items()}, self.shared)
 
 
 class AuxiliaryTask(nn.Module, ABC):
-    """A self-supervised task that shares the trunk: it owns its head, its batch and its loss.
+    """A self-supervised task that shares the trunk and has its own head, batch and loss.
 
-    The module's parameters are the head's alone; the trunk is handed to `loss`.
+    The module's parameters are the head's only; `loss` is given the trunk.
     """
 
     name: str
     weight_decay: bool = True
-    """Whether the task's step applies L2."""
+    """Whether the task's optimiser applies L2."""
 
     @abstractmethod
-    def images_a_step(self, batch_size: int) -> int:
-        """How many images the task takes from its stream for a classification batch of this size."""
+    def images_per_step(self, batch_size: int) -> int:
+        """Return the number of images of the task's step beside a classification batch of this size."""
 
     @abstractmethod
     def draw(self, rows: Tensor, generator: torch.Generator) -> Draws:
-        """The step's examples and random choices from the images at `rows`, int64 (n,)."""
+        """Return a step's examples and random choices, for images at `rows`, int64 (n,)."""
 
     @abstractmethod
     def loss(
         self, network: WideResNet, images_NHWC: Tensor, draws: Draws, normalise: Normalisation
     ) -> Tensor:
-        """The mean loss, a scalar, over one worker's examples, uint8 (B, H, W, C), one for each draw."""
+        """Return the mean loss, a scalar, over a worker's examples, uint8 (B, H, W, C), one per draw."""

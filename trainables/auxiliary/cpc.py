@@ -1,9 +1,9 @@
-"""Contrastive predictive coding: from the rows above, tell a patch's code from another's (paper, appendix B).
+"""Contrastive predictive coding (CPC): telling a patch's code from another's (paper, appendix B).
 
-An image is cut into a 6x6 grid of patches that overlap by half. Each patch is distorted by itself and
-encoded by the trunk's first three groups; a context network looks at the codes in a row and above, and
-predicts those of the rows below. Names give the axes: B images, C channels, R and K rows and columns of
-the grid, P a patch's side, D a code's size.
+An image is divided into a 6x6 grid of patches that overlap by half. Each patch is distorted independently and
+encoded by the trunk's first three groups. A context network sees the codes of a row and of those above it,
+and predicts the codes of the rows below. Names give the axes: B images, C channels, R and K rows and columns
+of the grid, P the side of a patch, D the size of a code.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.auxiliary.contract import AuxiliaryTask, Draws
-from trainables.data.augment import Normalisation, Views, draw_views, random_crop
+from trainables.data.augment import Views, draw_views, random_crop
+from trainables.data.normalisation import Normalisation
 from trainables.networks.shapes import GRID, code_size, patch_geometry
 from trainables.networks.wide_resnet import Conv, Norm, WideResNet
 from trainables.run import Recipe
@@ -22,19 +23,19 @@ PATCHES = GRID * GRID
 DISTANCES = GRID - 1
 CONTEXT_BLOCKS = 4
 VERSIONS = 2
-"""Each patch is distorted twice: as the code that is looked at and predicted, and as a negative."""
+"""Each patch is distorted twice: once to be seen and predicted, and once as a negative."""
 GROUPS = 3
-"""Groups of the trunk that encode patches."""
+"""Number of the trunk's groups that encode patches."""
 
 ROWS, BELOW = torch.triu_indices(GRID, GRID, offset=1)
-"""The 15 pairs of a row of contexts and a row underneath it."""
+"""The 15 pairs of a row of contexts and a row below it."""
 
 
 class Task(AuxiliaryTask):
-    """The context network and a bias-free linear map for each distance of 1 to 5 rows."""
+    """CPC's head: the context network, and a linear map without bias for each distance of 1 to 5 rows."""
 
     name = "cpc"
-    weight_decay = False  # as in the authors' code; the paper is silent
+    weight_decay = False  # as in the authors' code; the paper does not say
 
     def __init__(self, network: WideResNet, recipe: Recipe) -> None:
         super().__init__()
@@ -42,17 +43,17 @@ class Task(AuxiliaryTask):
         self.patches = patch_geometry(recipe.image_size)
         size, width = code_size(recipe), recipe.cpc_channels
         self.norm = Norm(size)
-        # The authors' code pads the masked convolution with zeros, whatever the others do.
+        # The authors' code pads the masked convolution with zeros, unlike the others.
         padding = "zeros" if recipe.fidelity == "reference" else recipe.padding
         self.context = Context(size, width, padding)
         self.predictors = nn.Linear(width, DISTANCES * size, bias=False)
 
-    def images_a_step(self, batch_size: int) -> int:
-        """CPC's own batch, 32 beside classification's 64 in the paper, in that proportion."""
+    def images_per_step(self, batch_size: int) -> int:
+        """Return CPC's batch size in proportion to classification's: 32 beside 64 in the paper."""
         return max(1, round(batch_size * self.recipe.cpc_batch_size / self.recipe.batch_size))
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> Draws:
-        """Views of the images, distortions of each patch in both versions, one permutation for all."""
+        """Return views of the images, distortions of both versions of each patch, and one permutation."""
         n = len(rows)
         views = draw_views(n, self.recipe, generator)
         shape = (n, VERSIONS, PATCHES)
@@ -69,32 +70,34 @@ class Task(AuxiliaryTask):
     def loss(
         self, network: WideResNet, images_NHWC: Tensor, draws: Draws, normalise: Normalisation
     ) -> Tensor:
-        """Cross-entropy of telling the code underneath from another patch's of the same image."""
+        """Return the cross-entropy of telling the code below from that of another patch of the image."""
         images = random_crop(images_NHWC, Views(draws.each["corners"], draws.each["flips"]), self.recipe)
         codes = self.encode(network, normalise(distorted_patches(images, draws)))
         seen, negatives = codes.unflatten(0, (-1, VERSIONS)).unbind(1)
         return self.contrast(seen, seen, permuted(negatives, draws.shared["permutation"]))
 
     def encode(self, network: WideResNet, patches_NCPP: Tensor) -> Tensor:
-        """Codes (B, D, R, K) of normalised patches (B * 36, C, P, P), in order of image and place."""
+        """Map normalised patches (B * 36, C, P, P), in order of image and place, to codes (B, D, R, K)."""
         trunk = network.trunk(patches_NCPP, self.name, GROUPS)
-        codes = F.relu(self.norm(trunk)).mean((2, 3))
-        return codes.unflatten(0, (-1, GRID, GRID)).permute(0, 3, 1, 2)
+        codes: Tensor = F.relu(self.norm(trunk)).mean((2, 3))
+        grid: Tensor = codes.unflatten(0, (-1, GRID, GRID))
+        return grid.permute(0, 3, 1, 2)
 
     def contrast(self, seen: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-        """Mean over 15 pairs of rows x 6 columns of the 2-way cross-entropy; all codes are (B, D, R, K)."""
+        """Return the mean 2-way cross-entropy over 15 pairs of rows x 6 columns, of codes (B, D, R, K)."""
         predictions = self.predict(seen)
         return F.softplus(pair_scores(predictions, negatives) - pair_scores(predictions, positives)).mean()
 
     def predict(self, codes: Tensor) -> Tensor:
-        """Predictions (B, distance - 1, D, R, K) from the contexts of codes (B, D, R, K)."""
+        """Map codes (B, D, R, K) to predictions (B, distance - 1, D, R, K) from their contexts."""
         context = self.context(codes)
-        predicted = self.predictors(context.permute(0, 2, 3, 1))
-        return predicted.unflatten(3, (DISTANCES, -1)).permute(0, 3, 4, 1, 2)
+        predicted: Tensor = self.predictors(context.permute(0, 2, 3, 1))
+        by_distance: Tensor = predicted.unflatten(3, (DISTANCES, -1))
+        return by_distance.permute(0, 3, 4, 1, 2)
 
 
 class Context(nn.Module):
-    """Contexts (B, width, R, K) of codes (B, D, R, K); a row's depends on no row below it."""
+    """The context network; the contexts of a row do not depend on rows below it."""
 
     def __init__(self, size: int, width: int, padding: str) -> None:
         super().__init__()
@@ -106,12 +109,13 @@ class Context(nn.Module):
         self.last = nn.Conv2d(width, width, 1)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """No norm anywhere: batch statistics would mix rows."""
-        return self.last(F.relu(self.blocks(self.first(codes))))
+        """Map codes (B, D, R, K) to contexts (B, width, R, K), without norm, since statistics mix rows."""
+        contexts: Tensor = self.last(F.relu(self.blocks(self.first(codes))))
+        return contexts
 
 
 class Residual(nn.Module):
-    """x + 1x1(ReLU(convolution(ReLU(x))))."""
+    """A residual block: x + 1x1(ReLU(convolution(ReLU(x))))."""
 
     def __init__(self, convolution: nn.Module, width: int) -> None:
         super().__init__()
@@ -119,12 +123,13 @@ class Residual(nn.Module):
         self.mix = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, width, R, K) to the same shape."""
-        return x + self.mix(F.relu(self.convolution(F.relu(x))))
+        """Map (B, width, R, K) to the same shape."""
+        added: Tensor = x + self.mix(F.relu(self.convolution(F.relu(x))))
+        return added
 
 
 class RowsAbove(Conv):
-    """A 3x3 convolution that sees its own row and the one above."""
+    """A 3x3 convolution that sees only its own row and the one above."""
 
     mask: Tensor
 
@@ -135,11 +140,12 @@ class RowsAbove(Conv):
         self.register_buffer("mask", mask, persistent=False)
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return super()._conv_forward(x, weight * self.mask, bias)
+        out: Tensor = super()._conv_forward(x, weight * self.mask, bias)
+        return out
 
 
 def pair_scores(predictions: Tensor, codes: Tensor) -> Tensor:
-    """Mean over channels of code x prediction, (B, 15, K), in float32 at least, whatever autocast made them.
+    """Return the mean over channels of code x prediction, (B, 15, K), in at least float32 despite autocast.
 
     Predictions are (B, distance - 1, D, R, K), codes (B, D, R, K).
     """
@@ -152,15 +158,15 @@ def pair_scores(predictions: Tensor, codes: Tensor) -> Tensor:
 
 
 def permuted(codes: Tensor, permutation: Tensor) -> Tensor:
-    """Codes (B, D, R, K) with their 36 places permuted alike in every image."""
+    """Return codes (B, D, R, K) with the same permutation of their 36 places in every image."""
     return codes.flatten(2)[..., permutation.to(codes.device)].view_as(codes)
 
 
 def distorted_patches(images_NHWC: Tensor, draws: Draws) -> Tensor:
-    """Each image's patches twice, uint8 (B * 2 * 36, P, P, C), each copy distorted by itself.
+    """Return both versions of each image's patches, uint8 (B * 2 * 36, P, P, C), distorted independently.
 
-    A patch keeps one channel, copied to all; is reflected or not; and its random crop of 7/8 of the side
-    is padded back by its mirror, edge excluded. All of that is one gather from the images.
+    A patch keeps one channel, copied to all. It is mirrored or not. Its random crop of 7/8 of the side is
+    padded to the full side by reflection, excluding the edge. All of this is one gather from the images.
     """
     n, side, _, channels = images_NHWC.shape
     device = images_NHWC.device
@@ -169,7 +175,7 @@ def distorted_patches(images_NHWC: Tensor, draws: Draws) -> Tensor:
     place = torch.arange(PATCHES, device=device).repeat(n * VERSIONS)
     image = torch.arange(n, device=device).repeat_interleave(VERSIONS * PATCHES)
     border = (torch.arange(geometry.side, device=device) - geometry.pad).abs()
-    border = torch.minimum(border, 2 * (geometry.crop - 1) - border)  # the mirror at both ends
+    border = torch.minimum(border, 2 * (geometry.crop - 1) - border)  # reflected at both ends
     rows, cols = (each["offset"][:, axis, None] + border for axis in (0, 1))
     cols = torch.where(each["reflected"][:, None], geometry.side - 1 - cols, cols)
     rows = rows + (place // GRID * geometry.stride)[:, None]

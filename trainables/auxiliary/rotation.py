@@ -1,6 +1,6 @@
-"""Predicting which of four orientations an image is shown in (Gidaris et al., 2018; paper, section 4).
+"""Rotation prediction: which of four orientations an image has (Gidaris et al., 2018; paper, section 4).
 
-The images come from a stream of their own, a quarter as many as a classification batch, each in all
+The images come from a separate stream, a quarter as many as in a classification batch. Each appears in all
 four orientations, shuffled together, without random crops or reflections.
 """
 
@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.auxiliary.contract import AuxiliaryTask, Draws
-from trainables.data.augment import Normalisation, center_crop
+from trainables.data.augment import center_crop
+from trainables.data.normalisation import Normalisation
 from trainables.networks.wide_resnet import WideResNet
 from trainables.run import Recipe
 
@@ -19,7 +20,7 @@ ORIENTATIONS = 4
 
 
 class Task(AuxiliaryTask):
-    """One more linear layer beside the classifier's, with four classes."""
+    """Rotation's head: a linear layer beside the classifier, with four classes."""
 
     name = "rotation"
 
@@ -29,12 +30,12 @@ class Task(AuxiliaryTask):
         self.image_size = recipe.image_size
         self.transposes = recipe.rotation_set == "transposes"
 
-    def images_a_step(self, batch_size: int) -> int:
-        """A quarter of the batch, at least one."""
+    def images_per_step(self, batch_size: int) -> int:
+        """Return a quarter of the batch size, at least 1."""
         return max(1, batch_size // ORIENTATIONS)
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> Draws:
-        """Every image in every orientation, shuffled: 4n examples."""
+        """Return every image in every orientation, shuffled: 4n examples."""
         order = torch.randperm(ORIENTATIONS * len(rows), generator=generator)
         orientation = torch.arange(ORIENTATIONS).repeat_interleave(len(rows))
         return Draws(rows.repeat(ORIENTATIONS)[order], {"orientation": orientation[order]})
@@ -42,17 +43,17 @@ class Task(AuxiliaryTask):
     def loss(
         self, network: WideResNet, images_NHWC: Tensor, draws: Draws, normalise: Normalisation
     ) -> Tensor:
-        """Cross-entropy of the orientation."""
+        """Return the cross-entropy of the orientation."""
         orientation = draws.each["orientation"].to(images_NHWC.device)
         turned = orient(center_crop(images_NHWC, self.image_size), orientation, transposes=self.transposes)
         return F.cross_entropy(self.head(network.embed(normalise(turned), self.name)), orientation)
 
 
 def orient(images_NHWC: Tensor, orientation: Tensor, *, transposes: bool = False) -> Tensor:
-    """Each image (H = W) in its orientation, 0 to 3.
+    """Return each square image (B, H, H, C) in its orientation, int64 (B,) of 0 to 3.
 
-    Counter-clockwise turns by 0, 90, 180 and 270 degrees; with `transposes` the authors' code's set:
-    identity, vertical flip, transpose, transpose of the flip.
+    Orientations are counter-clockwise turns by 0, 90, 180 and 270 degrees, or with `transposes` those of the
+    authors' code: identity, vertical flip, transpose, transpose of the flip.
     """
     turned = images_NHWC.clone()
     for k in range(1, ORIENTATIONS):

@@ -1,7 +1,7 @@
-"""Removing a class, relabelling the rest, and the split that selects lambda.
+"""Holding out a class, relabelling the others, and the validation split that selects lambda.
 
-This is where the leak firewall stands: a search run receives `SearchData`, in which nothing leads to
-the held-out class or to a test image, because neither was opened.
+The leak firewall is built here: a search run receives `SearchData`, from which neither the held-out class nor
+a test image can be reached, because neither was opened.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.data.cache import Prepared
 from trainables.data.image_table import ImageTable
+from trainables.data.prepared import Prepared
 from trainables.mistake import Mistake, unknown
 from trainables.randomness import stream
 from trainables.run import NO_HOLDOUT, Recipe, Run, used_count, validation_count
 
 ANOMALY = -1
-"""The label of a test image of the held-out class."""
+"""Label of a test image of the held-out class."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Images to train or validate on: rows of a table, int64 (n,), and their labels, int64 (n,)."""
+    """Images for training or validation: rows of a table, int64 (n,), and their labels, int64 (n,)."""
 
     images: ImageTable
     rows: Tensor
@@ -35,38 +35,39 @@ class Part:
 
 @dataclass(frozen=True)
 class SearchData:
-    """What a search run sees: two disjoint parts of the kept classes' training images."""
+    """The data of a search run: two disjoint parts of the kept classes' training images."""
 
     classes: tuple[str, ...]
     training: Part
     validation: Part
     whole_count: int
-    """How many training images the benchmark has, held-out class included: a number, no image."""
+    """Number of training images that are used of all classes, the held-out one included."""
 
 
 @dataclass(frozen=True)
 class FinalData:
-    """What a final run trains on: the kept classes' training images."""
+    """The training data of a final run: the kept classes' training images."""
 
     classes: tuple[str, ...]
     training: Part
     whole_count: int
+    """Number of training images that are used of all classes, the held-out one included."""
 
 
 @dataclass(frozen=True)
 class TestData:
-    """What the scoring step alone opens: all test images, int64 labels (n,), ANOMALY where held out."""
+    """The data of the scoring step: all test images and int64 labels (n,), ANOMALY for the held-out class."""
 
     images: ImageTable
     labels: Tensor
 
     def to(self, device: torch.device) -> TestData:
-        """The same with its images on a device."""
+        """Return the same data with its images on a device."""
         return TestData(self.images.to(device), self.labels)
 
 
 def kept_classes(classes: tuple[str, ...], holdout: str) -> tuple[str, ...]:
-    """The classes that are trained on, in their order; Mistake if there is no such class to hold out."""
+    """Return the classes to train on, in order; raise Mistake if the holdout is not a class."""
     if holdout == NO_HOLDOUT:
         return classes
     if holdout not in classes:
@@ -77,7 +78,7 @@ def kept_classes(classes: tuple[str, ...], holdout: str) -> tuple[str, ...]:
 def check_counts(
     classes: tuple[str, ...], counts: tuple[int, ...], recipe: Recipe, *, searching: bool
 ) -> None:
-    """Raises Mistake where a class has too few training images for training, or for the split."""
+    """Raise Mistake if a class has too few training images, or too few to split when searching."""
     for name, count in zip(classes, counts, strict=True):
         used = used_count(count, recipe)
         held = validation_count(count, recipe)
@@ -91,7 +92,10 @@ def check_counts(
 
 
 def open_search(prepared: Prepared, run: Run) -> SearchData:
-    """Opens the kept classes' training images and splits them, stratified and seeded by class."""
+    """Open the kept classes' training images and split each class by a seeded permutation.
+
+    The split depends on the sweep's seed and the class only, so that it is the same for all runs of a sweep.
+    """
     classes = kept_classes(prepared.classes, run.holdout)
     images = prepared.open("train", classes)
     training, validation = [], []
@@ -106,7 +110,7 @@ def open_search(prepared: Prepared, run: Run) -> SearchData:
 
 
 def open_final(prepared: Prepared, run: Run) -> FinalData:
-    """Opens the kept classes' training images."""
+    """Open the kept classes' training images."""
     classes = kept_classes(prepared.classes, run.holdout)
     images = prepared.open("train", classes)
     rows = [_used_rows(images, name, run) for name in classes]
@@ -114,7 +118,7 @@ def open_final(prepared: Prepared, run: Run) -> FinalData:
 
 
 def open_test(prepared: Prepared, run: Run) -> TestData:
-    """Opens every test image; for the scoring step of a final run only."""
+    """Open every test image, for the scoring step of a final run only."""
     classes = kept_classes(prepared.classes, run.holdout)
     images = prepared.open("test")
     labels = [
@@ -125,7 +129,7 @@ def open_test(prepared: Prepared, run: Run) -> TestData:
 
 
 def _used_rows(images: ImageTable, name: str, run: Run) -> Tensor:
-    """The rows of a class that train_fraction keeps: the same for every run of a sweep."""
+    """Return the rows of a class that train_fraction keeps, which are the same for all runs of a sweep."""
     rows = torch.arange(images.rows_of(name).start, images.rows_of(name).stop)
     used = used_count(len(rows), run.recipe)
     if used == len(rows):

@@ -1,7 +1,7 @@
-"""The file in which prepared images stand: an Arrow IPC file a split, one record batch a class.
+"""The file format of prepared images: one Arrow IPC file per split, with one record batch per class.
 
-Columns: `image`, a tensor of shape (side, side, channels) of uint8, and `index`, the image's position in
-the split's original order. Each batch carries its class's name and digest. Any Arrow library reads it.
+Columns: `image`, a uint8 tensor of shape (side, side, channels), and `index`, the image's position in the
+split's original order. Each batch carries its class's name and digest. Any Arrow library can read the file.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy as np
 import pyarrow as pa
 
 FORMAT = 1
-"""Raised whenever a file of the same source would hold other bytes."""
+"""Version of the format, raised whenever the same source would give other bytes."""
 
 
 class DamagedError(Exception):
-    """A prepared file is cut, or does not hold what was written."""
+    """A prepared file is truncated, or differs from what was written."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class OpenedClass:
     digest: str
 
 
-def says_damage(error: Exception) -> bool:
-    """Whether an error in reading prepared data means damage, and not a limit, a right or a disk.
+def means_damage(error: Exception) -> bool:
+    """Return whether an error in reading prepared data means damage, not a limit, permission or disk error.
 
-    Arrow raises OSError without a number where content contradicts itself.
+    Arrow raises OSError without an errno if a file's content is inconsistent.
     """
     if isinstance(error, OSError):
         return error.errno in (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
@@ -47,7 +47,7 @@ def says_damage(error: Exception) -> bool:
 
 
 def class_digest(indices: np.ndarray, pixels: np.ndarray) -> str:
-    """The hash of a class's images and of where each stands in the split."""
+    """Return the SHA-256 of a class's images and of their positions in the split."""
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(indices, dtype="<i8").data)
     if pixels.size:
@@ -56,14 +56,14 @@ def class_digest(indices: np.ndarray, pixels: np.ndarray) -> str:
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:
-    """The hash of a data set's content, from its classes, shape, and the counts and digests of its splits."""
+    """Return the SHA-256 of a data set's content: classes, shape, counts and digests of its splits."""
     named = ("classes", "side", "channels", "counts", "digests")
     described = json.dumps([content[name] for name in named], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()
 
 
 class SplitWriter:
-    """Writes one split's file, class by class; a context that closes it."""
+    """A context manager that writes one split's file, class by class."""
 
     def __init__(self, path: str, split: str, classes: Sequence[str], side: int, channels: int) -> None:
         self._image = pa.fixed_shape_tensor(pa.uint8(), (side, side, channels))
@@ -82,7 +82,7 @@ class SplitWriter:
         self._schema = schema
 
     def write(self, name: str, pixels: np.ndarray, indices: np.ndarray) -> str:
-        """Appends a class's images, uint8 (n, H, W, C), with their indices; returns their digest."""
+        """Append a class's images, uint8 (n, H, W, C), and their indices, int64 (n,); return their digest."""
         digest = class_digest(indices, pixels)
         flat = pa.array(pixels.reshape(-1))
         storage = pa.FixedSizeListArray.from_arrays(flat, int(np.prod(pixels.shape[1:])))
@@ -106,7 +106,7 @@ class SplitWriter:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a class stands: its batch's number, and the bytes of its images, start to stop, in the file."""
+    """A class's place in the file: the number of its batch, and the bytes of its images, start to stop."""
 
     name: str
     batch: int
@@ -121,17 +121,17 @@ class _Place:
 
 
 def open_classes(path: str, split: str, classes: Sequence[str]) -> list[OpenedClass]:
-    """Maps these classes of a split's file and no other, copy-on-write.
+    """Map these classes of a split's file, copy-on-write, and no others.
 
-    Raises DamagedError, or OSError where the file may be whole but could not be opened or mapped. The file
-    as a whole is mapped only while its table of contents is read, and until Arrow's threads have let go of
-    it, some milliseconds later; nothing that is returned leads there.
+    Raise DamagedError, or OSError if the file may be sound but could not be opened or mapped. The whole file
+    is mapped only while its table of contents is read, and for the few milliseconds until Arrow's threads
+    release it; nothing that is returned refers to that mapping.
     """
     try:
         places = _find_classes(path, split, classes)
-        return [opened for neighbours in _neighbours(places) for opened in _map(path, neighbours)]
+        return [opened for adjacent in _adjacent(places) for opened in _map(path, adjacent)]
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        if says_damage(error):
+        if means_damage(error):
             raise DamagedError(f"{path}: {error}") from error
         if isinstance(error, OSError) and error.errno is not None:
             raise OSError(error.errno, os.strerror(error.errno), path) from error
@@ -161,10 +161,10 @@ def _find_class(path: str, reader: pa.ipc.RecordBatchFileReader, base: int, name
     return _Place(name, number, start, shape, indices, about[b"sha256"].decode())
 
 
-def _neighbours(places: Iterable[_Place]) -> list[list[_Place]]:
-    """The classes in their order, in groups that follow one another in the file with no other between them.
+def _adjacent(places: Iterable[_Place]) -> list[list[_Place]]:
+    """Return the classes in their order, in groups that are adjacent in the file.
 
-    A mapping keeps a file descriptor, so a mapping for each of many classes would exceed `ulimit -n`.
+    A mapping keeps a file descriptor, so one mapping per class could exceed `ulimit -n`.
     """
     groups: list[list[_Place]] = []
     for place in places:
@@ -177,21 +177,21 @@ def _neighbours(places: Iterable[_Place]) -> list[list[_Place]]:
     return groups
 
 
-def _map(path: str, neighbours: list[_Place]) -> list[OpenedClass]:
-    """Maps neighbours at once; only the Arrow headers and indices between them are mapped besides."""
-    start, stop = neighbours[0].start, neighbours[-1].stop
+def _map(path: str, adjacent: list[_Place]) -> list[OpenedClass]:
+    """Map adjacent classes at once, together with only the Arrow headers and indices between them."""
+    start, stop = adjacent[0].start, adjacent[-1].stop
     whole = np.empty(0, np.uint8)
     if stop > start:
         whole = np.memmap(path, dtype=np.uint8, mode="c", offset=start, shape=(stop - start,))
     opened = []
-    for place in neighbours:
+    for place in adjacent:
         pixels = whole[place.start - start : place.stop - start].reshape(place.shape)
         opened.append(OpenedClass(place.name, pixels, place.indices, place.digest))
     return opened
 
 
 def verify(opened: Iterable[OpenedClass]) -> None:
-    """Reads every image and raises DamagedError where a class's digest is not what was written."""
+    """Read every image; raise DamagedError if a class's digest differs from what was written."""
     for each in opened:
         if class_digest(each.indices, each.pixels) != each.digest:
             raise DamagedError(f"the images of {each.name!r} are not those that were written")

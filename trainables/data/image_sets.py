@@ -1,9 +1,9 @@
-"""Named sets of images without labels, against which a benchmark's test images are told apart.
+"""Named sets of unlabelled images that are scored as anomalies beside a benchmark's test images.
 
-A set is a folder of images (whatever folders lie in it, such as the ODIN repository's Imagenet_resize/),
-a tar archive of images (that repository's downloads as they come), or a Parquet file with an image column.
-How images of another size are brought to the benchmark's changes what a detector of statistics sees, so
-nothing is resized unless it is said how.
+A set is a folder of images at any depth (such as the ODIN repository's Imagenet_resize/), a tar archive of
+images (such as that repository's downloads), or a Parquet file with an image column. How images are brought
+to the benchmark's size changes the statistics that detectors see, so nothing is resized unless a method is
+given.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from trainables.randomness import stream
 
 CROP = "crop"
 UNCHANGED = "none"
-"""The resize of a set whose images all had the wanted size."""
+"""The resize method of a set whose images all had the right size."""
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "box": Image.Resampling.BOX,
@@ -40,7 +40,7 @@ FILTERS = {
 class ImageSet:
     """Images of one size, uint8 (n, side, side, channels), and how they were brought to it.
 
-    `resize` is "nearest", "box", "bilinear", "crop" or UNCHANGED; `digest` identifies the pixels.
+    `resize` is "nearest", "box", "bilinear", "crop" or UNCHANGED.
     """
 
     name: str
@@ -49,7 +49,7 @@ class ImageSet:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of shape and pixels."""
+        """SHA-256 of the shape and the pixels."""
         found = hashlib.sha256(repr(self.pixels.shape).encode())
         found.update(self.pixels.data)
         return found.hexdigest()
@@ -65,11 +65,12 @@ def load_images(
     crops_per_image: int = 1,
     seed: int = 0,
 ) -> ImageSet:
-    """All images at a path, in order of their names or rows; Mistake where that cannot be.
+    """Return all images at a path, in the order of their names or rows.
 
-    `resize` other than "crop" brings the shorter side to `side` by that filter of Pillow (bilinear and box
-    take in the whole footprint of a pixel) and cuts out the centre. "crop" cuts `crops_per_image` squares
-    at random places of each image as it is, seeded. None demands that all images have the size already.
+    "nearest", "box" and "bilinear" resize the shorter side to `side` with that filter of Pillow (box and
+    bilinear average over the whole footprint of a pixel) and crop the centre. "crop" cuts `crops_per_image`
+    squares at seeded random places of each unresized image. None requires that all images have the size
+    already. Raise Mistake if there are no images, or one cannot be read or brought to the size.
     """
     random = stream(0, seed, 0, "crops of image sets")
     found, changed = [], False
@@ -93,7 +94,7 @@ def load_images(
 
 
 def _items(path: Path, name: str) -> Iterator[tuple[str, Item]]:
-    """What to call each image, and the image as it is encoded."""
+    """Return the name of each image for messages, and the encoded image."""
     if path.is_dir():
         return ((file, file) for file in image_files(path))
     if not path.is_file():
@@ -103,13 +104,13 @@ def _items(path: Path, name: str) -> Iterator[tuple[str, Item]]:
     if tarfile.is_tarfile(path):
         return _archive_items(path)
     raise Mistake(
-        f"{path} is no set of images: --ood takes a folder of images, a tar archive of images, or a Parquet "
-        "file with an image column."
+        f"{path} is not a set of images: --ood takes a folder of images, a tar archive of images, or a "
+        "Parquet file with an image column."
     )
 
 
 def _archive_items(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The images of a tar archive in order of their names; hidden files are passed over."""
+    """Yield the images of a tar archive in order of their names, without hidden files."""
     found = {}
     try:
         with tarfile.open(path) as archive:
@@ -119,7 +120,7 @@ def _archive_items(path: Path) -> Iterator[tuple[str, bytes]]:
                     data = archive.extractfile(member)
                     found[member.name] = data.read() if data is not None else b""
     except (OSError, EOFError, tarfile.TarError) as error:
-        raise Mistake(f"{path} is no archive that can be read ({error}): fetch it again.") from error
+        raise Mistake(f"{path} is not an archive that can be read ({error}): fetch it again.") from error
     for name in sorted(found):
         yield f"{name} in {path}", found[name]
 
@@ -135,11 +136,11 @@ def _parquet_items(path: Path) -> Iterator[tuple[str, bytes]]:
                     yield f"Row {row} of {path}", data or b""
                     row += 1
     except (pa.ArrowException, OSError) as error:
-        raise Mistake(f"{path} is no Parquet file that can be read ({error}): fetch it again.") from error
+        raise Mistake(f"{path} is not a Parquet file that can be read ({error}): fetch it again.") from error
 
 
 def _decoded(item: Item, where: str, channels: int) -> Image.Image:
-    """The image upright, in the colours that are wanted; Mistake for one that cannot be read."""
+    """Return the image upright, in grey or RGB; raise Mistake if it cannot be read."""
     try:
         image = ImageOps.exif_transpose(open_image(item))
         return with_mode(image, "L" if channels == 1 else "RGB")
@@ -147,7 +148,7 @@ def _decoded(item: Item, where: str, channels: int) -> Image.Image:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds for bad data
         raise Mistake(
-            f"{where} is no image that can be read ({error}): replace it or take it out."
+            f"{where} is not an image that can be read ({error}): replace it or take it out."
         ) from error
 
 
@@ -162,7 +163,7 @@ def _resized(image: Image.Image, side: int, resize: str) -> Image.Image:
 def _crops(
     image: Image.Image, side: int, count: int, random: torch.Generator, where: str
 ) -> list[np.ndarray]:
-    """Squares at uniform places of an image: two draws each, whatever the image's size."""
+    """Return squares at uniform places of an image, with two draws each regardless of its size."""
     width, height = image.size
     if min(width, height) < side:
         raise Mistake(
@@ -181,5 +182,5 @@ def _crops(
 
 
 def _pixels(image: Image.Image, channels: int) -> np.ndarray:
-    """uint8 (H, W, channels)."""
+    """Return the pixels of an image, uint8 (H, W, channels)."""
     return np.asarray(image).reshape(image.height, image.width, channels)

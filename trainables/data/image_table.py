@@ -1,7 +1,7 @@
-"""Images as tensors: the uint8 images of some classes of one split, and nothing else.
+"""Tables of images: the uint8 images of some classes of one split as tensors.
 
-Each class is a tensor of its own over a mapping of opened classes only, so nothing in a table leads to a
-class, or a split, that was not opened.
+Each class is a separate tensor over a mapping that contains opened classes only, so a table gives no access
+to a class or a split that was not opened.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from trainables.data.image_file import OpenedClass, class_digest
 
 CPU = torch.device("cpu")
 
-SMALL = 64 * 2**20
+JOINED_UP_TO = 64 * 2**20
 """Bytes up to which a table is copied into one tensor on the CPU, which makes gather a single copy."""
 
 SHARE_OF_FREE = 1 / 8
 """Share of a device's free memory that one table may take.
 
-Trials that share a GPU may all start before any has its network and activations there, and each then sees
-the same memory free: with an eighth for the training images and an eighth for the test images, two such
-trials still leave half of it. A table that stays behind costs little: a batch of 64 images of 256x256
-pixels is 12.6 MB to copy.
+Runs that share a GPU may all start before any of them has its network and activations there, and each then
+sees the same free memory. With an eighth for the training images and an eighth for the test images, two such
+runs still leave half of it free. A table that stays on the CPU costs little: a batch of 64 images of 256x256
+pixels takes a copy of 12.6 MB.
 """
 
 
@@ -36,10 +36,10 @@ pixels is 12.6 MB to copy.
 class ImageTable:
     """The images of some classes of one split, in the benchmark's order of classes.
 
-    `chunks` are uint8 (n, H, W, C): one a class, memory-mapped, or a single one on a device. Rows count
-    from 0 through the first class, then the second, and so on; `indices` (int64, always on the CPU) gives
-    each row's position in the split's original order. `digest` identifies what was opened by content.
-    `device` is where gathered images are; the chunks may have stayed on the CPU.
+    `chunks` are uint8 (n, H, W, C): one per class, memory-mapped, or a single one on a device. Rows are
+    counted from 0 through the first class, then the second, and so on. `indices`, int64 (n,) and always on
+    the CPU, has each row's position in the split's original order. `digest` identifies the table's content.
+    Gathered images are on `device`; the chunks may have stayed on the CPU.
     """
 
     split: str
@@ -52,7 +52,7 @@ class ImageTable:
 
     @staticmethod
     def of(split: str, opened: Sequence[OpenedClass]) -> ImageTable:
-        """A table over classes that were opened from a prepared file."""
+        """Return a table of classes that were opened from a prepared file."""
         described = json.dumps([split, *([c.name, len(c.pixels), c.digest] for c in opened)])
         return ImageTable(
             split=split,
@@ -65,7 +65,7 @@ class ImageTable:
 
     @staticmethod
     def from_arrays(split: str, arrays: Mapping[str, np.ndarray]) -> ImageTable:
-        """A table over arrays in memory, uint8 (n, H, W, C) by class, in the mapping's order."""
+        """Return a table of arrays in memory, uint8 (n, H, W, C) by class, in the mapping's order."""
         opened, start = [], 0
         for name, pixels in arrays.items():
             indices = np.arange(start, start + len(pixels), dtype=np.int64)
@@ -88,22 +88,22 @@ class ImageTable:
         return self.chunks[0].shape[3]
 
     def rows_of(self, class_name: str) -> range:
-        """The rows of a class."""
+        """Return the rows of a class."""
         place = self.classes.index(class_name)
         start = sum(self.counts[:place])
         return range(start, start + self.counts[place])
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The images of these rows, int64 (B,), in their order: uint8 (B, H, W, C) on the table's device.
+        """Return the images of these rows, int64 (B,), in order: uint8 (B, H, W, C) on the table's device.
 
-        Raises IndexError for a row that is not the table's.
+        Raise IndexError for a row outside the table.
         """
         rows = rows.to(self.chunks[0].device)
         gathered = self.chunks[0].index_select(0, rows) if len(self.chunks) == 1 else self._collect(rows)
         return gathered.to(self.device)
 
     def _collect(self, rows: Tensor) -> Tensor:
-        """The images of these rows from several chunks on the CPU."""
+        """Return the images of these rows from several chunks on the CPU."""
         if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(self):
             raise IndexError(f"rows must lie in 0..{len(self) - 1}")
         gathered = torch.empty((len(rows), *self.chunks[0].shape[1:]), dtype=torch.uint8)
@@ -116,15 +116,15 @@ class ImageTable:
         return gathered
 
     def to(self, device: torch.device | str) -> ImageTable:
-        """The table for use on a device: whole and as one tensor where it fits there.
+        """Return the table for use on a device: as one tensor there, if it fits.
 
-        Where it does not, its images stay on the CPU and each batch is copied when it is gathered. Large
-        tables on the CPU stay mapped, small ones are joined.
+        Otherwise its images stay on the CPU and each batch is copied when it is gathered. On the CPU, large
+        tables stay mapped and small ones are copied into one tensor.
         """
         device = torch.device(device)
         size = sum(chunk.numel() for chunk in self.chunks)
         home = device if fits(size, free_memory(device)) else CPU
-        if len(self.chunks) == 1 or (home.type == "cpu" and size > SMALL):
+        if len(self.chunks) == 1 or (home.type == "cpu" and size > JOINED_UP_TO):
             chunks = [chunk.to(home) for chunk in self.chunks]
         else:
             chunks = [self._joined(home)]
@@ -140,9 +140,9 @@ class ImageTable:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes of a GPU that can still be had; None for other devices, which nothing bounds here.
+    """Return the free memory of a GPU in bytes, or None for other devices, which are not limited here.
 
-    What this process's allocator holds without a use for it counts as free: an earlier cell left it.
+    Memory that this process's allocator holds unused, left by an earlier cell, counts as free.
     """
     if device.type != "cuda":
         return None
@@ -151,5 +151,5 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def fits(size: int, free: int | None) -> bool:
-    """Whether a table of so many bytes may go whole to a device with so many free, None for no bound."""
+    """Return whether a table of `size` bytes may be moved to a device with `free` bytes (None: no limit)."""
     return free is None or size <= SHARE_OF_FREE * free

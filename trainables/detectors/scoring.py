@@ -1,8 +1,8 @@
-"""Anomaly scores of test images and average precision.
+"""Anomaly scores of test images, and average precision (AP).
 
-Higher scores are more anomalous; anomalies are the positives. Scoring runs in float32 with autocast and
-TF32 off, since they would round ODIN's step away; softmax maxima are taken in float64, in which neither
-confident predictions (up to a logit gap of about 36) nor T = 1000 make ties that the logits do not have.
+Higher scores are more anomalous, and anomalies are the positives. Scoring runs in float32 without autocast
+and TF32, which would round ODIN's step away. Softmax maxima are computed in float64, where neither confident
+predictions (up to a logit gap of about 36) nor T = 1000 cause ties that the logits do not have.
 """
 
 from __future__ import annotations
@@ -18,30 +18,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.arithmetic import full_precision
-from trainables.data.augment import Normalisation, center_crop
+from trainables.data.augment import center_crop
 from trainables.data.holdout import ANOMALY, Part, TestData
 from trainables.data.image_table import ImageTable
+from trainables.data.normalisation import Normalisation
 from trainables.networks.wide_resnet import WideResNet
 from trainables.run import Recipe
 from trainables.workers import Workers
 
 TEMPERATURE = 1000.0
+"""ODIN's temperature T."""
 EPSILON = 5e-5
-"""ODIN's step in units of pixels scaled to 0..1, the same for all experiments (paper, section 4)."""
+"""ODIN's step for pixels scaled to 0..1, the same for all experiments (paper, section 4)."""
 
-LARGEST_BATCH, PIXELS_A_BATCH = 256, 2**19
-"""Images that are evaluated at once, and pixels: 256 images of up to 45x45, 56 of 96x96, 8 of 256x256.
+LARGEST_BATCH, PIXELS_PER_BATCH = 256, 2**19
+"""Limits on the images and the pixels of a batch: 256 images of up to 45x45, 56 of 96x96, 8 of 256x256.
 
-ODIN keeps what its gradient needs of a batch: of 256 images that would be 4.7 GB with CIFAR-10's network
-in float32, and 25 GB with ImageNet's at 224x224, four times a training step's.
+ODIN keeps the activations that its gradient needs. For 256 images these would take 4.7 GB with CIFAR-10's
+network in float32, and 25 GB with ImageNet's at 224x224, four times as much as a training step.
 """
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The scored test images, in the table's order: numpy arrays of length n, logits (n, K).
+    """The scores of n test images in the table's order: arrays (n,), and logits (n, K).
 
-    `index` is the position in the test split's own order; `label` is ANOMALY for the held-out class.
+    `index` is the position in the test split's original order; `label` is ANOMALY for the held-out class.
     """
 
     index: np.ndarray
@@ -53,15 +55,16 @@ class Scores:
     @property
     def is_anomaly(self) -> np.ndarray:
         """Whether each image is of the held-out class, bool (n,)."""
-        return self.label == ANOMALY
+        anomalous: np.ndarray = self.label == ANOMALY
+        return anomalous
 
     @property
     def finite(self) -> bool:
-        """Whether all the network's answers are numbers."""
+        """Whether all logits and scores are finite."""
         return bool(np.isfinite(self.logits).all() and np.isfinite(self.odin).all())
 
     def metrics(self) -> dict[str, float]:
-        """Loss and accuracy on the kept classes; AP of both scores where there are anomalies."""
+        """Return loss and accuracy on the kept classes, and the AP of both scores if there are anomalies."""
         kept = ~self.is_anomaly
         logits = torch.from_numpy(self.logits[kept]).double()
         label = torch.from_numpy(self.label[kept])
@@ -76,9 +79,9 @@ class Scores:
 
 
 def average_precision(scores: np.ndarray, is_anomaly: np.ndarray) -> float:
-    """AP = sum over thresholds of precision x gain in recall, no interpolation, ties grouped.
+    """Return the sum over thresholds of precision x gain in recall, without interpolation, ties grouped.
 
-    Takes scores (n,) and bool (n,); raises ValueError where there is no anomaly or a score is NaN.
+    Scores are (n,), `is_anomaly` is bool (n,). Raise ValueError if there is no anomaly or a score is NaN.
     """
     positives = int(np.count_nonzero(is_anomaly))
     if positives == 0 or np.isnan(scores).any():
@@ -92,16 +95,16 @@ def average_precision(scores: np.ndarray, is_anomaly: np.ndarray) -> float:
 
 
 def msp(logits: Tensor) -> Tensor:
-    """Minus the maximum softmax probability of logits (n, K): float64 (n,)."""
+    """Return minus the maximum softmax probability of logits (n, K): float64 (n,)."""
     return -F.log_softmax(logits.double(), 1).max(1).values.exp()
 
 
 def odin(network: WideResNet, inputs: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (n, K) of normalised inputs (n, C, H, W), and ODIN's score, float64 (n,).
+    """Return the logits (n, K) of normalised inputs (n, C, H, W), and ODIN's scores, float64 (n,).
 
-    The input steps by -step * sign(gradient of the cross-entropy between softmax(logits / T) and the
-    predicted class), sign(0) counted as +1; the score is minus the maximum of softmax(logits / T) there.
-    `step` is in normalised units, broadcast over the inputs.
+    The input is changed by -step * sign(gradient of the cross-entropy between softmax(logits / T) and the
+    predicted class), with sign(0) = +1. The score is minus the maximum of softmax(logits / T) there. `step`
+    is in normalised units and broadcast over the inputs.
     """
     inputs = inputs.detach().requires_grad_()
     with torch.enable_grad():
@@ -114,7 +117,7 @@ def odin(network: WideResNet, inputs: Tensor, step: Tensor) -> tuple[Tensor, Ten
 
 
 def odin_step(normalisation: Normalisation, recipe: Recipe) -> Tensor:
-    """ODIN's step in normalised units, (1, C, 1, 1); "byte" divides by deviations of 0..255 pixels."""
+    """Return ODIN's step in normalised units, (1, C, 1, 1); "byte" divides by deviations of 0..255 pixels."""
     scale = 255.0 if recipe.odin_units == "byte" else 1.0
     return (EPSILON / (scale * normalisation.std)).view(1, -1, 1, 1)
 
@@ -126,7 +129,7 @@ def score(
     recipe: Recipe,
     workers: Workers,
 ) -> Scores:
-    """Scores every test image by MSP and ODIN in one pass; workers share the images."""
+    """Score every test image by MSP and ODIN in one pass that the workers share."""
     images = test.images
     normalisation = normalisation.to(next(network.parameters()).device)
     step = odin_step(normalisation, recipe)
@@ -149,7 +152,7 @@ def score(
 def validate(
     network: WideResNet, part: Part, normalisation: Normalisation, recipe: Recipe, workers: Workers
 ) -> float:
-    """Accuracy on the images of a part, centre crops; NaN where the network's answers are not finite."""
+    """Return the accuracy on centre crops of a part's images, or NaN if an output is not finite."""
     device = next(network.parameters()).device
     normalisation = normalisation.to(device)
     share = workers.share(len(part))
@@ -168,7 +171,7 @@ def validate(
 
 @contextlib.contextmanager
 def _evaluating(network: WideResNet, *, gradients: bool = True) -> Iterator[None]:
-    """Evaluation mode in full precision and, if asked, without gradients for parameters."""
+    """Set evaluation mode and full precision and, without `gradients`, freeze the parameters."""
     was_training = network.training
     network.eval()
     network.requires_grad_(gradients)
@@ -181,8 +184,8 @@ def _evaluating(network: WideResNet, *, gradients: bool = True) -> Iterator[None
 
 
 def _batch_size(images: ImageTable) -> int:
-    """Images a batch: fewer of large ones, so that scoring takes about as much memory as training does."""
-    return max(1, min(LARGEST_BATCH, PIXELS_A_BATCH // images.side**2))
+    """Return the images per batch, fewer if they are large, so that memory is about that of training."""
+    return max(1, min(LARGEST_BATCH, PIXELS_PER_BATCH // images.side**2))
 
 
 def _batches(images: ImageTable, rows: Tensor) -> Iterator[Tensor]:

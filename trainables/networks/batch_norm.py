@@ -1,7 +1,7 @@
-"""Batch norm beyond torch's own: which batches feed the running statistics, and statistics over all workers.
+"""Batch norm beyond torch's: which batches update the running statistics, and statistics over all workers.
 
-Evaluation reads the running statistics. The synchronised layer works on any device that torch.distributed
-reaches; torch's SyncBatchNorm runs on GPUs only, where a CPU could not show that it does what it should.
+Evaluation uses the running statistics. The synchronised layer works on every device that torch.distributed
+supports; torch's SyncBatchNorm needs GPUs, so that tests on a CPU could not check it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
 MOMENTUM = 0.1
-"""Share of the newest batch in batch norm's running statistics (torch's convention)."""
+"""Weight of the newest batch in batch norm's running statistics (torch's convention)."""
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):
-    """nn.BatchNorm2d whose training statistics are those of the whole group's batch.
+    """nn.BatchNorm2d whose training statistics are those of all workers' images together.
 
-    Names and shapes of its state are BatchNorm2d's, so checkpoints of both can be exchanged.
+    Its state has the names and shapes of BatchNorm2d's, so their checkpoints are interchangeable.
     """
 
     together = True
+    """Whether batches are normalised over all workers."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) of this worker to the same shape; in training every worker must call it together."""
+        """Normalise this worker's (B, C, H, W); in training, all workers must call this together."""
         if not (self.training and self.together):
             return super().forward(x)
         values = x.float() if x.dtype.itemsize < 4 else x
@@ -37,12 +38,13 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         centred = values - mean[:, None, None]
         variance = all_reduce(centred.square().sum((0, 2, 3))) / count
         if self.track_running_stats:
-            self._follow(mean.detach(), variance.detach() * count / (count - 1))
+            self._update_running(mean.detach(), variance.detach() * count / (count - 1))
         scale = self.weight * (variance + self.eps).rsqrt()
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        normalised: Tensor = centred * scale[:, None, None] + self.bias[:, None, None]
+        return normalised.to(x.dtype)
 
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        """Moves the running statistics as BatchNorm2d does; a momentum of None takes the plain mean."""
+    def _update_running(self, mean: Tensor, variance: Tensor) -> None:
+        """Update the running statistics as BatchNorm2d does; a momentum of None takes the plain mean."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -53,7 +55,7 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
 
 
 def synchronise(module: nn.Module) -> None:
-    """Replaces, in place, every BatchNorm2d below a module, with its state."""
+    """Replace every BatchNorm2d inside a module, in place, by a synchronised layer with the same state."""
     for name, child in module.named_children():
         if type(child) is nn.BatchNorm2d:
             twin = SynchronisedBatchNorm(child.num_features, child.eps, child.momentum)
@@ -65,8 +67,8 @@ def synchronise(module: nn.Module) -> None:
 
 
 @contextlib.contextmanager
-def each_by_itself(network: nn.Module) -> Iterator[None]:
-    """Each worker's batches are normalised alone, so that workers may pass different numbers of them."""
+def unsynchronised(network: nn.Module) -> Iterator[None]:
+    """Normalise each worker's batches alone, so that workers may pass different numbers of batches."""
     norms = [layer for layer in network.modules() if isinstance(layer, SynchronisedBatchNorm)]
     for layer in norms:
         layer.together = False
@@ -79,7 +81,7 @@ def each_by_itself(network: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def frozen_statistics(network: nn.Module) -> Iterator[None]:
-    """Batches are normalised by their own statistics, and the running ones stay as they are."""
+    """Normalise batches by their own statistics without updating the running ones."""
     norms = _norms(network)
     for layer in norms:
         layer.track_running_stats = False
@@ -92,11 +94,11 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def fresh_statistics(network: nn.Module) -> Iterator[None]:
-    """The running statistics begin anew and become the plain mean over the batches that pass."""
+    """Reset the running statistics and let them become the plain mean over the batches that pass."""
     norms = _norms(network)
     for layer in norms:
         layer.reset_running_stats()
-        layer.momentum = None  # the plain mean over the batches
+        layer.momentum = None  # plain mean
         layer.train()
     try:
         yield

@@ -1,4 +1,4 @@
-"""The shapes of a network's layers, from its recipe alone: no torch."""
+"""Shapes of a network's layers, from its recipe alone and without torch."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from trainables.run import CPC_SIDES, Recipe
 
 GRID = 6
-"""CPC cuts an image into GRID x GRID patches (paper, appendix B)."""
+"""CPC divides an image into GRID x GRID patches (paper, appendix B)."""
 
 
 def block_shapes(recipe: Recipe) -> list[list[tuple[int, int, int]]]:
-    """(channels in, channels out, stride) of every block, group by group.
+    """Return (channels in, channels out, stride) of every block, group by group.
 
-    As published, a group widens and strides in its first block and the first convolution has 16
-    channels. With stem="wide" it has the full width, and a group widens in its last block for the next.
+    In the published variant the first convolution has 16 channels, and a group widens and strides in its
+    first block. In the wide variant the first convolution has the first group's width, and a group strides in
+    its first block and widens in its last one for the next group.
     """
     blocks = (recipe.depth - 4) // (2 * recipe.groups)
     widths = [16 * recipe.width * 2 ** min(group, 2) for group in range(recipe.groups)]
     strides = [1] + [2] * (recipe.groups - 1)
     plan = []
-    if recipe.stem == "published":
+    if recipe.variant == "published":
         before = [16, *widths[:-1]]
         for c_in, c_out, stride in zip(before, widths, strides, strict=True):
             plan.append([(c_in, c_out, stride)] + [(c_out, c_out, 1)] * (blocks - 1))
@@ -33,20 +34,20 @@ def block_shapes(recipe: Recipe) -> list[list[tuple[int, int, int]]]:
 
 
 def stem_shape(recipe: Recipe) -> tuple[int, int]:
-    """Channels and kernel of the first convolution."""
-    if recipe.stem == "published":
+    """Return the number of channels and the kernel size of the first convolution."""
+    if recipe.variant == "published":
         return 16, 3
     return 16 * recipe.width, 7 if recipe.stem_pool else 3
 
 
 def code_size(recipe: Recipe) -> int:
-    """Channels that the first three groups put out, which are those of a CPC code."""
+    """Return the number of output channels of the first three groups, which is the size of a CPC code."""
     return block_shapes(recipe)[2][-1][1]
 
 
 @dataclass(frozen=True)
 class Patches:
-    """CPC's patches in pixels: their side and stride, the random crop of each and its border."""
+    """CPC's patches in pixels: their side and stride, the side of their random crops, and its padding."""
 
     side: int
     stride: int
@@ -55,6 +56,6 @@ class Patches:
 
 
 def patch_geometry(image_size: int) -> Patches:
-    """64, 32, 56 and 4 for the paper's 224 pixels, and in proportion for other multiples of 56."""
+    """Return 64, 32, 56 and 4 for the paper's 224 pixels, and proportional values for multiples of 56."""
     unit = image_size // CPC_SIDES
     return Patches(side=16 * unit, stride=8 * unit, crop=14 * unit, pad=unit)

@@ -1,4 +1,4 @@
-"""Wide residual networks (Zagoruyko & Komodakis, 2016) for any image size and channel count."""
+"""Wide residual networks (Zagoruyko & Komodakis, 2016) for any image size and number of channels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from trainables.networks.shapes import block_shapes, stem_shape
 from trainables.run import Recipe
 
 CLASSIFICATION = "classification"
-"""The task whose batch norm every layer has."""
+"""The task for which every layer has batch norm."""
 
 
 class Norm(nn.Module):
-    """Batch norm with scale, shift and running statistics of its own for some tasks.
+    """Batch norm with separate scale, shift and running statistics for some tasks.
 
-    Without such tasks it is plain batch norm; with them, conditional batch norm (paper, appendix B).
+    Without such tasks it is plain batch norm; with them it is conditional batch norm (paper, appendix B).
     """
 
     def __init__(self, channels: int, own_tasks: tuple[str, ...] = ()) -> None:
@@ -25,15 +25,16 @@ class Norm(nn.Module):
         self.by_task = nn.ModuleDict({task: nn.BatchNorm2d(channels) for task in tasks})
 
     def forward(self, x: Tensor, task: str = CLASSIFICATION) -> Tensor:
-        """Normalises (B, C, H, W) with the task's own statistics, or classification's."""
-        return self.by_task[task if task in self.by_task else CLASSIFICATION](x)
+        """Normalise (B, C, H, W) by the task's own statistics if it has any, else by classification's."""
+        normalised: Tensor = self.by_task[task if task in self.by_task else CLASSIFICATION](x)
+        return normalised
 
 
 class Conv(nn.Conv2d):
-    """A convolution that keeps the size, but for its stride, padding with zeros or symmetrically.
+    """A convolution with padding that keeps the size, except for its stride.
 
-    Symmetric padding mirrors with the edge included, as numpy's "symmetric" does; for a pad of 1 that is
-    torch's "replicate", and no kernel here needs more than it can give exactly.
+    It pads with zeros or symmetrically. Symmetric padding mirrors with the edge included, as numpy's
+    "symmetric" does.
     """
 
     def __init__(
@@ -43,13 +44,13 @@ class Conv(nn.Conv2d):
         self.mirror = kernel // 2 if padding == "symmetric" else 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, c_in, H, W) to (B, c_out, ceil(H / stride), ceil(W / stride))."""
+        """Map (B, c_in, H, W) to (B, c_out, ceil(H / stride), ceil(W / stride))."""
         return super().forward(symmetric_pad(x, self.mirror) if self.mirror else x)
 
 
 def symmetric_pad(x: Tensor, pad: int) -> Tensor:
-    """Pads height and width of (B, C, H, W) by the mirror image, edge included."""
-    if pad == 1:
+    """Pad height and width of (B, C, H, W) by the mirror image, with the edge included."""
+    if pad == 1:  # torch's "replicate" is the same then
         return F.pad(x, (1, 1, 1, 1), mode="replicate")
     for axis in (-2, -1):
         size = x.shape[axis]
@@ -60,10 +61,10 @@ def symmetric_pad(x: Tensor, pad: int) -> Tensor:
 
 
 class Block(nn.Module):
-    """Norm, ReLU, 3x3; norm, ReLU, dropout, 3x3; a shortcut that is a 1x1 where the shape changes.
+    """A residual block: norm, ReLU, 3x3; norm, ReLU, dropout, 3x3; and a shortcut.
 
-    As published, the 1x1 takes what follows the first norm and ReLU; `raw_shortcut` gives it the block's
-    input, as the authors' code does.
+    The shortcut is a 1x1 convolution if the shape changes. In the published variant its input is the output
+    of the first norm and ReLU; with `raw_shortcut`, in the wide variant, it is the block's input.
     """
 
     def __init__(
@@ -75,28 +76,30 @@ class Block(nn.Module):
         self.conv2 = Conv(c_out, c_out, 3, 1, recipe.padding)
         changes = stride != 1 or c_in != c_out
         self.shortcut = Conv(c_in, c_out, 1, stride, recipe.padding) if changes else None
-        self.raw_shortcut = recipe.stem == "wide"
+        self.raw_shortcut = recipe.variant == "wide"
         self.dropout = recipe.dropout
 
     def forward(self, x: Tensor, task: str) -> Tensor:
-        """(B, c_in, H, W) to (B, c_out, H / stride, W / stride)."""
+        """Map (B, c_in, H, W) to (B, c_out, ceil(H / stride), ceil(W / stride))."""
         active = F.relu(self.norm1(x, task))
         out = F.relu(self.norm2(self.conv1(active), task))
         out = self.conv2(F.dropout(out, self.dropout, self.training) if self.dropout else out)
         if self.shortcut is not None:
             x = self.shortcut(x if self.raw_shortcut else active)
-        return x + out
+        added: Tensor = x + out
+        return added
 
 
 class WideResNet(nn.Module):
     """A trunk of residual groups with a linear classifier.
 
-    `own_tasks` name the auxiliary tasks that have batch norm of their own in the first three groups.
+    `own_tasks` are the auxiliary tasks with separate batch norm in the first three groups. `features` is the
+    number of features.
     """
 
     def __init__(self, recipe: Recipe, channels: int, classes: int, own_tasks: tuple[str, ...] = ()) -> None:
         super().__init__()
-        wide = recipe.stem == "wide"
+        wide = recipe.variant == "wide"
         stem_channels, kernel = stem_shape(recipe)
         self.stem = Conv(channels, stem_channels, kernel, recipe.stem_stride, recipe.padding, bias=wide)
         self.pool = _stem_pool(recipe)
@@ -109,7 +112,7 @@ class WideResNet(nn.Module):
         self.classifier = nn.Linear(self.features, classes)
 
     def trunk(self, x: Tensor, task: str = CLASSIFICATION, groups: int | None = None) -> Tensor:
-        """(B, channels, S, S) to the last of the first `groups` groups' output, (B, c, s, s)."""
+        """Map (B, channels, S, S) to the output (B, c, s, s) of the first `groups` groups, all if None."""
         x = self.pool(self.stem(x))
         for group in self.groups[:groups]:
             for block in group.children():
@@ -117,22 +120,23 @@ class WideResNet(nn.Module):
         return x
 
     def embed(self, x: Tensor, task: str = CLASSIFICATION) -> Tensor:
-        """(B, channels, S, S) to features (B, self.features): the trunk, norm, ReLU, spatial mean."""
+        """Map (B, channels, S, S) to features (B, self.features): trunk, norm, ReLU, spatial mean."""
         return F.relu(self.norm(self.trunk(x, task), task)).mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, S, S) to logits (B, classes)."""
-        return self.classifier(self.embed(x))
+        """Map (B, channels, S, S) to logits (B, classes)."""
+        logits: Tensor = self.classifier(self.embed(x))
+        return logits
 
 
 def _stem_pool(recipe: Recipe) -> nn.Module:
     if not recipe.stem_pool:
         return nn.Identity()
-    return nn.MaxPool2d(3, 2, padding=1) if recipe.stem == "wide" else nn.AvgPool2d(2)
+    return nn.MaxPool2d(3, 2, padding=1) if recipe.variant == "wide" else nn.AvgPool2d(2)
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """He initialisation, in place: convolutions for ReLU by fan-out, linear layers by fan-in, biases 0."""
+    """Initialise in place after He: convolutions for ReLU by fan-out, linear layers by fan-in, biases 0."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=generator)

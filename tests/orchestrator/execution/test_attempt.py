@@ -16,7 +16,7 @@ from orchestrator.planning.cells import Cell, lay_out
 from orchestrator.planning.data import data_request
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.sweep import Sweep
-from trainables.data.cache import Prepared
+from trainables.data.prepared import Prepared
 from trainables.detectors.scoring import average_precision
 
 EPOCHS = 4

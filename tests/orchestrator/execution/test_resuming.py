@@ -16,7 +16,7 @@ import pytest
 from orchestrator.planning.cells import lay_out
 from orchestrator.planning.request import Request, draft
 from tests.sweeps import PLAIN, SMALL, assert_equal_sweeps, cells, command, only_sweep, run
-from trainables.data.cache import Prepared
+from trainables.data.prepared import Prepared
 
 PATIENCE = 600
 """Seconds after which something hangs: starting alone takes 10 s here, and 30 s beside another suite."""

@@ -51,7 +51,7 @@ def test_a_storage_that_comes_back_in_time_was_never_away(tmp_path: Path, local:
     fs = Failing(call, 3, OSError(116, "Stale file handle"))
     files = Files(fs, patience=5)
     assert files.read(str(path)) == b"before"
-    assert files.info(str(path)).type == pafs.FileType.File
+    assert files.is_file(str(path))
     files.write(b"after", str(path))
     assert path.read_bytes() == b"after"
     assert fs.left == 0

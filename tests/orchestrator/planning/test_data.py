@@ -9,7 +9,7 @@ import pytest
 from orchestrator.planning.data import check_data
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import Specification
-from trainables.data.cache import Prepared
+from trainables.data.prepared import Prepared
 from trainables.mistake import Mistake
 
 CLASSES = ("a", "b", "c")
@@ -63,12 +63,12 @@ def test_without_one_nothing_may_be_held_out() -> None:
         ("classification", 4, (2, 2), ""),
         # A batch is at most the images, a multiple of the workers; rotation turns a quarter of it, at least
         # one image, four times: a batch of 5 gives 4 examples, one of 10 gives 8.
-        ("rotation", 5, (4, 5), "5 workers cannot share 4 examples of rotation a step"),
+        ("rotation", 5, (4, 5), "5 workers cannot share 4 examples of rotation per step"),
         ("rotation", 5, (5, 5), ""),
         ("rotation", 4, (2, 2), ""),
         ("center-mask+rotation", 7, (7, 6), "share 4 examples of rotation"),
         # cpc takes as many images as its batch has to classification's, here half: 3 of a batch of 6.
-        ("cpc", 6, (6, 5), "6 workers cannot share 3 examples of cpc a step"),
+        ("cpc", 6, (6, 5), "6 workers cannot share 3 examples of cpc per step"),
         ("cpc", 6, (6, 6), ""),
         ("cpc", 6, (100, 100), ""),
         ("rotation+cpc", 6, (6, 5), "cannot share 3 examples of cpc"),

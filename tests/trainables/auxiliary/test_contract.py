@@ -10,7 +10,7 @@ import torch
 
 from trainables.auxiliary import OWN_NORM_TASKS, build_task
 from trainables.auxiliary.rotation import orient
-from trainables.data.augment import Normalisation
+from trainables.data.normalisation import Normalisation
 from trainables.networks.wide_resnet import WideResNet, initialise
 from trainables.run import Recipe
 
@@ -61,7 +61,7 @@ def test_draws_repeat_from_their_generator(contract: tuple) -> None:
 
 def test_the_task_asks_for_some_images_and_shows_all_of_them(contract: tuple) -> None:
     task, _, _ = contract
-    assert 1 <= task.images_a_step(64) <= 64
+    assert 1 <= task.images_per_step(64) <= 64
     assert set(task.draw(torch.arange(8), generator()).rows.tolist()) == set(range(8))
 
 
@@ -116,7 +116,7 @@ def test_rotation_shows_every_image_in_all_four_orientations() -> None:
     draws = task.draw(torch.tensor([7, 3, 5]), generator())
     seen = set(zip(draws.rows.tolist(), draws.each["orientation"].tolist(), strict=True))
     assert seen == {(row, k) for row in (7, 3, 5) for k in range(4)}
-    assert task.images_a_step(128) == 32
+    assert task.images_per_step(128) == 32
 
 
 @pytest.mark.parametrize("transposes", [False, True])

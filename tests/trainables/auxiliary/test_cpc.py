@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.auxiliary.cpc import Context, RowsAbove, Task, distorted_patches, pair_scores, permuted
-from trainables.data.augment import Normalisation
+from trainables.data.normalisation import Normalisation
 from trainables.networks.flops import AUXILIARY_FLOPS
 from trainables.networks.shapes import patch_geometry
 from trainables.networks.wide_resnet import Conv, WideResNet, initialise, symmetric_pad

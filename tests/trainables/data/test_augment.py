@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from trainables.data.augment import (
-    Normalisation,
     Views,
     center_crop,
     draw_views,
@@ -16,6 +15,7 @@ from trainables.data.augment import (
     padding,
     random_crop,
 )
+from trainables.data.normalisation import Normalisation
 from trainables.run import Recipe
 
 

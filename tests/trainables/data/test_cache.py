@@ -21,7 +21,8 @@ from PIL import Image
 
 from tests.images import folder_request, noise, write_folder
 from trainables.data import build
-from trainables.data.cache import LOCK_PATIENCE, Prepared, prepare
+from trainables.data.cache import LOCK_TIMEOUT, prepare
+from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
 
@@ -230,7 +231,7 @@ def test_a_killed_preparation_leaves_nothing_behind(tmp_path: Path) -> None:
     assert len(decoders) == (min(cpus, batches) if cpus > 1 else 0)
     start = time.monotonic()
     prepared = prepare(request_, verify=True)
-    assert time.monotonic() - start < LOCK_PATIENCE / 10  # the dead one's lock was not waited for
+    assert time.monotonic() - start < LOCK_TIMEOUT / 10  # it did not wait for the dead process's lock
     assert prepared.counts == {"train": (150, 150), "test": (2, 2)}
     assert sorted(path.name for path in request_.cache_folder.iterdir()) == sorted(
         [prepared.folder.name, prepared.folder.name.rpartition("-")[0] + ".lock"]
@@ -320,13 +321,13 @@ def test_bad_images_are_named_and_left_out_if_asked(request_: DataRequest, data:
     whole = (data / "train/bee/0001.png").read_bytes()
     (data / "train/bee/0001.png").write_bytes(whole[:-30])
     (data / "test/cow/0009.png").write_bytes(b"no image")
-    with pytest.raises(Mistake, match=r"train/bee/0001.png is no image .*--set skip_bad_images=true"):
+    with pytest.raises(Mistake, match=r"train/bee/0001.png is not an image .*--set skip_bad_images=true"):
         prepare(request_)
     prepared = prepare(replace(request_, skip_bad_images=True))
     assert prepared.skipped == (str(data / "train/bee/0001.png"), str(data / "test/cow/0009.png"))
     assert prepared.counts == {"train": (4, 2, 5), "test": (2, 2, 1)}
     assert prepared.open("train").indices.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
-    with pytest.raises(Mistake, match="no image"):
+    with pytest.raises(Mistake, match="is not an image"):
         prepare(request_)
 
 

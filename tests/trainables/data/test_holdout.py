@@ -8,8 +8,8 @@ from dataclasses import fields
 import pytest
 import torch
 
-from trainables.data.cache import Prepared
 from trainables.data.holdout import ANOMALY, check_counts, kept_classes, open_final, open_search, open_test
+from trainables.data.prepared import Prepared
 from trainables.mistake import Mistake
 from trainables.run import Recipe
 

@@ -135,7 +135,7 @@ def small(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "changes", "said"),
     [
-        (broken, {}, "a.png is no image that can be read"),
+        (broken, {}, "a.png is not an image that can be read"),
         (wrong_size, {}, "is 16x16 where 8x8 is needed: say how with --ood-resize"),
         (small, {"resize": "crop"}, "is 4x4, too small for crops of 8x8"),
         (lambda folder: None, {}, "holds no image"),
@@ -156,7 +156,7 @@ def test_several_crops_of_an_image_that_leaves_no_choice_are_refused(tmp_path: P
 def test_files_that_are_no_sets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match="does not exist"):
         load(tmp_path / "away")
-    for name, said in (("a.bin", "is no set of images"), ("a.parquet", "no Parquet file that can be read")):
+    for name, said in (("a.bin", "is not a set of images"), ("a.parquet", "is not a Parquet file")):
         (tmp_path / name).write_bytes(b"something else")
         with pytest.raises(Mistake, match=said):
             load(tmp_path / name)
@@ -167,5 +167,5 @@ def test_files_that_are_no_sets_are_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "whole.tar", "w") as archive:
         archive.add(tmp_path / "a.png", "a.png")
     (tmp_path / "cut.tar").write_bytes((tmp_path / "whole.tar").read_bytes()[:5000])
-    with pytest.raises(Mistake, match="no archive that can be read"):
+    with pytest.raises(Mistake, match="is not an archive that can be read"):
         load(tmp_path / "cut.tar")

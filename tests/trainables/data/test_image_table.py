@@ -75,7 +75,7 @@ def test_small_tables_are_joined_on_the_cpu_and_large_ones_stay_mapped(
     assert joined.to("cpu").chunks[0] is joined.chunks[0]
     assert (joined.digest, joined.rows_of("cow")) == (table.digest, range(5, 8))
     assert torch.equal(joined.gather(torch.arange(8)), table.gather(torch.arange(8)))
-    monkeypatch.setattr(image_table, "SMALL", 100)
+    monkeypatch.setattr(image_table, "JOINED_UP_TO", 100)
     assert all(kept is chunk for kept, chunk in zip(table.to("cpu").chunks, table.chunks, strict=True))
 
 
@@ -94,7 +94,7 @@ def test_a_table_that_does_not_fit_stays_and_sends_its_batches(
 ) -> None:
     """Fifteen images of 48 bytes, and a device that has room for eight times that, or a byte less."""
     asked = []
-    monkeypatch.setattr(image_table, "SMALL", small)
+    monkeypatch.setattr(image_table, "JOINED_UP_TO", small)
     monkeypatch.setattr(image_table, "free_memory", lambda device: asked.append(device.type) or free)
     table = ImageTable.from_arrays("test", ARRAYS).to("meta")
     assert asked == ["meta"]

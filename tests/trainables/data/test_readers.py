@@ -21,7 +21,8 @@ from orchestrator.planning.data import data_request
 from orchestrator.planning.specification import Request, complete
 from search_spaces import find_benchmark
 from tests.images import folder_request, noise
-from trainables.data.cache import Prepared, prepare
+from trainables.data.cache import prepare
+from trainables.data.prepared import Prepared
 from trainables.data.readers.imagenet_classes import SUBSETS
 from trainables.data.readers.request import DataRequest
 from trainables.data.readers.stl10 import labelled_stl10

@@ -10,8 +10,8 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from trainables.cell import CellRun
-from trainables.data.cache import Prepared
 from trainables.data.image_table import ImageTable
+from trainables.data.prepared import Prepared
 from trainables.detectors.scoring import _batch_size, average_precision, msp, odin, odin_step
 from trainables.networks.wide_resnet import WideResNet
 from trainables.run import Recipe

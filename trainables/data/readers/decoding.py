@@ -1,11 +1,12 @@
-"""Decoding many images side by side, in processes of its own: small images leave threads no gain.
+"""Decoding many images in parallel, in separate processes, since threads gain nothing for small images.
 
-A decoding process imports neither torch nor the program that asked for it, so it starts in a fraction of a
-second, and it ends when its input does: whatever becomes of the asking process, no decoder is left behind.
+A decoding process imports neither torch nor the program that started it, so it starts in a fraction of a
+second. It ends when its input does, so none is left behind even if the program that started it is killed.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import queue
@@ -23,12 +24,12 @@ import numpy as np
 from trainables.data.readers.pixels import Item, square_pixels
 
 BATCH = 64
-"""Images that are sent to a decoding process at a time."""
+"""Number of images that are sent to a decoding process at a time."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that could not be read; `unreachable` where the file system, not the image, is at fault."""
+    """An image that could not be read; `unreachable` if the file system, not the image, is at fault."""
 
     place: int
     reason: str
@@ -37,7 +38,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Form:
-    """What is asked of every image."""
+    """The form into which images are decoded; `oriented` applies the orientation noted by a camera."""
 
     side: int
     channels: int
@@ -45,7 +46,7 @@ class Form:
 
 
 def decode(items: Sequence[Item], form: Form, out: np.ndarray) -> list[Failure]:
-    """Fills out, uint8 (n, side, side, channels), and returns the images that could not be read."""
+    """Fill `out`, uint8 (n, side, side, channels), and return the images that could not be read."""
     failures = []
     for place, item in enumerate(items):
         try:
@@ -53,14 +54,15 @@ def decode(items: Sequence[Item], form: Form, out: np.ndarray) -> list[Failure]:
         except MemoryError:
             raise
         except Exception as error:  # Pillow's decoders raise many kinds for bad data
-            unreachable = isinstance(error, OSError) and error.errno is not None
-            reason = error.strerror if unreachable else str(error)  # type: ignore[attr-defined]
-            failures.append(Failure(place, reason or type(error).__name__, unreachable))
+            if isinstance(error, OSError) and error.errno is not None:
+                failures.append(Failure(place, error.strerror or type(error).__name__, unreachable=True))
+            else:
+                failures.append(Failure(place, str(error) or type(error).__name__, unreachable=False))
     return failures
 
 
 class Decoders:
-    """A group of decoding processes (a context); with none of them, images are decoded where it is used."""
+    """A context manager with a group of decoding processes; with 0 of them, this process decodes."""
 
     def __init__(self, form: Form, processes: int) -> None:
         self.form = form
@@ -73,18 +75,25 @@ class Decoders:
     def submit(
         self, items: Callable[[int], Item], rows: np.ndarray, out: np.ndarray, done: Callable[[int], None]
     ) -> list[Future[list[Failure]]]:
-        """Begins to decode the items of these rows into out, and calls done(n) after each n of them.
+        """Start to decode the items of these rows into `out`; `done(n)` is called after each n of them.
 
-        The places of a future's failures count from the start of rows.
+        The places in the futures' failures are counted from the start of `rows`.
         """
+        starts = range(0, len(rows), BATCH)
+        return [self._threads.submit(self._decode_batch, items, rows, out, start, done) for start in starts]
 
-        def work(start: int) -> list[Failure]:
-            some = [items(int(row)) for row in rows[start : start + BATCH]]
-            failures = self._decode(some, out[start : start + len(some)])
-            done(len(some))
-            return [Failure(start + f.place, f.reason, f.unreachable) for f in failures]
-
-        return [self._threads.submit(work, start) for start in range(0, len(rows), BATCH)]
+    def _decode_batch(
+        self,
+        items: Callable[[int], Item],
+        rows: np.ndarray,
+        out: np.ndarray,
+        start: int,
+        done: Callable[[int], None],
+    ) -> list[Failure]:
+        batch = [items(int(row)) for row in rows[start : start + BATCH]]
+        failures = self._decode(batch, out[start : start + len(batch)])
+        done(len(batch))
+        return [Failure(start + f.place, f.reason, f.unreachable) for f in failures]
 
     def _decode(self, items: list[Item], out: np.ndarray) -> list[Failure]:
         if not self._processes:
@@ -118,7 +127,7 @@ class Decoders:
 
 
 def usable_cpus() -> int:
-    """CPUs that this process may use."""
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -133,17 +142,18 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def _read_into(pipe: IO[bytes], out: np.ndarray) -> None:
+    assert isinstance(pipe, io.BufferedIOBase)
     left = memoryview(out.data).cast("B")
     while left:
-        read = pipe.readinto(left)  # type: ignore[attr-defined]
+        read = pipe.readinto(left)
         if not read:
             raise EOFError
         left = left[read:]
 
 
 def serve() -> None:
-    """What a decoding process does until its input ends: a request is (form, items), pickled."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the asking process decides when to stop
+    """Run a decoding process until its input ends; a request is (form, items), pickled."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it decides when to stop
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     while True:
         try:

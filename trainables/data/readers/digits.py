@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 handwritten digits, 8x8, greyscale: real images that need no download."""
+"""scikit-learn's 1,797 handwritten digits, 8x8 and greyscale, which need no download."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ TEST_SHARE = 0.4
 
 
 def sources(request: DataRequest) -> list[str]:
-    """No files: the images come with scikit-learn."""
+    """Return no files: the images come with scikit-learn."""
     return []
 
 
 def read(request: DataRequest) -> Source:
-    """All images, values 0..16 scaled to 0..255; a fixed, stratified 40% of them is the test split."""
-    from sklearn.datasets import load_digits
+    """Return all images, values 0..16 scaled to 0..255; a fixed, stratified 40% of them is the test split."""
+    from sklearn.datasets import load_digits  # its import takes seconds, and cached data needs none
 
     found = load_digits()
     images = np.round(found.images * (255 / 16)).astype(np.uint8)

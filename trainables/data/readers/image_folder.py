@@ -1,9 +1,8 @@
-"""Any folder of images, one folder a class: <split>/<class>/<image>, or <class>/<image> alone.
+"""Any folder of images with a folder per class: <split>/<class>/<image>, or only <class>/<image>.
 
-The splits are train and test, or val where test has no class folders. Images may lie deeper inside their
-class; hidden files and files that are no images are passed over. Without a test split, a seeded 20% of
-each class is set aside for it. Colours, transparency (laid on white), 16 bits and a camera's orientation
-are dealt with in pixels.py.
+The splits are train and test, or val if test has no class folders. Images may lie deeper inside their class;
+hidden files and files that are not images are ignored. Without a test split, a seeded 20% of each class is
+set aside for it. pixels.py handles colours, transparency (laid on white), 16 bits and a camera's orientation.
 """
 
 from __future__ import annotations
@@ -31,13 +30,16 @@ WANTED = (
 
 
 def sources(request: DataRequest) -> list[str]:
-    """The folders that are read; raises Mistake where there are none."""
+    """Return the folders that are read; raise Mistake if there are none."""
     train, test = _split_folders(Path(request.path))
     return [str(folder) for folder in (train, test) if folder is not None]
 
 
 def read(request: DataRequest) -> Source:
-    """The images by path, class after class, classes in order of name; raises Mistake."""
+    """Return the images by path, class after class, with the classes sorted by name.
+
+    Raise Mistake for a class without images.
+    """
     train, test = _split_folders(Path(request.path))
     found = [_images_by_class(folder) for folder in (train, test) if folder is not None]
     classes = tuple(sorted(set().union(*found)))
@@ -54,7 +56,7 @@ def read(request: DataRequest) -> Source:
 
 
 def split_of(images: dict[str, list[str]], classes: tuple[str, ...]) -> Split:
-    """A split of image files, class after class."""
+    """Return a split of image files, class after class."""
     paths = [path for name in classes for path in images.get(name, [])]
     counts = [len(images.get(name, [])) for name in classes]
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
@@ -62,7 +64,7 @@ def split_of(images: dict[str, list[str]], classes: tuple[str, ...]) -> Split:
 
 
 def image_files(folder: Path) -> list[str]:
-    """The image files below a folder, sorted by path."""
+    """Return the image files below a folder, sorted by folder and name."""
     return [path for path in files_under(folder) if Path(path).suffix.lower() in EXTENSIONS]
 
 
@@ -71,9 +73,9 @@ def _images_by_class(folder: Path) -> dict[str, list[str]]:
 
 
 def _split_folders(root: Path) -> tuple[Path, Path | None]:
-    """Where the training and the test images are; no test folder means that a part is to be set aside."""
+    """Return the folders of the training and the test images; the latter is None if there is none."""
     if not root.is_dir():
-        what = "is a file that no reader knows" if root.is_file() else "does not exist"
+        what = "is a file of no known kind" if root.is_file() else "does not exist"
         raise Mistake(f"{root} {what}: {WANTED}.")
     test = next((root / name for name in TEST_FOLDERS if _folders(root / name)), None)
     train = root / "train"

@@ -1,8 +1,8 @@
-"""The paper's five ImageNet subsets out of an ILSVRC2012 tree; test images are its validation images.
+"""The paper's five ImageNet subsets from an ILSVRC2012 tree; test images are its validation images.
 
-Training images lie in train/<wnid>/, validation images in val/<wnid>/, or all 50,000 of them side by side in
-val/ with the development kit's ground truth: a number a line, and meta.mat or a list of synsets to say which
-class a number is. An orientation that a camera noted is not applied: nobody's ImageNet pipeline does.
+Training images lie in train/<wnid>/. Validation images lie in val/<wnid>/, or all 50,000 directly in val/
+with the development kit's ground truth (one class number per line) and meta.mat or a list of synsets, which
+tell a number's class. An orientation noted by a camera is not applied, as is usual for ImageNet.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WHERE = (
 
 
 def sources(request: DataRequest) -> list[str]:
-    """The folders and files of the subset that are read; raises Mistake where one is missing."""
+    """Return the folders and files of the subset that are read; raise Mistake if one is missing."""
     root, members = Path(request.path), _members(request)
     train = _class_folders(root, "train", members)
     if _is_sorted_by_class(root, members):
@@ -41,7 +41,10 @@ def sources(request: DataRequest) -> list[str]:
 
 
 def read(request: DataRequest) -> Source:
-    """The subset's images, class after class in the paper's order, by file name within a class."""
+    """Return the subset's images, class after class in the paper's order, by file name within a class.
+
+    Raise Mistake if the tree is incomplete.
+    """
     root, members = Path(request.path), _members(request)
     classes = tuple(member.name for member in members)
     train = {
@@ -90,7 +93,7 @@ def _flat_images(root: Path) -> list[str]:
 
 
 def _flat_by_class(root: Path, members: tuple[Member, ...]) -> dict[str, list[str]]:
-    """The validation images of each member, by the line of the ground truth that is an image's."""
+    """Return the validation images of each member, by the class numbers in the ground truth."""
     images, truth = _flat_images(root), _find(root, GROUND_TRUTH)
     try:
         numbers = [int(line) for line in truth.read_text().split()]
@@ -100,7 +103,7 @@ def _flat_by_class(root: Path, members: tuple[Member, ...]) -> dict[str, list[st
         ) from error
     if len(numbers) != len(images):
         raise Mistake(
-            f"{truth} has {len(numbers)} lines for the {len(images)} images of {root / 'val'}: one line an "
+            f"{truth} has {len(numbers)} lines for the {len(images)} images of {root / 'val'}: one line per "
             "image is needed (50,000 in all); unpack the validation images and the development kit again."
         )
     wnids = _wnids(_numbering(root))
@@ -116,7 +119,7 @@ def _flat_by_class(root: Path, members: tuple[Member, ...]) -> dict[str, list[st
 
 
 def _numbering(root: Path) -> Path:
-    """The file that says which synset a number of the ground truth is."""
+    """Return the file that gives the synset of each class number in the ground truth."""
     for name in SYNSET_LISTS:
         for folder in _kit_folders(root):
             if (folder / name).is_file() and not (folder / META).is_file():
@@ -125,7 +128,7 @@ def _numbering(root: Path) -> Path:
 
 
 def _wnids(numbering: Path) -> dict[int, str]:
-    """WordNet's number of each class number (ILSVRC2012_ID)."""
+    """Return the WordNet ID (wnid) of each class number (ILSVRC2012_ID)."""
     if numbering.name == META:
         return _meta_wnids(numbering)
     wnids = [line.split()[0] for line in numbering.read_text().splitlines() if line.strip()]
@@ -138,7 +141,7 @@ def _wnids(numbering: Path) -> dict[int, str]:
 
 
 def _meta_wnids(path: Path) -> dict[int, str]:
-    from scipy.io import loadmat
+    from scipy.io import loadmat  # its import takes a second, and few trees need it
 
     try:
         synsets = loadmat(str(path), squeeze_me=True)["synsets"]

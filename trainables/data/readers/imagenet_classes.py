@@ -1,4 +1,4 @@
-"""The members of the paper's five ImageNet subsets (its table 8), by WordNet's numbers."""
+"""The members of the paper's five ImageNet subsets (table 8) with their WordNet IDs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Member:
-    """A class of a subset: its name in the paper, its synset's number and the words of the synset."""
+    """A class of a subset: its name in the paper, and its synset's WordNet ID and words."""
 
     name: str
     wnid: str
@@ -80,11 +80,11 @@ SUBSETS: dict[str, tuple[Member, ...]] = {
 }
 
 TRAIN_TOTALS = {"dog": 14864, "car": 13000, "snake": 11700, "spider": 7800, "fungus": 7800}
-"""Training images of each subset (paper, table 5)."""
+"""Number of training images of each subset (paper, table 5)."""
 
 
 def member_named(name: str, classes: Sequence[str]) -> str | None:
-    """The one of these members that a label means: by its name, its synset's number or its words."""
+    """Return which of these classes a label means, by name, WordNet ID or words, or None."""
     for members in SUBSETS.values():
         for member in members:
             if member.name in classes and name in (member.name, member.wnid, member.words):

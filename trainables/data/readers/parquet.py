@@ -1,9 +1,9 @@
 """Parquet files with an image column and a label column, for any benchmark.
 
 The image column holds encoded files: bytes, or the struct {bytes, path} of the Hugging Face hub. Labels are
-class names, or whole numbers whose names stand in the schema's metadata (a JSON list under "class_names", or
-the hub's ClassLabel features), or else in the benchmark. The compressed images are held in memory while they
-are prepared.
+class names, or whole numbers whose names are in the schema's metadata (a JSON list under "class_names", or
+the hub's ClassLabel features), or otherwise in the benchmark. The encoded images are held in memory while
+they are prepared.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ TEST_NAMES = ("test", "val")
 
 
 def find(request: DataRequest) -> tuple[Path, Path | None] | None:
-    """The Parquet files of the training and the test images that --data means, or None if it means none.
+    """Return the Parquet files of the training and test images that --data names, or None if it names none.
 
-    In a folder <benchmark>_train.parquet comes before train.parquet; digits, which need no --data, take the
-    former only. The test file is named like the training file with test (or val) for train.
+    In a folder, <benchmark>_train.parquet has precedence over train.parquet; for digits, which need no
+    --data, only the former counts. The test file has the training file's name with test (or val) in place of
+    train. Raise Mistake for a named file that does not exist.
     """
     given = Path(request.path)
     if given.suffix.lower() in SUFFIXES and not given.is_dir():
@@ -46,7 +47,9 @@ def find(request: DataRequest) -> tuple[Path, Path | None] | None:
                 f"{given} does not exist: --data names a Parquet file of training images, or a folder."
             )
         return given, _test_file(given)
-    names = [f"{request.name}_train.parquet"] + ["train.parquet"] * (request.reader != "digits")
+    names = [f"{request.name}_train.parquet"]
+    if request.reader != "digits":
+        names.append("train.parquet")
     for name in names:
         if (given / name).is_file():
             return given / name, _test_file(given / name)
@@ -54,18 +57,18 @@ def find(request: DataRequest) -> tuple[Path, Path | None] | None:
 
 
 def sources(request: DataRequest) -> list[str]:
-    """The files that are read."""
+    """Return the files that are read; raise Mistake if there are none."""
     found = find(request)
     if found is None:
-        raise Mistake(f"{request.path} is no Parquet file, nor a folder that holds train.parquet.")
+        raise Mistake(f"{request.path} is neither a Parquet file nor a folder that holds train.parquet.")
     return [str(path) for path in found if path is not None]
 
 
 def read(request: DataRequest) -> Source:
-    """The images in their files' order; classes in the order of their names' list, else sorted.
+    """Return the images in the files' order, with the classes in their listed order, or else sorted.
 
-    Without a test file a seeded 20% is set aside for the benchmark image-folder; for the others, whose test
-    images are given, that is a Mistake, as are files without the two columns.
+    Without a test file, a seeded 20% is set aside for the benchmark image-folder. Raise Mistake if another
+    benchmark has no test file, and for files without the two columns.
     """
     files = find(request)
     assert files is not None
@@ -87,9 +90,10 @@ def read(request: DataRequest) -> Source:
 
 
 class _LabelledFile:
-    """One file: its rows' class names, where known in order, and its images, read when first asked for.
+    """A file's labels, and its images, which are read on first use.
 
-    `rows` are the rows that belong to the benchmark, `names` the class name of each.
+    `rows` are the rows that belong to the benchmark, and `names` their class names. `known_names` are the
+    classes in their order, if the file or the benchmark lists them.
     """
 
     def __init__(self, path: Path, request: DataRequest) -> None:
@@ -100,7 +104,9 @@ class _LabelledFile:
             label = _label_column(self._schema, path)
             values = pq.read_table(path, columns=[label])[label].combine_chunks()
         except (pa.ArrowException, OSError) as error:
-            raise Mistake(f"{path} is no Parquet file that can be read ({error}): fetch it again.") from error
+            raise Mistake(
+                f"{path} is not a Parquet file that can be read ({error}): fetch it again."
+            ) from error
         self.known_names, names = _names_of(values, label, self._schema, path, request.classes)
         self.rows = np.arange(len(names))
         if request.reader == "imagenet":
@@ -111,7 +117,7 @@ class _LabelledFile:
         self.names = names
 
     def split(self, classes: tuple[str, ...]) -> Split:
-        """The file's rows with labels into these classes."""
+        """Return the file's rows, labelled by position in these classes."""
         number = {name: label for label, name in enumerate(classes)}
         labels = np.array([number[name] for name in self.names], np.int64)
         images = _Images(self.path, self._image)
@@ -120,7 +126,7 @@ class _LabelledFile:
 
 
 class _Images:
-    """The encoded images of a file by row, read when the first is asked for; threads may ask at once."""
+    """The encoded images of a file by row, read on first use; safe for use by several threads."""
 
     def __init__(self, path: Path, column: ImageColumn) -> None:
         self._path, self._column = path, column
@@ -147,7 +153,7 @@ class _Images:
 
 @dataclass(frozen=True)
 class ImageColumn:
-    """Where a file keeps its encoded images: the column to read, and whether it comes as a struct."""
+    """The column of a file's encoded images: its path for reading, and whether it is inside a struct."""
 
     leaf: str
     struct: bool
@@ -160,16 +166,18 @@ def _test_file(train: Path) -> Path | None:
 
 
 def image_column(schema: pa.Schema, path: Path) -> ImageColumn:
-    """The column of encoded files, bytes or the hub's struct; Mistake where there is none."""
+    """Return the column of encoded files, bytes or the hub's struct; raise Mistake if there is none."""
     found = {}
     for field in schema:
         if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
             found[field.name] = ImageColumn(field.name, struct=False)
         elif pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
             found[field.name] = ImageColumn(f"{field.name}.bytes", struct=True)
-    for name in (*IMAGE_COLUMNS, *(found if len(found) == 1 else ())):
+    for name in IMAGE_COLUMNS:
         if name in found:
             return found[name]
+    if len(found) == 1:
+        return next(iter(found.values()))
     raise Mistake(
         f"{path} has no image column: one named image or img, of encoded files (bytes, or a struct with a "
         f"field bytes), is needed; its columns are {_columns(schema)}."
@@ -193,7 +201,7 @@ def _columns(schema: pa.Schema) -> str:
 def _names_of(
     values: pa.Array, column: str, schema: pa.Schema, path: Path, benchmark_classes: Sequence[str] | None
 ) -> tuple[tuple[str, ...], list[str]]:
-    """(the classes in their order, as far as that is known; the class name of each row)."""
+    """Return the classes in their order, or none if that is unknown, and the class name of each row."""
     if values.null_count:
         row = next(row for row, value in enumerate(values) if not value.is_valid)
         raise Mistake(f"Row {row} of {path} has no label: remove such rows or label them.")
@@ -219,7 +227,7 @@ def _names_of(
 
 
 def _listed_names(schema: pa.Schema, column: str) -> list[str]:
-    """The class names that the schema's metadata lists for a column of numbers, or none."""
+    """Return the class names that the schema's metadata lists for a column of numbers, or none."""
     metadata = schema.metadata or {}
     try:
         if b"class_names" in metadata:
@@ -228,7 +236,7 @@ def _listed_names(schema: pa.Schema, column: str) -> list[str]:
             feature = json.loads(metadata[b"huggingface"])["info"]["features"][column]
             return [str(name) for name in feature.get("names", [])]
     except (ValueError, KeyError, TypeError, AttributeError):
-        pass  # metadata of another make: as if there were none
+        pass  # metadata in another format counts as none
     return []
 
 

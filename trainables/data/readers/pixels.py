@@ -1,6 +1,6 @@
-"""From an encoded image to square uint8 pixels of a given size.
+"""Conversion of an encoded image to square uint8 pixels of a given size.
 
-Only Pillow and numpy are imported: the processes that decode start with this module alone.
+This module imports only Pillow and numpy, so that decoding processes, which need nothing else, start quickly.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import numpy as np
 from PIL import Image, ImageOps
 
 Item = bytes | str | np.ndarray
-"""An image as a reader has it: encoded bytes, the path of an encoded file, or uint8 (H, W) or (H, W, 3)."""
+"""A reader's image: encoded bytes, the path of an encoded file, or pixels, uint8 (H, W) or (H, W, 3)."""
 
 ORIENTATION = 0x0112
-"""The EXIF tag that says how a camera was held."""
+"""The EXIF tag with the orientation of the camera."""
 
 
 def square_pixels(item: Item, side: int, channels: int, *, oriented: bool) -> np.ndarray:
-    """The image as uint8 (side, side, channels); raises what Pillow raises for a bad one.
+    """Return the image as uint8 (side, side, channels); raise what Pillow raises for a bad one.
 
-    Where it has another size, its shorter side is resized to `side` (bilinear over the whole footprint of
-    a pixel, as Pillow does) and the centre is cut out.
+    If it has another size, its shorter side is resized to `side` (bilinear over the whole footprint of a
+    pixel, as Pillow does) and the centre is cropped.
     """
     if isinstance(item, np.ndarray) and item.shape[:2] == (side, side):
         pixels = item if item.ndim == 3 else item[:, :, None]
@@ -35,14 +35,17 @@ def square_pixels(item: Item, side: int, channels: int, *, oriented: bool) -> np
 
 
 def open_image(item: Item) -> Image.Image:
-    """The image behind an item; of an animation the first frame."""
+    """Return an item's image, or the first frame of an animation."""
     if isinstance(item, np.ndarray):
         return Image.fromarray(item)
     return Image.open(item if isinstance(item, str) else io.BytesIO(item))
 
 
 def with_mode(image: Image.Image, mode: str) -> Image.Image:
-    """The image in mode "RGB" or "L"; what is transparent is laid on white, 16 bits are scaled to 8."""
+    """Return the image in mode "RGB" or "L", with transparency laid on white and 16 bits scaled to 8.
+
+    Raise ValueError for floating-point pixels and for numbers outside 0..65535.
+    """
     if image.mode == mode and "transparency" not in image.info:
         image.load()
         return image
@@ -55,7 +58,7 @@ def with_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def centred(image: Image.Image, side: int) -> Image.Image:
-    """The central square of the image after its shorter side was resized to `side`."""
+    """Return the central square of the image, after resizing its shorter side to `side`."""
     if min(image.size) != side:
         scale = side / min(image.size)
         width, height = (max(side, round(length * scale)) for length in image.size)

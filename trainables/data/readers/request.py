@@ -1,4 +1,4 @@
-"""What data is wanted, and in what form."""
+"""Requests for data in a certain form."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What data is wanted and in what form; what any process needs to open it, or to prepare it."""
+    """The data that is wanted and its form: all that a process needs to open or prepare it."""
 
     reader: str
-    """Module of trainables.data.readers; Parquet files, where there are any, are read by `parquet`."""
+    """Module of trainables.data.readers; Parquet files, if there are any, are read by `parquet` instead."""
     path: str
+    """Path of the source, as --data gives it."""
     side: int
     """Height and width in pixels of the prepared images."""
     channels: int
@@ -21,17 +22,21 @@ class DataRequest:
     cache: str = ""
     """Folder of prepared data; "" is the user's cache folder."""
     download: bool = False
+    """Whether missing files may be downloaded."""
     skip_bad_images: bool = False
+    """Whether images that cannot be read are left out."""
     classes: tuple[str, ...] | None = None
+    """Required classes in their order, or None if the source determines them."""
     train_counts: tuple[int, ...] | None = None
-    """Images of each class, checked where given."""
+    """Required number of training images of each class."""
     test_counts: tuple[int, ...] | None = None
+    """Required number of test images of each class."""
     name: str = ""
     """The benchmark's name, which also names its Parquet files."""
 
     @property
     def cache_folder(self) -> Path:
-        """Where prepared data stands."""
+        """Folder of prepared data."""
         if self.cache:
             return Path(self.cache).expanduser().absolute()
         given = os.environ.get("XDG_CACHE_HOME", "")

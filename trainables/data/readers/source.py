@@ -1,4 +1,4 @@
-"""What a reader hands over: the classes, and the images of both splits with their labels."""
+"""The result of a reader: the classes, and the images of both splits with their labels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -13,27 +14,30 @@ from PIL import Image
 from trainables.data.readers.pixels import Item, open_image
 from trainables.mistake import Mistake
 
+if TYPE_CHECKING:
+    from trainables.data.readers.request import DataRequest
+
 SPLITS = ("train", "test")
 FEWEST_CLASSES = 2
 TEST_SHARE = 0.2
-"""Share of the images that is set aside where a data set has no test split."""
+"""Share of the images that is set aside if a data set has no test split."""
 SPLIT_SEED = 20200207
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split in its original order: int64 labels (n,), and by position an image and its name."""
+    """A split in its original order: labels, int64 (n,), and each position's image and its name."""
 
     labels: np.ndarray
     item: Callable[[int], Item]
     name: Callable[[int], str]
 
     def load(self, position: int) -> Image.Image:
-        """The decoded image at a position, as it stands in the file."""
+        """Return the decoded image at a position, unchanged."""
         return open_image(self.item(position))
 
     def taking(self, positions: np.ndarray) -> Split:
-        """The split that holds these positions of this one, in this order."""
+        """Return the split that consists of these positions of this one, in this order."""
         at = positions.tolist()
         return Split(self.labels[positions], lambda i: self.item(at[i]), lambda i: self.name(at[i]))
 
@@ -42,7 +46,7 @@ class Split:
 class Source:
     """A data set as its reader found it: `splits` has "train" and "test".
 
-    `oriented` says whether an orientation that a camera noted in the file (EXIF) is to be applied.
+    `oriented` says whether to apply the orientation that a camera noted in a file (EXIF).
     """
 
     class_names: tuple[str, ...]
@@ -50,13 +54,54 @@ class Source:
     oriented: bool = True
 
     def counts(self, split: str) -> tuple[int, ...]:
-        """Images of each class."""
+        """Return the number of images of each class."""
         found = np.bincount(self.splits[split].labels, minlength=len(self.class_names))
         return tuple(int(count) for count in found)
 
 
+def check_source(source: Source, request: DataRequest) -> None:
+    """Raise Mistake if the source lacks classes or images, or is not the benchmark that is requested."""
+    where = f"The data for {request.name} at {request.path}"
+    names = source.class_names
+    if len(names) < FEWEST_CLASSES:
+        found = f"only the class {names[0]!r}" if names else "no class"
+        raise Mistake(
+            f"{where} holds {found}: holding a class out takes at least {FEWEST_CLASSES} classes, better "
+            "three, so that two are left to tell apart; check that --data names the folder above the classes."
+        )
+    if request.classes is not None:
+        _check_classes(names, request.classes, request.name, where)
+    wanted = {"train": request.train_counts, "test": request.test_counts}
+    for split in SPLITS:
+        counts = dict(zip(names, source.counts(split), strict=True))
+        expected = wanted[split]
+        for place, name in enumerate(request.classes or names):
+            if counts[name] == 0:
+                raise Mistake(f"{where} has no {split} images of the class {name!r}: every class needs some.")
+            if expected is not None and counts[name] != expected[place]:
+                raise Mistake(
+                    f"{where} has {counts[name]} {split} images of the class {name!r} where the benchmark "
+                    f"has {expected[place]}: the data is incomplete or another; fetch it again."
+                )
+
+
+def _check_classes(found: tuple[str, ...], wanted: tuple[str, ...], benchmark: str, where: str) -> None:
+    differences = []
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        differences.append(f"lacks {', '.join(missing)}")
+    extra = [name for name in found if name not in wanted]
+    if extra:
+        differences.append(f"also holds {', '.join(extra)}")
+    if differences:
+        raise Mistake(
+            f"{where} is not that benchmark's: it {' and '.join(differences)}; point --data at {benchmark}'s "
+            "own data, or use the benchmark image-folder for other images."
+        )
+
+
 def set_aside(labels: np.ndarray, share: float, seed: int = SPLIT_SEED) -> tuple[np.ndarray, np.ndarray]:
-    """Positions that stay and positions set aside, both rising: a seeded share of each label.
+    """Return the positions that stay and those set aside, a seeded share of each label, both sorted.
 
     Of a label with at least two images, at least one stays and at least one is set aside.
     """
@@ -71,7 +116,10 @@ def set_aside(labels: np.ndarray, share: float, seed: int = SPLIT_SEED) -> tuple
 
 
 def with_test_part(class_names: tuple[str, ...], whole: Split, *, oriented: bool = True) -> Source:
-    """The source of a data set without a test split: a seeded, stratified 20% becomes the test split."""
+    """Return the source of a data set without a test split: a seeded, stratified 20% becomes one.
+
+    Raise Mistake for a class with fewer than two images.
+    """
     counts = np.bincount(whole.labels, minlength=len(class_names))
     for name, count in zip(class_names, counts, strict=True):
         if count < 2:
@@ -84,14 +132,17 @@ def with_test_part(class_names: tuple[str, ...], whole: Split, *, oriented: bool
 
 
 def files_under(folder: str | Path) -> Iterator[str]:
-    """Paths of all files below a folder, sorted by path; hidden ones left out, links followed once."""
+    """Yield the paths of all files below a folder, sorted by folder and name, without hidden files.
+
+    Links to folders are followed, but no folder is listed twice.
+    """
     seen: set[tuple[int, int]] = set()
     for here, folders, files in os.walk(folder, followlinks=True):
-        about = os.stat(here)
-        if (about.st_dev, about.st_ino) in seen:
+        status = os.stat(here)
+        if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
-        seen.add((about.st_dev, about.st_ino))
+        seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         for name in sorted(files):
             if not name.startswith("."):

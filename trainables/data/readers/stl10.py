@@ -1,7 +1,7 @@
-"""STL-10's labelled images in their binary files, as torchvision reads them (stl10_binary).
+"""STL-10's labelled images in their binary files (stl10_binary), read by torchvision.
 
-The files store each colour plane column by column; torchvision turns them upright. The 100,000 unlabelled
-images are neither read nor needed.
+The files store each colour plane column by column; torchvision transposes them. The 100,000 unlabelled images
+are neither read nor needed.
 """
 
 from __future__ import annotations
@@ -11,43 +11,46 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainables.data.readers.source import Source, Split
-from trainables.data.readers.torchvision_sets import Layout
+from trainables.data.readers.torchvision_sets import TorchvisionSet
 
 if TYPE_CHECKING:
     from trainables.data.readers.request import DataRequest
 
-LAYOUT = Layout(
+
+def _load(root: str, split: str, *, download: bool = False) -> Any:
+    """Return torchvision's data set of a split, which checks the files' checksums."""
+    return labelled_stl10()(root, split=split, download=download)
+
+
+STL10_FILES = TorchvisionSet(
     title="STL-10",
     folder="stl10_binary",
     files=("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "class_names.txt"),
     address="https://cs.stanford.edu/~acoates/stl10/",
     archive="stl10_binary.tar.gz",
+    load=_load,
 )
 
 
 def sources(request: DataRequest) -> list[str]:
-    """The labelled parts' files; raises Mistake where they are missing and may not be downloaded."""
-
-    def fetch(root: str) -> object:
-        return labelled_stl10()(root, download=True)
-
-    return LAYOUT.sources(request, fetch)
+    """Return the files of the labelled parts; raise Mistake if they are missing and may not be downloaded."""
+    return STL10_FILES.sources(request)
 
 
 def read(request: DataRequest) -> Source:
-    """The 5,000 training and 8,000 test images in the files' order; checksums are compared."""
-    opener = labelled_stl10()
-    train, test = LAYOUT.open(
-        request, lambda root: (opener(root, split=split) for split in ("train", "test"))
-    )
+    """Return the 5,000 training and 8,000 test images in the files' order.
+
+    Raise Mistake if a file's checksum is wrong.
+    """
+    train, test = STL10_FILES.open_splits(request)
     return Source(tuple(train.classes), {"train": _split(train, "training"), "test": _split(test, "test")})
 
 
 def labelled_stl10() -> Any:
-    """torchvision's class for STL-10, less the demand for the 2.6 GB of unlabelled images."""
-    from torchvision.datasets import STL10
+    """Return torchvision's class for STL-10 without its check of the unlabelled images, which take 2.6 GB."""
+    from torchvision.datasets import STL10  # its import takes a second or more, and cached data needs none
 
-    class LabelledSTL10(STL10):
+    class LabelledSTL10(STL10):  # type: ignore[misc]
         train_list = STL10.train_list[:2]
 
     return LabelledSTL10

@@ -1,11 +1,10 @@
-"""What CIFAR-10 and STL-10 share: files in torchvision's layout, fetched and checked by torchvision."""
+"""Data sets in torchvision's layout, which torchvision downloads and checks: CIFAR-10 and STL-10."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from filelock import FileLock
 
@@ -15,25 +14,33 @@ if TYPE_CHECKING:
     from trainables.data.readers.request import DataRequest
 
 
+class Load(Protocol):
+    """A function that returns torchvision's data set of a split, or raises RuntimeError if it is damaged."""
+
+    def __call__(self, root: str, split: str, *, download: bool = False) -> Any:
+        """Load the split "train" or "test" from torchvision's root; with `download`, fetch it first."""
+
+
 @dataclass(frozen=True)
-class Layout:
-    """A data set's folder below --data, the files that must be in it, and where a person gets them."""
+class TorchvisionSet:
+    """A data set of torchvision's: its folder below --data, the required files, and their source."""
 
     title: str
     folder: str
     files: tuple[str, ...]
     address: str
     archive: str
+    load: Load
 
     def root(self, request: DataRequest) -> Path:
-        """The folder that torchvision calls root; --data may name it or the data set's own folder."""
+        """Return the folder that torchvision calls root; --data names it or the data set's own folder."""
         given = Path(request.path)
         return given.parent if given.absolute().name == self.folder else given
 
-    def sources(self, request: DataRequest, fetch: Callable[[str], object]) -> list[str]:
-        """The data set's folder, fetched first if that is allowed; raises Mistake where files are missing.
+    def sources(self, request: DataRequest) -> list[str]:
+        """Return the data set's files, downloaded first if they are missing and that is allowed.
 
-        `fetch(root)` downloads and checks; processes that want the same folder take turns.
+        Processes that want the same folder take turns. Raise Mistake if files are missing.
         """
         root = self.root(request)
         folder = root / self.folder
@@ -42,7 +49,7 @@ class Layout:
                 root.mkdir(parents=True, exist_ok=True)
                 with FileLock(root / f".{self.folder}.lock"):
                     if self._missing(folder):
-                        fetch(str(root))
+                        self.load(str(root), "train", download=True)
             except (OSError, RuntimeError) as error:
                 raise Mistake(
                     f"{self.title} could not be downloaded into {root} ({error}): fetch {self.archive} from "
@@ -57,11 +64,11 @@ class Layout:
             )
         return [str(folder / name) for name in self.files]
 
-    def open(self, request: DataRequest, opened: Callable[[str], Iterable[Any]]) -> list[Any]:
-        """What `opened(root)` gives; Mistake where torchvision's checksums say that files are damaged."""
+    def open_splits(self, request: DataRequest) -> tuple[Any, Any]:
+        """Return torchvision's data sets of both splits; raise Mistake if a file's checksum is wrong."""
         root = self.root(request)
         try:
-            return list(opened(str(root)))
+            return self.load(str(root), "train"), self.load(str(root), "test")
         except RuntimeError as error:
             raise Mistake(
                 f"{self.title} in {root / self.folder} is damaged (its checksums are not the published "

@@ -1,0 +1,46 @@
+"""What to do about errors of the file system, in a sentence."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trainables.mistake import Mistake
+
+REMEDIES = {
+    errno.EMFILE: "let a process open more files, with ulimit -n 65536",
+    errno.ENFILE: "let the system open more files (sysctl fs.file-max), or run fewer processes",
+    errno.ENOMEM: "free memory, or raise the limits on it (ulimit -v, sysctl vm.max_map_count)",
+}
+"""Remedies for limits of a process or the system, which say nothing about the file."""
+
+
+@contextmanager
+def explained(cache: Path) -> Iterator[None]:
+    """Raise Mistake for an OSError of the cache folder or the source, with what to do about it."""
+    try:
+        yield
+    except OSError as error:
+        where = str(error.filename or "")
+        if error.errno in REMEDIES:
+            raise Mistake(
+                f"{where or cache} cannot be opened ({error.strerror}): {REMEDIES[error.errno]}, and run "
+                "again."
+            ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Mistake(
+                f"There is no room left for the prepared data in {cache}: free some, or name another folder "
+                "with --cache."
+            ) from error
+        if where.startswith(str(cache)):
+            raise Mistake(
+                f"The folder for prepared data, {cache}, cannot be used ({error.strerror}: {where}): name "
+                "another one with --cache."
+            ) from error
+        if isinstance(error, PermissionError | FileNotFoundError):
+            raise Mistake(
+                f"{where} cannot be read ({error.strerror}): check the path and its permissions."
+            ) from error
+        raise

@@ -1,0 +1,105 @@
+"""A prepared data set: a folder with train.arrow, test.arrow (image_file.py) and manifest.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from trainables.data import image_file
+from trainables.data.access_log import AccessLog
+from trainables.data.file_errors import explained
+from trainables.data.image_table import ImageTable
+from trainables.data.readers.source import SPLITS
+from trainables.mistake import Mistake, unknown
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared data set: its description, and the means to open parts of it.
+
+    `fingerprint` identifies the content independently of its source: class names, shape, labels, pixels and
+    order of both splits. `counts` and `digests` have a value per class for each split. `skipped` names the
+    images that could not be read and were left out.
+    """
+
+    classes: tuple[str, ...]
+    counts: dict[str, tuple[int, ...]]
+    fingerprint: str
+    side: int
+    channels: int
+    skipped: tuple[str, ...]
+    folder: Path = field(repr=False)
+    digests: dict[str, tuple[str, ...]] = field(repr=False)
+    access_log: AccessLog | None = field(default=None, repr=False, compare=False)
+
+    def with_access_log(self, access_log: AccessLog) -> Prepared:
+        """Return the same data with every table that is opened added to an access log."""
+        return replace(self, access_log=access_log)
+
+    def open(self, split: str, classes: tuple[str, ...] | None = None) -> ImageTable:
+        """Map the images of one split and these classes (all if None), and no others.
+
+        Raise Mistake for a class that does not exist, and if the file was altered or cannot be opened.
+        """
+        for name in classes or ():
+            if name not in self.classes:
+                raise unknown("class", name, self.classes)
+        names = [name for name in self.classes if classes is None or name in classes]
+        try:
+            with explained(self.folder.parent):
+                opened = self._map(split, names)
+        except image_file.DamagedError as error:
+            raise Mistake(
+                f"The prepared data in {self.folder} was altered ({error}): delete that folder and run "
+                "again, which prepares it anew."
+            ) from error
+        table = ImageTable.of(split, opened)
+        if self.access_log is not None:
+            self.access_log.add(table)
+        return table
+
+    def verify(self) -> None:
+        """Read every image; raise image_file.DamagedError if one differs from what was prepared."""
+        for split in SPLITS:
+            image_file.verify(self._map(split, self.classes))
+
+    def _map(self, split: str, names: Sequence[str]) -> list[image_file.OpenedClass]:
+        opened = image_file.open_classes(str(self.folder / f"{split}.arrow"), split, names)
+        for each in opened:
+            if each.digest != self.digests[split][self.classes.index(each.name)]:
+                raise image_file.DamagedError(f"{each.name!r} is not what was prepared")
+        return opened
+
+
+def open_folder(folder: Path) -> Prepared:
+    """Return the data set in a folder, as its manifest describes it.
+
+    Raise image_file.DamagedError if the manifest does not match its own fingerprint or a file does not have
+    its length, and OSError if the folder may be sound but cannot be read. No image file is opened: a search
+    run must not need the test file.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if manifest["fingerprint"] != image_file.fingerprint(manifest):
+            raise image_file.DamagedError(f"{folder}: the fingerprint is not that of the content")
+        for split in SPLITS:
+            if (folder / f"{split}.arrow").stat().st_size != manifest["bytes"][split]:
+                raise image_file.DamagedError(f"{folder}: {split}.arrow does not have its length")
+        return Prepared(
+            classes=tuple(manifest["classes"]),
+            counts={split: tuple(manifest["counts"][split]) for split in SPLITS},
+            fingerprint=manifest["fingerprint"],
+            side=manifest["side"],
+            channels=manifest["channels"],
+            skipped=tuple(manifest["skipped"]),
+            folder=folder,
+            digests={split: tuple(manifest["digests"][split]) for split in SPLITS},
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not image_file.means_damage(error):
+            raise
+        raise image_file.DamagedError(f"{folder}: {error}") from error
