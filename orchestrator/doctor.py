@@ -1,4 +1,4 @@
-"""`python -m orchestrator.doctor`: says in plain words what is wrong with this machine or cluster.
+"""`python -m orchestrator.doctor`: say in plain words what is wrong with this machine or cluster.
 
 Exit codes: 0 nothing is wrong; 1 something is; 2 a mistake in what was asked. Nothing is changed, except
 that a small file is written into the storage and removed again.
@@ -10,23 +10,21 @@ import argparse
 import os
 import sys
 
-from orchestrator.cli.parser import Parser
+from orchestrator.cli.parser import Parser, run_command
 from orchestrator.machines.checkup import Places, check_up
-from trainables.mistake import Mistake
 
 
 def main(words: list[str] | None = None) -> int:
     """Print the findings and return the exit code."""
-    try:
-        given = _parser().parse_args(words)
-        places = Places(given.storage, given.address, given.data, given.tracking_uri)
-        wrong = 0
-        for finding in check_up(places):
-            print(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.text}", flush=True)
-            wrong += not finding.ok
-    except Mistake as mistake:
-        print(f"Error: {mistake}", file=sys.stderr)
-        return 2
+    return run_command(_run, words)
+
+
+def _run(words: list[str] | None) -> int:
+    given = _parser().parse_args(words)
+    wrong = 0
+    for finding in check_up(Places(given.storage, given.address, given.data, given.tracking_uri)):
+        print(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.text}", flush=True)
+        wrong += not finding.ok
     if wrong:
         print(f"\n{wrong} {'thing is' if wrong == 1 else 'things are'} wrong.")
     else:
@@ -38,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     bucket = os.environ.get("HOLDOUT_BUCKET")
     parser = Parser(
         prog="python -m orchestrator.doctor",
-        description="Says what is wrong with this machine, or with every node of a cluster.",
+        description="Say what is wrong with this machine, or with every node of a cluster.",
         allow_abbrev=False,
     )
     add = parser.add_argument

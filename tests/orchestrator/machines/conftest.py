@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +39,7 @@ def cluster() -> Iterator[TwoNodes]:
             environment.setenv("RAY_AUTH_MODE", "disabled")
             made.add_node(num_cpus=0, include_dashboard=False)  # the first one is the head
             made.add_node(num_cpus=1)
-            ray.init(address=made.address, log_to_driver=False, logging_level="CRITICAL")
+            ray.init(address=made.address, log_to_driver=False, logging_level=logging.CRITICAL)
         made.wait_for_nodes(timeout=120)
         yield TwoNodes(made.address, live_nodes())
     finally:
