@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from orchestrator.execution.attempt import PATIENCE_SECONDS
 from orchestrator.execution.dispatcher import Dispatcher
-from orchestrator.execution.executor import Executor, open_executor
+from orchestrator.execution.executor import Executor
+from orchestrator.execution.inline import InlineExecutor
 from orchestrator.execution.progress import Progress
 from orchestrator.ledger.lock import hold
 from orchestrator.planning.cells import Cells, lay_out
@@ -62,7 +63,7 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
 
     Raises Mistake, before any cell runs, for whatever is missing or does not fit.
     """
-    executor = open_executor(request)
+    executor = _executor(request)
     sweep, prepared = go_on(request) if draft is None else begin(draft, executor.device_kind())
     executor.check(sweep.specification)
     check_data(sweep.specification, prepared)
@@ -75,6 +76,22 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
         dispatcher = _dispatcher(sweep, prepared, cells, tracker)
         patient = replace(sweep, ledger=replace(sweep.ledger, patience=PATIENCE_SECONDS))
         yield Driver(patient, executor, dispatcher, tracker, existed)
+
+
+def _executor(request: Request) -> Executor:
+    """Return the executor that was asked for; raise Mistake if it is not installed or options do not fit."""
+    if request.executor == "inline":
+        return InlineExecutor(request)
+    try:
+        from orchestrator.execution.tune import RayExecutor  # Ray may not be installed
+    except ImportError as error:
+        if (error.name or "").split(".")[0] != "ray":
+            raise
+        raise Mistake(
+            "Ray is not installed here: install the project as its README says, or add --executor inline, "
+            "which runs the cells without it."
+        ) from None
+    return RayExecutor(request)
 
 
 def _tracker(request: Request, sweep: Sweep, executor: Executor, cells: Cells) -> Tracker | None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from orchestrator.execution.dispatcher import Dispatcher
-from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
 from orchestrator.planning.sweep import Sweep
-from trainables.mistake import Mistake
 
 
 class Executor(ABC):
@@ -31,24 +29,3 @@ class Executor(ABC):
 
         Raises Mistake, before any cell runs, for what only the running executor can find out.
         """
-
-
-def open_executor(request: Request) -> Executor:
-    """Return the executor that was asked for; raise Mistake if it is not installed or options do not fit it.
-
-    This is the one place that knows which executors there are.
-    """
-    if request.executor == "inline":
-        from orchestrator.execution.inline import InlineExecutor
-
-        return InlineExecutor(request)
-    try:
-        from orchestrator.execution.tune import RayExecutor
-    except ImportError as error:
-        if (error.name or "").split(".")[0] != "ray":
-            raise
-        raise Mistake(
-            "Ray is not installed here: install the project as its README says, or add --executor inline, "
-            "which runs the cells without it."
-        ) from None
-    return RayExecutor(request)
