@@ -1,4 +1,4 @@
-"""One live display of the sweep on a terminal; plain lines now and then elsewhere."""
+"""A live display of the sweep on a terminal; elsewhere, a plain line now and then."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 LINE_SECONDS, LONGEST_PAUSE = 20.0, 600.0
-"""Between plain lines where the output is no terminal: at first, and in a sweep that takes days."""
+"""Seconds between plain lines if the output is no terminal: at first, and in a sweep that takes days."""
 
 
 class Progress:
-    """Counts cells and foretells the time left from the work, in FLOPs, that is done."""
+    """Counts cells, and estimates the time left from the work, in FLOPs, that is done."""
 
     def __init__(self, work: Mapping[str, int], done: set[str]) -> None:
-        """`work` is each cell's share by key; `done` are the cells that were done before."""
+        """Take each cell's FLOPs by key, and the keys of the cells that were done before."""
         self._work = work
         self._left = sum(size for key, size in work.items() if key not in done)
         self._finished_work = 0
@@ -41,7 +41,7 @@ class Progress:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Progress]:
-        """Shows the display while the sweep runs; the clock of the time left starts here."""
+        """Show the display while the sweep runs; the clock for the time left starts here."""
         self._started = self._said = time.monotonic()
         with self._bar:
             yield self
@@ -49,11 +49,11 @@ class Progress:
             self._line(self._detail)
 
     def finished(self, key: str) -> None:
-        """A cell is done."""
+        """Count a cell as done."""
         self._finished_work += self._work[key]
 
     def update(self, counts: Mapping[str, int], *, quietly: bool = False) -> None:
-        """Shows how many cells are done, running and failed, and the time left; quietly: no plain line."""
+        """Show how many cells are done, running and failed, and the time left; quietly: no plain line."""
         parts = [f"{counts['done']}/{self._total} cells done", f"{counts['running']} running"]
         if counts["failed"]:
             parts.append(f"{counts['failed']} failed")
@@ -64,7 +64,7 @@ class Progress:
             self._line(self._detail)
 
     def say(self, text: str) -> None:
-        """Prints a line above the display."""
+        """Print a line above the display."""
         if self._live:
             self._bar.console.print(text, markup=False)
         else:
@@ -75,7 +75,7 @@ class Progress:
         print(text, file=sys.stderr, flush=True)
 
     def _pause(self) -> float:
-        """A tenth of the time so far, within bounds."""
+        """Return a tenth of the time so far, within bounds."""
         return min(max(LINE_SECONDS, (time.monotonic() - self._started) / 10), LONGEST_PAUSE)
 
     def _time_left(self) -> str:
@@ -87,7 +87,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: 40 s, 5 min, 3.2 h, 2.5 days."""
+    """Return seconds in words: 40 s, 5 min, 3.2 h, 2.5 days."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

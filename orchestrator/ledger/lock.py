@@ -1,4 +1,4 @@
-"""One driver a sweep: a lock that a dead process does not keep."""
+"""One driver per sweep: a lock that a dead process does not keep."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from orchestrator.ledger.ledger import Ledger
 from trainables.mistake import Mistake
 
 BEAT_SECONDS = 10.0
-"""On object stores the owner renews its lock this often."""
+"""How often the owner of a lock on an object store renews it."""
 WATCH_SECONDS = 15.0
-"""A lock that nobody renews while it is watched for so long is taken over."""
+"""How long a lock is watched; it is taken over if nobody renews it meanwhile."""
 LOOKS = 15
-"""How often a watched lock is read."""
+"""How many times a watched lock is read."""
 SETTLE_SECONDS = 1.0
 STOP = getattr(signal, "SIGUSR2", signal.SIGINT)
-"""What interrupts the main thread: a process that a script began with & is deaf to SIGINT."""
+"""The signal that interrupts the main thread: a process that a script started with & ignores SIGINT."""
 
 
 @contextlib.contextmanager
 def hold(ledger: Ledger) -> Iterator[None]:
-    """Holds the sweep's lock; Mistake where another driver is at work on it, or takes it over meanwhile.
+    """Hold the sweep's lock; raise Mistake if another driver is at work on it, or takes it over meanwhile.
 
     On a file system the operating system releases the lock with its process, so a dead one's is free at
     once. On an object store the owner renews a lock file, and one that is not renewed is taken over; an
@@ -92,7 +92,7 @@ def _remote(ledger: Ledger) -> Iterator[None]:
 
 
 class _Beat(threading.Thread):
-    """Renews the lock until it is ended; interrupts the main thread where another driver has taken it."""
+    """Renews the lock until it is ended; interrupts the main thread if another driver has taken it."""
 
     def __init__(self, ledger: Ledger, token: str) -> None:
         super().__init__(daemon=True)
@@ -102,7 +102,7 @@ class _Beat(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Looks whose the lock is before each renewal."""
+        """Check who owns the lock before each renewal."""
         while not self._over.wait(BEAT_SECONDS):
             with contextlib.suppress(OSError):  # the store is away: the next beat tries again
                 owner = self._ledger.read_lock()
@@ -113,14 +113,14 @@ class _Beat(threading.Thread):
                 _renew(self._ledger, self._token)
 
     def end(self) -> None:
-        """Returns once no renewal can follow."""
+        """Return once no renewal can follow."""
         self._over.set()
         self.join()
 
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Has STOP raise KeyboardInterrupt in the main thread; only there can that be arranged."""
+    """Make STOP raise KeyboardInterrupt in the main thread; elsewhere nothing can be done."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -132,10 +132,10 @@ def _interruptible() -> Iterator[None]:
 
 
 def _await_free(ledger: Ledger) -> None:
-    """Returns once the lock is nobody's or a dead one's; Mistake where its owner is at work.
+    """Return once the lock belongs to nobody or to a dead process; raise Mistake if its owner is at work.
 
-    Whether it is shows in the lock being renewed, by whatever clock. Raises OSError where the storage is
-    away.
+    An owner that is at work renews the lock, by whatever clock. Raises OSError if the storage does not
+    answer.
     """
     found = ledger.read_lock()
     if not found.get("token") or _dead_here(found):
@@ -161,14 +161,14 @@ def _renew(ledger: Ledger, token: str) -> None:
 
 
 def _release(ledger: Ledger, token: str) -> None:
-    """Clears the lock where it is this owner's."""
+    """Clear the lock if it is this owner's."""
     with contextlib.suppress(OSError):  # the store is away: nobody renews the lock, and the next one sees it
         if ledger.read_lock().get("token") == token:
             ledger.write_lock({"token": "", "renewed": 0.0, "host": "", "pid": 0})
 
 
 def _dead_here(owner: dict[str, Any]) -> bool:
-    """Whether the owner was a process of this machine that is gone."""
+    """Return whether the owner was a process of this machine that is gone."""
     if owner.get("machine") != _machine():
         return False
     try:
@@ -182,7 +182,7 @@ def _dead_here(owner: dict[str, Any]) -> bool:
 
 @functools.cache
 def _machine() -> str:
-    """What tells apart the machines, and the containers on one, in which a process id means a process.
+    """Return what identifies this machine, or container, within which a process id means one process.
 
     A hostname would not: it can be given twice.
     """

@@ -11,7 +11,7 @@ PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy
 
 
 def provenance() -> dict[str, object]:
-    """The versions of Python and of the packages that matter, and this project's commit."""
+    """Return the versions of Python and of the packages that matter, and this project's commit."""
     return {"versions": _versions(), "git_commit": _commit(), "machine": platform.machine()}
 
 
@@ -26,7 +26,7 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, "-dirty" where files differ from it; None outside a checkout."""
+    """Return the checkout's commit, with "-dirty" if files differ from it; None outside a checkout."""
     git = ["git", "-C", str(Path(__file__).parents[2]), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

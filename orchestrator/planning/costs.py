@@ -1,4 +1,4 @@
-"""What cells cost in floating-point operations, from the specification and the numbers of images."""
+"""The cost of cells in floating-point operations, from the specification and the numbers of images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainables.run import NO_HOLDOUT, used_count, validation_count
 
 @dataclass(frozen=True)
 class Images:
-    """How many images each class has for training and for the test."""
+    """How many training and test images each class has."""
 
     classes: tuple[str, ...]
     train: tuple[int, ...]
@@ -23,7 +23,7 @@ class Images:
 
     @staticmethod
     def of_benchmark(benchmark: Benchmark) -> Images | None:
-        """The numbers that the benchmark's file states, or None where its data decides them."""
+        """Return the numbers that the benchmark's file states, or None if its data decides them."""
         classes, train = benchmark.classes, benchmark.train_counts
         if classes and benchmark.train_total and not train:
             share, more = divmod(benchmark.train_total, len(classes))
@@ -34,12 +34,12 @@ class Images:
 
     @staticmethod
     def of_counts(classes: tuple[str, ...], counts: Mapping[str, tuple[int, ...]], channels: int) -> Images:
-        """The numbers of prepared data."""
+        """Return the numbers of prepared data."""
         return Images(classes, counts["train"], counts["test"], channels)
 
 
 def cell_flops(cell: Cell, specification: Specification, images: Images) -> int:
-    """Floating-point operations of a cell, evaluations included."""
+    """Return the floating-point operations of a cell, evaluations included."""
     recipe = specification.recipe
     kept = [count for name, count in zip(images.classes, images.train, strict=True) if name != cell.holdout]
     search = cell.phase == SEARCH

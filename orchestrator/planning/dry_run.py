@@ -1,4 +1,4 @@
-"""What --dry-run prints: the cells by phase and method and what they cost, before anything runs."""
+"""The output of --dry-run: the cells by phase and method and their cost, before anything runs."""
 
 from __future__ import annotations
 
