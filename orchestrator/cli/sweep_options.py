@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 from orchestrator.cli.parser import Parser, number, plain_name, whole_number, wide
+from orchestrator.ledger.storage import absolute_path
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import RunSettings, Specification
 from search_spaces import all_benchmarks
@@ -34,15 +34,10 @@ def _value(name: str, value: Any) -> Any:
     if name in ("cpus_per_worker", "gpus_per_worker"):
         return number(option, value)
     if name in ("data", "cache"):
-        return _absolute(value)
+        return absolute_path(value) if value else value
     if name == "name":
         return plain_name(option, value)
     return tuple(value) if isinstance(value, list) else value
-
-
-def _absolute(path: str) -> str:
-    """Return a path that means the same in every process of this machine, or of those that share it."""
-    return os.path.abspath(os.path.expanduser(path)) if path else path
 
 
 def _check_share(gpus: float | None, workers: int) -> None:

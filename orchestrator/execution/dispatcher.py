@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from orchestrator.execution.progress import Progress
 from orchestrator.planning.plan import Assignment, Plan
 from orchestrator.tracking.tracker import Tracker
+from trainables.mistake import one_line
 
 
 class Dispatcher:
@@ -51,7 +50,5 @@ class Dispatcher:
 
 def describe(error: BaseException) -> str:
     """Return an error in one line: its type and the first line of its message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    with contextlib.suppress(IndexError):
-        return f"{type(error).__name__}: {lines[0]}"[:300]
-    return type(error).__name__
+    name, text = type(error).__name__, one_line(error)
+    return name if text == name else f"{name}: {text}"

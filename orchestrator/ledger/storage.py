@@ -14,7 +14,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from trainables.mistake import Mistake
+from trainables.mistake import Mistake, one_line
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 """Seconds between two tries while the storage does not answer: the first, and the longest after doubling."""
@@ -171,4 +171,4 @@ def reason(error: Exception) -> str:
     """Return why a storage refused, in words."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error).splitlines()[0].rstrip(".")
+    return one_line(error)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.provenance import provenance
-from orchestrator.ledger.storage import open_storage
+from orchestrator.ledger.storage import absolute_path, open_storage
 from orchestrator.planning.data import check_named, data_request, open_data
 from orchestrator.planning.request import Draft, Request
 from orchestrator.planning.specification import (
@@ -45,7 +44,7 @@ def begin(draft: Draft, device: str) -> tuple[Sweep, Prepared]:
     request = draft.request
     open_storage(request.storage)
     known = draft.complete(device, find_benchmark(request.benchmark).classes)
-    path = request.data or os.path.abspath(DEFAULT_DATA)
+    path = request.data or absolute_path(DEFAULT_DATA)
     data = data_request(known, path, cache=request.cache, download=request.download)
     if request.data:
         check_named(data)
