@@ -1,10 +1,10 @@
-"""What a CPC step costs beside a classification step, in seconds and as FLOPs foretell.
+"""Time of a CPC step relative to a classification step, as measured and as predicted from FLOPs.
 
     python benchmarks/cpc_speed.py [--width 2] [--batch 16] [--cpc-batch 8] [--rounds 5]
 
-Both are trained on pieces of photographs by the network that `image-folder` uses with CPC. An epoch of the
-method cpc is that of classification with a CPC step beside every step: the difference is CPC's. Rounds are
-interleaved, the median is taken, and the first round, which warms up, is left out.
+Both methods train on pieces of photographs with the network that `image-folder` uses for CPC. An epoch of the
+method cpc is one of classification with an additional CPC step per step, so the difference is CPC's time.
+Rounds of both alternate, the first one, which warms up, is dropped, and medians are reported.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         plain, contrastive = seconds_per_step(recipe, photographs(Path(folder), recipe), given.rounds)
     flops = training_flops(recipe, 3, 2), AUXILIARY_FLOPS["cpc"](recipe, 3, 2)
-    foretold, measured = flops[1] / flops[0], contrastive / plain
+    predicted, measured = flops[1] / flops[0], contrastive / plain
     print(
         f"{recipe.network_name} at {recipe.image_size}, batch {given.batch}, CPC batch "
         f"{given.cpc_batch}, {given.threads} thread"
@@ -56,11 +56,13 @@ def main() -> None:
     print(
         f"CPC step            {contrastive:.2f} s, {flops[1] * given.batch / contrastive / 1e9:.0f} GFLOP/s"
     )
-    print(f"ratio: {measured:.2f} measured, {foretold:.2f} by FLOPs, {measured / foretold:.2f} times as much")
+    print(
+        f"ratio: {measured:.2f} measured, {predicted:.2f} by FLOPs, {measured / predicted:.2f} times as much"
+    )
 
 
 def seconds_per_step(recipe: Recipe, prepared: Prepared, rounds: int) -> tuple[float, float]:
-    """Medians of (a classification step, a CPC step)."""
+    """Return the median seconds of a classification step and of a CPC step."""
     trainings = []
     for method, weights in (("classification", {}), ("cpc", {"cpc": 1.0})):
         run = Run("image-folder", "c", method, 0, replace(recipe, epochs=rounds + 1), weights, False)
@@ -75,7 +77,7 @@ def seconds_per_step(recipe: Recipe, prepared: Prepared, rounds: int) -> tuple[f
 
 
 def photographs(folder: Path, recipe: Recipe) -> Prepared:
-    """Pieces of the photographs that scikit-learn ships: STEPS batches in two kept classes, and a third."""
+    """Prepare pieces of scikit-learn's photographs: STEPS batches in two kept classes, and a third class."""
     scenes, side = load_sample_images().images, recipe.prepared_size
     rng = np.random.default_rng(0)
     for number in range(3 * (STEPS * recipe.batch_size // 2)):

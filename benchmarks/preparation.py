@@ -1,9 +1,10 @@
-"""What preparing a Parquet data set costs beside the bare decoding of its images, and what opening it costs.
+"""Time of preparing a Parquet data set relative to decoding its images alone, and the cost of opening it.
 
     python benchmarks/preparation.py DATA [--benchmark cifar10] [--rounds 3]
 
-Bare is one process a core, each decoding its share of the encoded images into arrays and nothing else; only
-the decoding is timed. Preparing is everything: reading, decoding, hashing, writing. The two are interleaved.
+Decoding alone runs in one process per core, each of which decodes its share of the encoded images into
+arrays; only the decoding is timed. Preparing includes reading, decoding, hashing and writing. Rounds of the
+two alternate.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import os
 import statistics
 import tempfile
 import time
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +59,7 @@ def request_for(benchmark: str, data: Path, cache: str) -> DataRequest:
 
 
 def opened(request: DataRequest, fingerprint: str) -> str:
-    """How long opening takes, and by how much private memory grows once every image was looked at."""
+    """Return the time of opening, and the growth of private memory after every image was read, as text."""
     before = private_memory()
     began = time.perf_counter()
     table = prepare(request, fingerprint).open("train")
@@ -67,13 +70,13 @@ def opened(request: DataRequest, fingerprint: str) -> str:
 
 
 def private_memory() -> float:
-    """MB of this process's own; pages of a mapped file are everybody's."""
+    """Return the MB that only this process has; pages of a mapped file are shared."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous")) / 1024
 
 
 def bare(files: list[str]) -> float:
-    """Seconds until the slowest of the processes has decoded its share."""
+    """Return the seconds until the slowest process has decoded its share."""
     cores = os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(cores), context.Queue()
@@ -85,10 +88,12 @@ def bare(files: list[str]) -> float:
     spans = [answers.get() for _ in members]
     for member in members:
         member.join()
-    return max(end for _, end in spans) - min(start for start, _ in spans)
+    return float(max(end for _, end in spans) - min(start for start, _ in spans))
 
 
-def decode(files: list[str], rank: int, cores: int, barrier, answers) -> None:
+def decode(
+    files: list[str], rank: int, cores: int, barrier: Barrier, answers: Queue[tuple[float, float]]
+) -> None:
     encoded = [
         image for path in files for image in pq.read_table(path, columns=["image"])["image"].to_pylist()
     ]

@@ -79,7 +79,7 @@ class Recipe:
         "source of batch norm's running statistics: classification batches, all, or a last pass",
         choices=("primary", "shared", "recalibrated"),
     )
-    synchronised_batch_norm: bool = setting(False, "batch norm over all workers instead of each by itself")
+    synchronised_batch_norm: bool = setting(False, "batch norm over all workers instead of per worker")
     fidelity: str = setting("paper", "sets all the switches below", choices=("paper", "reference"))
     stem: str = setting(
         "published", "first convolution: 16 channels or full width", choices=("published", "wide")

@@ -37,7 +37,7 @@ def verdict(running: CellRun) -> Verdict:
     return check_firewall([one], {"k": {"opened": running.close_access_log()}}, set())
 
 
-def test_a_search_opens_kept_training_images_and_a_final_run_the_test_images_too(
+def test_a_search_run_opens_kept_training_images_and_a_final_run_test_images_too(
     digits: Prepared, quick_run: Callable
 ) -> None:
     final, search = (CellRun(quick_run(search=search), digits) for search in (False, True))
@@ -58,7 +58,7 @@ def test_a_search_opens_kept_training_images_and_a_final_run_the_test_images_too
         ("train", ("3",), "opened its held-out class '3'"),
     ],
 )
-def test_a_loader_that_opens_more_for_a_search_is_found_out(
+def test_the_log_shows_a_loader_that_opens_more_for_a_search(
     digits: Prepared,
     quick_run: Callable,
     monkeypatch: pytest.MonkeyPatch,
@@ -96,7 +96,7 @@ def test_a_log_holds_each_table_once_and_is_complete_when_closed(digits: Prepare
 
 
 @pytest.mark.parametrize("holdout", ["3", "none"])
-def test_the_windowed_accuracy_stands_beside_the_last_epoch_s(
+def test_a_result_has_the_windowed_accuracy_and_the_last_epoch_s(
     digits: Prepared, quick_run: Callable, holdout: str
 ) -> None:
     running = CellRun(quick_run(epochs=3, ap_window=2, holdout=holdout, train_fraction=0.3), digits)
@@ -109,7 +109,7 @@ def test_the_windowed_accuracy_stands_beside_the_last_epoch_s(
 
 @pytest.fixture(scope="module")
 def patched(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """Three classes of 8 training and 2 test images, of a size that CPC can cut up."""
+    """Prepare three classes of 8 training and 2 test images, of a size that CPC can divide into patches."""
     root = tmp_path_factory.mktemp("patched")
     for number, piece in enumerate(photographs(30, 56).numpy()):
         folder = root / "images" / ("train" if number < 24 else "test") / "abc"[number % 3]
@@ -136,7 +136,7 @@ def cpc_run(method: str, **changes: Any) -> Run:
 
 
 def assert_equal(one: Any, other: Any) -> None:
-    """Equal to the bit, through dictionaries and lists of tensors."""
+    """Compare bit for bit, inside dictionaries and lists of tensors."""
     assert type(one) is type(other)
     if isinstance(one, torch.Tensor):
         assert torch.equal(one, other)
@@ -154,9 +154,7 @@ def assert_equal(one: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["cpc", "rotation+cpc"])
-def test_a_cpc_run_resumed_after_an_epoch_ends_as_one_that_was_not_stopped(
-    patched: Prepared, method: str
-) -> None:
+def test_a_cpc_run_resumed_after_an_epoch_equals_an_uninterrupted_one(patched: Prepared, method: str) -> None:
     torch.set_num_threads(1)
     whole, stopped, resumed = (CellRun(cpc_run(method), patched) for _ in range(3))
     assert len(list(whole.epochs())) == 2
@@ -176,7 +174,7 @@ def test_a_cpc_run_resumed_after_an_epoch_ends_as_one_that_was_not_stopped(
     assert {"final/test_accuracy", "final/ap_msp", "final/ap_odin"} <= whole.result().keys()
 
 
-def test_each_of_two_weights_counts_in_its_own_task_s_steps(patched: Prepared) -> None:
+def test_each_of_two_weights_scales_its_own_task_s_steps(patched: Prepared) -> None:
     torch.set_num_threads(1)
     run = cpc_run("rotation+cpc", epochs=1, weight_decay=0.0)
     for silent, loud in (("rotation", "cpc"), ("cpc", "rotation")):

@@ -1,4 +1,4 @@
-"""Where a machine cannot compile, networks train uncompiled and a warning says what is missing."""
+"""On a machine that cannot compile, networks train uncompiled and a warning says what is missing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ print(json.dumps([answers, said]))
 
 
 def asked(cache: Path, **environment: str) -> tuple[list[bool], list[str]]:
-    """The answers and warnings of a fresh process that asks twice, without what others compiled before."""
+    """Return the answers and warnings of a new process that asks twice, with an empty compilation cache."""
     done = subprocess.run(
         [sys.executable, "-c", ASK_TWICE],
         cwd=ROOT,
@@ -60,7 +60,7 @@ def test_without_a_compiler_a_machine_says_so_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_nor_does_it_find_one_on_an_empty_path(tmp_path: Path) -> None:
+def test_an_empty_path_has_no_compiler(tmp_path: Path) -> None:
     answers, said = asked(tmp_path, PATH="/nonexistent")
     assert answers == [False, False]
     assert len(said) == 1
@@ -80,7 +80,7 @@ def _unasked() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_unasked")
-def test_whatever_a_compiler_raises_ends_in_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_error_of_a_compiler_becomes_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
     def fails(module: torch.nn.Module) -> None:
@@ -97,7 +97,7 @@ def test_whatever_a_compiler_raises_ends_in_one_warning(monkeypatch: pytest.Monk
 
 
 def machine(patch: pytest.MonkeyPatch, *, triton: bool = True, capability: tuple[int, int] = (9, 0)) -> None:
-    """A machine with a GPU, a compiler and Python's headers."""
+    """Simulate a machine with a GPU, a compiler and Python's headers."""
     spec = ModuleSpec("triton", None) if triton else None
     patch.setattr("importlib.util.find_spec", lambda name: spec)
     patch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
@@ -134,7 +134,7 @@ def test_a_named_compiler_is_the_only_one_looked_for(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("device", "able", "compiled"), [(GPU, True, True), (GPU, False, False), (CPU, True, False)]
 )
-def test_only_a_gpu_that_can_compile_does(
+def test_only_networks_on_gpus_that_can_compile_are_compiled(
     monkeypatch: pytest.MonkeyPatch, device: torch.device, able: bool, compiled: bool
 ) -> None:
     monkeypatch.setattr(compiling, "can_compile", lambda device: able)

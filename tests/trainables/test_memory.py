@@ -1,4 +1,4 @@
-"""Freed memory is kept: a large tensor that is made again costs no fresh pages."""
+"""Freed memory is kept: allocating a large tensor again needs no new pages."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ print(int(statistics.median(of_one() for _ in range(40))))
 
 
 def faults(keep: bool) -> int:
-    """Pages that the system had to hand out for a tensor, the median of 40 made in turn.
+    """Return the number of page faults per tensor, the median of 40 tensors allocated in turn.
 
-    The first few need fresh pages always: an aligned piece asks for a little more room than the one
-    before it left, until a freed neighbour makes up for that (seven were the most seen).
+    The first few (at most seven in practice) always need new pages: an aligned block needs a little more room
+    than the last one left, until an adjacent block is freed.
     """
     code = FAULTS.format(keep=keep)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -40,7 +40,7 @@ def faults(keep: bool) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has this setting")
-def test_a_tensor_made_again_takes_the_memory_of_the_one_before() -> None:
+def test_a_new_tensor_reuses_the_memory_of_the_last_one() -> None:
     # 128 MB are 32,768 pages of 4 KB, or 64 of 2 MB where the system hands out large ones.
     assert faults(keep=True) < 16
     assert faults(keep=False) >= 64

@@ -1,4 +1,4 @@
-"""Settings: what is typed becomes a checked value, or a sentence that lists what is valid."""
+"""Settings: text becomes a checked value, or a sentence that says what is valid."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def test_values_are_parsed_by_type() -> None:
      "precision=float16", "batch_norm_statistics=none", "ap_window=0", "evaluate_every=-1", "image_size=7",
      "depth=11", "depth=9", "width=0"],
 )  # fmt: skip
-def test_a_value_that_is_not_valid_is_named_with_what_is(typed: str) -> None:
+def test_an_invalid_value_is_named(typed: str) -> None:
     name, value = typed.split("=")
     with pytest.raises(Mistake) as mistake:
         assign(Recipe(), {name: value})
     assert f"{name}={value} is not valid" in str(mistake.value)
 
 
-def test_an_unknown_field_lists_the_valid_ones_and_the_likeliest() -> None:
+def test_an_unknown_field_lists_the_valid_ones_and_the_closest() -> None:
     with pytest.raises(Mistake, match=r"no field 'epoch'; valid: depth, .*epochs.* Did you mean 'epochs'\?"):
         assign(Recipe(), {"epoch": "3"})
 
 
-def test_assignments_of_another_form_are_refused() -> None:
+def test_malformed_assignments_are_refused() -> None:
     assert split_assignments(["a=1", "b=2", "a=1"]) == {"a": "1", "b": "2"}
     for words in (["epochs"], ["=3"], ["epochs="], ["a=1", "a=2"]):
         with pytest.raises(Mistake):

@@ -1,4 +1,4 @@
-"""The training loop: reproducible to the bit, resumable, and with the steps that the paper describes."""
+"""The training loop: bit-for-bit reproducible, resumable, with the steps that the paper describes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def same_weights(one: CellRun, other: CellRun) -> bool:
 
 
 @pytest.mark.parametrize("method", ["classification", "rotation", "center-mask", "rotation+center-mask"])
-def test_resuming_after_an_epoch_gives_what_not_stopping_gives(
+def test_a_run_resumed_after_an_epoch_equals_an_uninterrupted_one(
     digits: Prepared, quick_run: Callable, method: str
 ) -> None:
     run = quick_run(method, epochs=3, dropout=0.2, ap_window=3)
@@ -93,7 +93,7 @@ def test_normalisation_is_that_of_the_run_s_own_training_images(
 
 
 def test_one_classification_step_is_torch_s_sgd_written_out(digits: Prepared, quick_run: Callable) -> None:
-    """Nesterov momentum, L2 on everything, the loss's mean: against the update's formula in float64."""
+    """Compare Nesterov momentum, L2 on all parameters and the mean loss with the formula in float64."""
     training = CellRun(quick_run(flip=False, crop_padding=0.0), digits).training
     training.network.double()
     before = copy.deepcopy(training.network)
@@ -123,7 +123,7 @@ def test_one_classification_step_is_torch_s_sgd_written_out(digits: Prepared, qu
 
 
 def test_micro_batches_accumulate_to_the_batch_s_gradient(digits: Prepared, quick_run: Callable) -> None:
-    """With batch norm in evaluation mode, a batch in parts gives the gradient of the whole."""
+    """With batch norm in evaluation mode, micro-batches give the gradient of the whole batch."""
     gradients = []
     for micro in (0, 16):
         training = CellRun(quick_run(micro_batch=micro), digits).training
@@ -137,7 +137,7 @@ def test_micro_batches_accumulate_to_the_batch_s_gradient(digits: Prepared, quic
     assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
 
 
-def test_both_steps_normalise_a_micro_batch_together(digits: Prepared, quick_run: Callable) -> None:
+def test_both_kinds_of_step_normalise_by_micro_batch(digits: Prepared, quick_run: Callable) -> None:
     training = CellRun(quick_run("rotation", micro_batch=16), digits).training
     seen: list[int | str] = []
     training.network.stem.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
@@ -148,10 +148,10 @@ def test_both_steps_normalise_a_micro_batch_together(digits: Prepared, quick_run
 
 
 @pytest.mark.parametrize(("draws", "parts"), [(64, 4), (30, 4), (8, 4), (7, 3), (5, 2), (2, 1)])
-def test_a_micro_batch_of_draws_is_what_a_worker_of_that_share_would_take(
+def test_a_micro_batch_of_draws_equals_a_worker_s_share(
     digits: Prepared, quick_run: Callable, draws: int, parts: int
 ) -> None:
-    """Two workers of four micro-batches take what eight workers would; none takes a part without draws."""
+    """Two workers with four micro-batches each take the shares of eight workers; none is empty."""
     run, taken = quick_run("rotation", micro_batch=16), []
     for rank in (0, 1):
         training = Training(run, open_final(digits, run), Workers(rank, 2))
@@ -174,9 +174,7 @@ def test_rotation_steps_feed_the_running_statistics_only_if_asked(
     assert torch.equal(before, after) != moves
 
 
-def test_a_rotation_step_leaves_the_classifier_and_a_classification_step_the_head(
-    digits: Prepared, quick_run: Callable
-) -> None:
+def test_a_rotation_step_does_not_change_the_classifier(digits: Prepared, quick_run: Callable) -> None:
     training = CellRun(quick_run("rotation"), digits).training
     training.network.train()
     classifier, head = training.network.classifier.weight, training.tasks[0].head.weight  # type: ignore[union-attr]
@@ -233,7 +231,7 @@ def test_recalibration_weighs_images_alike_where_the_batch_size_does_not_divide_
     assert sorted(sizes) == [count // 2, count - count // 2]
 
 
-def test_an_epoch_may_count_the_whole_set(digits: Prepared, quick_run: Callable) -> None:
+def test_an_epoch_may_have_the_length_of_the_whole_set(digits: Prepared, quick_run: Callable) -> None:
     kept, whole = (CellRun(quick_run(epoch_length=length), digits).training for length in ("kept", "whole"))
     total = sum(digits.counts["train"])
     without = total - digits.counts["train"][3]
@@ -253,8 +251,10 @@ def test_divergence_is_an_error_of_final_runs_and_a_value_of_search_runs(
     assert (result["value"], result["diverged"]) == (0.0, True)
 
 
-def test_a_last_step_that_leaves_no_numbers_is_divergence_too(digits: Prepared, quick_run: Callable) -> None:
-    """Its loss was finite; nothing but the weights shows it."""
+def test_a_last_step_that_leaves_weights_not_finite_is_divergence_too(
+    digits: Prepared, quick_run: Callable
+) -> None:
+    """The loss was finite, so that only the weights show the divergence."""
     wild = {"epochs": 1, "learning_rate": 100.0, "weight_decay": 1.0, "momentum": 0.0}
     few = {"train_fraction": 0.1, "batch_size": 128}  # one step
     runs = [quick_run("rotation", search=search, **wild, **few) for search in (False, True)]
@@ -265,7 +265,7 @@ def test_a_last_step_that_leaves_no_numbers_is_divergence_too(digits: Prepared, 
 
 
 @pytest.mark.parametrize("search", [True, False])
-def test_answers_that_are_no_numbers_are_divergence_though_the_weights_are(
+def test_outputs_that_are_not_finite_are_divergence_though_the_weights_are(
     digits: Prepared, quick_run: Callable, search: bool
 ) -> None:
     cell = CellRun(quick_run(search=search, epochs=1), digits)
@@ -276,8 +276,8 @@ def test_answers_that_are_no_numbers_are_divergence_though_the_weights_are(
         cell._evaluate()
 
 
-def test_recalibration_passes_by_what_is_compiled(digits: Prepared, quick_run: Callable) -> None:
-    """Norms that take a plain mean would cut it into pieces, one for each."""
+def test_recalibration_uses_the_uncompiled_trunk(digits: Prepared, quick_run: Callable) -> None:
+    """Norms that take a plain mean would break the compiled graph into pieces."""
     training = CellRun(quick_run(batch_norm_statistics="recalibrated", train_fraction=0.2), digits).training
     graphs: list[object] = []
 
@@ -301,7 +301,7 @@ def test_weight_decay_may_spare_norms_and_biases(digits: Prepared, quick_run: Ca
     assert all(p.ndim == 1 for p in spared)
 
 
-def test_a_state_of_another_network_changes_nothing(digits: Prepared, quick_run: Callable) -> None:
+def test_loading_a_state_of_another_network_changes_nothing(digits: Prepared, quick_run: Callable) -> None:
     cell = CellRun(quick_run("rotation"), digits)
     before = {name: value.clone() for name, value in cell.training.network.state_dict().items()}
     other = CellRun(quick_run("rotation", seed=1), digits)

@@ -1,4 +1,4 @@
-"""Several workers with gloo do what one does: the same weights, the same scores, no image lost."""
+"""Several workers with gloo give the same weights and scores as one, and lose no image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EPOCHS, GLOBAL_BATCH, IMAGES = 5, 16, 64
 
 
 def recipe(size: int, **changes: object) -> Recipe:
-    """A recipe whose workers have GLOBAL_BATCH images a step together, 4 steps an epoch."""
+    """Return a recipe with GLOBAL_BATCH images per step of all workers, and 4 steps per epoch."""
     share = GLOBAL_BATCH // size
     fields = {"depth": 10, "width": 1, "image_size": 16, "padding": "symmetric", "epochs": EPOCHS}
     small = {"batch_size": share, "cpc_batch_size": max(1, share // 2), "cpc_channels": 16, "ap_window": 1}
@@ -44,7 +44,7 @@ def run_of(method: str, size: int, **changes: object) -> Run:
 
 
 def training_of(run: Run, prepared: Prepared, workers: Workers) -> Training:
-    """A training in float64, whose results do not hide behind rounding."""
+    """Return a training in float64, so that rounding hides no difference."""
     training = Training(run, open_final(prepared, run), workers)
     for module in (training.network, *training.tasks):
         module.double()
@@ -54,7 +54,7 @@ def training_of(run: Run, prepared: Prepared, workers: Workers) -> Training:
 
 
 def freeze_norms(training: Training) -> None:
-    """Batch norm by running statistics, which are each worker's own otherwise."""
+    """Make batch norm use running statistics, since batch statistics differ between workers."""
     for module in (training.network, *training.tasks):
         for layer in module.modules():
             if isinstance(layer, nn.BatchNorm2d):
@@ -75,11 +75,11 @@ def weights_after(run: Run, prepared: Prepared, workers: Workers, *, frozen: boo
 
 
 def in_group(size: int, function, *arguments: object) -> list:
-    """What the function returns in each of several processes that form a gloo group."""
+    """Return a function's results in several processes that form a gloo group."""
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # what takes seconds to import is imported once
+    context.set_forkserver_preload([__name__])  # imports that take seconds are done once
     answers = context.Queue()
-    with tempfile.TemporaryDirectory() as folder:  # where they meet: a port could be taken meanwhile
+    with tempfile.TemporaryDirectory() as folder:  # a file to meet at, since a port could be taken meanwhile
         meeting = f"file://{folder}/store"
         processes = [
             context.Process(target=_member, args=(rank, size, meeting, answers, function, arguments))
@@ -111,7 +111,7 @@ def _trained(run: Run, prepared: Prepared, frozen: bool, workers: Workers) -> di
 
 
 def pieces(root: Path, side: int) -> Prepared:
-    """96 training and 21 test images of three classes, pieces of photographs."""
+    """Prepare 96 training and 21 test images of three classes, pieces of photographs."""
     for number, piece in enumerate(photographs(3 * 39, side).numpy()):
         split = "train" if number < 96 else "test"
         folder = root / "images" / split / "abc"[number % 3]
@@ -127,7 +127,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 @pytest.fixture(scope="module")
 def patched(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """Of a size that CPC can cut up."""
+    """Return images of a size that CPC can divide into patches."""
     return pieces(tmp_path_factory.mktemp("large"), 56)
 
 
@@ -139,7 +139,7 @@ def assert_one_and_two_workers_agree(method: str, prepared: Prepared, **changes:
     for found in (*one, *two):
         assert found.keys() == plain.keys()
         for name, value in plain.items():
-            # Sums over workers are taken in another order: rounding of float64 remains.
+            # Sums over workers have another order, so rounding errors of float64 remain.
             np.testing.assert_allclose(found[name], value.numpy(), rtol=0, atol=1e-10, err_msg=name)
 
 
@@ -148,11 +148,11 @@ def test_two_workers_reach_the_weights_of_one_and_of_the_plain_loop(prepared: Pr
 
 
 @pytest.mark.slow
-def test_so_they_do_with_cpc(patched: Prepared) -> None:
+def test_two_workers_reach_the_weights_of_one_with_cpc(patched: Prepared) -> None:
     assert_one_and_two_workers_agree("cpc", patched, image_size=56)
 
 
-def test_synchronised_norm_makes_two_workers_one(prepared: Prepared) -> None:
+def test_two_workers_with_synchronised_norm_reach_the_weights_of_one(prepared: Prepared) -> None:
     plain = weights_after(run_of("rotation", 1), prepared, Workers(), frozen=False)
     run = run_of("rotation", 2, synchronised_batch_norm=True)
     for found in in_group(2, _trained, run, prepared, False):
@@ -160,7 +160,7 @@ def test_synchronised_norm_makes_two_workers_one(prepared: Prepared) -> None:
             np.testing.assert_allclose(found[name], value.numpy(), rtol=0, atol=1e-8, err_msg=name)
 
 
-def test_without_it_each_worker_normalises_by_itself_as_one_does_each_micro_batch(
+def test_workers_without_synchronised_norm_equal_one_worker_s_micro_batches(
     prepared: Prepared,
 ) -> None:
     plain = weights_after(run_of("rotation", 1), prepared, Workers(), frozen=False)
@@ -168,17 +168,17 @@ def test_without_it_each_worker_normalises_by_itself_as_one_does_each_micro_batc
     micro = weights_after(halves, prepared, Workers(), frozen=False)
     (first, second) = in_group(2, _trained, run_of("rotation", 2), prepared, False)
     assert abs(first["network.stem.weight"] - plain["network.stem.weight"].numpy()).max() > 1e-4
-    for name in first:  # but they never part
+    for name in first:  # but all workers have the same weights
         np.testing.assert_array_equal(first[name], second[name])
         if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
             np.testing.assert_allclose(first[name], micro[name].numpy(), rtol=0, atol=1e-10, err_msg=name)
 
 
 @pytest.mark.parametrize(("method", "data", "side"), [("rotation", "prepared", 16), ("cpc", "patched", 56)])
-def test_an_auxiliary_step_in_micro_batches_moves_the_weights_as_a_whole_one(
+def test_an_auxiliary_step_in_micro_batches_equals_a_whole_one(
     method: str, data: str, side: int, request: pytest.FixtureRequest
 ) -> None:
-    """Without batch statistics and dropout; the draws of 11 images do not divide into 8 equal parts."""
+    """Compare without batch statistics and dropout; the draws of 11 images have no 8 equal parts."""
     torch.set_num_threads(1)
     found, passes = [], []
     for micro in (0, 2):
@@ -202,7 +202,7 @@ def test_an_auxiliary_step_in_micro_batches_moves_the_weights_as_a_whole_one(
 
 
 def _recalibrated(runs: dict[str, Run], prepared: Prepared, workers: Workers) -> dict[str, Tensor]:
-    """Of each run, the running statistics of the untrained network and the weights after an epoch then."""
+    """Return each run's running statistics of the untrained network, and the weights after an epoch."""
     torch.set_num_threads(1)
     found = {}
     for label, run in runs.items():
@@ -214,13 +214,13 @@ def _recalibrated(runs: dict[str, Run], prepared: Prepared, workers: Workers) ->
     return found
 
 
-def test_recalibration_takes_workers_that_pass_different_numbers_of_batches(digits: Prepared) -> None:
-    """969 images in batches of 121 at most: two workers have 484 and 485, so 4 batches and 5; one has 9.
+def test_recalibration_allows_workers_different_numbers_of_batches(digits: Prepared) -> None:
+    """969 images are in batches of at most 121: two workers have 484 and 485, so 4 and 5 batches; one has 9.
 
-    Every image weighs 1/969 in what the first norm sees, to within one image's weight: of a channel's mean
-    that is 0.001 deviations. What deeper norms see was normalised in other batches: of some 100 images of 2x2
-    places, whose variance is known to sqrt(2/400) = 7%, the mean of 9 to a third of that, and three times as
-    much is little for the largest of hundreds of channels.
+    For the first norm every image weighs 1/969, to within one image's weight, which changes a channel's mean
+    by 0.001 deviations. Inputs of deeper norms were normalised in different batches: of some 100 images of
+    2x2 places, whose variance is known to sqrt(2/400) = 7%, and the mean of 9 to a third of that. The
+    tolerance is three times as much, which is little for the largest deviation of hundreds of channels.
     """
     fields = {"padding": "zeros", "epochs": 1, "image_size": 8, "batch_size": 121}
     run = dataclasses.replace(run_of("classification", 1, **fields), benchmark="digits", holdout="1")
@@ -252,7 +252,7 @@ def _scored(run: Run, prepared: Prepared, workers: Workers) -> dict[str, Tensor]
     return {"msp": torch.from_numpy(found.msp), "odin": torch.from_numpy(found.odin)}
 
 
-def test_scoring_loses_no_image_where_the_workers_do_not_divide_them(prepared: Prepared) -> None:
+def test_scoring_loses_no_image_if_workers_have_unequal_shares(prepared: Prepared) -> None:
     run = run_of("classification", 1)
     assert sum(prepared.counts["test"]) % 2 == 1
     alone = _scored(run, prepared, Workers())

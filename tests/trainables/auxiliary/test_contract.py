@@ -1,4 +1,4 @@
-"""What every auxiliary task must do, and what rotation does."""
+"""The contract of auxiliary tasks, and rotation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NORMALISE = Normalisation(torch.full((3,), 0.5), torch.full((3,), 0.25))
 
 @pytest.fixture(params=sorted(RECIPES))
 def contract(request: pytest.FixtureRequest) -> tuple:
-    """A task, the network that it shares, and images."""
+    """Return a task, the network that it shares, and images."""
     recipe = RECIPES[request.param]
     own_tasks = tuple(name for name in OWN_NORM_TASKS if name == request.param)
     network = WideResNet(recipe, 3, 5, own_tasks)
@@ -59,14 +59,14 @@ def test_draws_repeat_from_their_generator(contract: tuple) -> None:
         assert len(values) == len(one.rows)
 
 
-def test_the_task_asks_for_some_images_and_shows_all_of_them(contract: tuple) -> None:
+def test_the_task_uses_all_images_that_it_is_given(contract: tuple) -> None:
     task, _, _ = contract
     assert 1 <= task.images_per_step(64) <= 64
     assert set(task.draw(torch.arange(8), generator()).rows.tolist()) == set(range(8))
 
 
 def test_shares_of_the_workers_have_the_whole_batch_s_mean_loss(contract: tuple) -> None:
-    """With batch norm in evaluation mode, since its statistics are each worker's own."""
+    """Batch norm is in evaluation mode, since batch statistics differ between workers."""
     task, network, images = contract
     network.eval()
     draws = task.draw(torch.arange(8), generator())
@@ -102,7 +102,7 @@ def test_the_task_can_be_learned(contract: tuple) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_a_task_s_state_is_its_head_s(contract: tuple) -> None:
+def test_a_task_s_state_is_its_head_s_only(contract: tuple) -> None:
     task, network, _ = contract
     trunk = {id(p) for p in network.parameters()}
     assert not trunk & {id(p) for p in task.parameters()}

@@ -1,4 +1,4 @@
-"""CPC's pieces against formulas written out, and what it learns on real photographs."""
+"""CPC's parts compared with explicit formulas, and its learning on real photographs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def built(recipe: Recipe = SMALL) -> tuple[WideResNet, Task]:
 
 
 def photographs(n: int, side: int) -> Tensor:
-    """Crops of the two photographs that scikit-learn ships, at a third of their size: (n, S, S, 3)."""
+    """Return crops of scikit-learn's two photographs at a third of their size, uint8 (n, S, S, 3)."""
     from sklearn.datasets import load_sample_images
 
     scenes = [np.ascontiguousarray(image[::3, ::3]) for image in load_sample_images().images]
@@ -93,7 +93,7 @@ def test_every_convolution_of_the_classification_pass_pads_symmetrically() -> No
 
 
 def context_changes(context: nn.Module, row: int) -> list[bool]:
-    """Which rows of the context change when one row of the codes does."""
+    """Return which rows of the context change if one row of the codes does."""
     codes = torch.randn(2, 16, 6, 6, generator=generator())
     changed = codes.clone()
     changed[:, :, row] += torch.randn(2, 16, 6, generator=generator(1))
@@ -111,7 +111,7 @@ def test_a_context_sees_its_row_and_those_above(padding: str) -> None:
         assert context_changes(context, row)[row]
     masked = next(layer for layer in context.modules() if isinstance(layer, RowsAbove))
     masked.mask.fill_(1)
-    assert context_changes(context, 3)[2]  # without its mask a row would see the one below
+    assert context_changes(context, 3)[2]  # without the mask a row sees the one below
 
 
 def test_a_score_is_the_mean_product_of_prediction_and_code() -> None:
@@ -147,8 +147,8 @@ def test_the_loss_is_the_two_way_cross_entropy() -> None:
     assert task.contrast(seen, seen, negatives).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
-def test_predictions_go_by_distance_and_row() -> None:
-    """The map of a distance, applied to the context at a place, is the prediction for that distance."""
+def test_predictions_are_ordered_by_distance_and_row() -> None:
+    """A prediction is the linear map of its distance, applied to the context at its place."""
     _, task = built()
     size = task.norm.by_task["classification"].num_features
     codes = torch.randn(2, size, 6, 6, generator=generator())
@@ -185,7 +185,7 @@ def test_each_task_moves_its_own_statistics_only() -> None:
 
 
 def trained(positives_permuted: bool, steps: int) -> list[float]:
-    """The losses of training on photographs, of CPC or of its control with permuted positives."""
+    """Return the losses of training on photographs, for CPC or its control with permuted positives."""
     torch.manual_seed(0)
     network, task = built()
     images = photographs(16, 56)
@@ -211,7 +211,7 @@ def trained(positives_permuted: bool, steps: int) -> list[float]:
     return losses
 
 
-def test_untrained_codes_are_told_apart_by_chance() -> None:
+def test_untrained_codes_are_at_chance() -> None:
     network, task = built()
     losses = [
         task.loss(network, photographs(16, 56), task.draw(torch.arange(16), generator(s)), NORMALISE).item()
@@ -221,15 +221,15 @@ def test_untrained_codes_are_told_apart_by_chance() -> None:
 
 
 @pytest.mark.slow
-def test_places_of_real_photographs_are_told_apart_and_permuted_ones_are_not() -> None:
-    """The control shows that the loss falls by what lies underneath and by nothing that leaks."""
+def test_cpc_learns_on_photographs_but_not_with_permuted_positives() -> None:
+    """The control shows that the loss falls because of the patches below, and not because of a leak."""
     assert sum(trained(False, 200)[-20:]) / 20 < LN2 - 0.1
     control = trained(True, 120)[-40:]
-    # 40 steps x 8 images x 90 terms: the mean's own spread is below 0.005.
+    # 40 steps x 8 images x 90 terms: the standard error of the mean is below 0.005.
     assert sum(control) / 40 == pytest.approx(LN2, abs=0.02)
 
 
-def test_its_flops_are_torch_s() -> None:
+def test_cpc_s_flops_are_torch_s() -> None:
     network, task = built()
     images = photographs(2, 56)
     draws = task.draw(torch.arange(2), generator())

@@ -1,4 +1,4 @@
-"""Vectorised views against one image at a time with numpy."""
+"""Vectorised views compared with numpy, image by image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preparing data once: content, caches, damage, interruption, several processes, and every mistake."""
+"""Preparing data: content, caching, damage, interruption, several processes, and mistakes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def file_ids(prepared: Prepared) -> list[int]:
     return [path.stat().st_ino for path in sorted(prepared.folder.iterdir())]
 
 
-def test_what_is_prepared_is_what_the_files_hold(data: Path, tmp_path: Path) -> None:
+def test_prepared_images_equal_those_of_the_files(data: Path, tmp_path: Path) -> None:
     pixels = write_folder(data, COUNTS)
     prepared = prepare(folder_request(data, tmp_path / "cache"))
     assert prepared.classes == ("ant", "bee", "cow")
@@ -66,14 +66,14 @@ def test_what_is_prepared_is_what_the_files_hold(data: Path, tmp_path: Path) -> 
         prepared.open("train", ("ox",))
 
 
-def test_the_second_time_nothing_is_prepared(request_: DataRequest) -> None:
+def test_prepared_data_is_not_prepared_again(request_: DataRequest) -> None:
     first = prepare(request_)
     told: list = []
     second = prepare(pickle.loads(pickle.dumps(request_)), progress=lambda *counts: told.append(counts))
     assert (second, file_ids(second), told) == (first, file_ids(first), [])
 
 
-def test_the_fingerprint_is_of_the_content_wherever_it_came_from(data: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_content_only(data: Path, tmp_path: Path) -> None:
     def fingerprint(folder: Path, **changes: object) -> str:
         return prepare(folder_request(folder, tmp_path / "cache", **changes)).fingerprint
 
@@ -176,7 +176,7 @@ def test_a_file_exchanged_for_another_is_not_opened(
 
 
 def test_training_images_open_while_the_test_file_is_unreadable(request_: DataRequest) -> None:
-    """The manifest and train.arrow are all that a search run opens."""
+    """A search run opens only the manifest and train.arrow."""
     first = prepare(request_)
     test = first.folder / "test.arrow"
     test.write_bytes(b"\0" * test.stat().st_size)
@@ -198,7 +198,7 @@ def children(process: int) -> list[int]:
 
 
 def alive(process: int) -> bool:
-    """Whether a process runs; one that ended and that nobody asked after has no command line."""
+    """Return whether a process runs; a zombie has no command line."""
     try:
         return Path(f"/proc/{process}/cmdline").read_bytes() != b""
     except OSError:
@@ -214,7 +214,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 def test_a_killed_preparation_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Killed with -9 while it holds the lock and writes, decoders running; then run again."""
+    """Kill it with -9 while it holds the lock and writes, with decoders running; then run it again."""
     write_folder(tmp_path / "data", {"train": {"ant": 150, "bee": 150}, "test": {"ant": 2, "bee": 2}})
     request_ = folder_request(tmp_path / "data", tmp_path / "cache")
     process = FORK.Process(target=_interrupted, args=(request_, True))
@@ -226,7 +226,7 @@ def test_a_killed_preparation_leaves_nothing_behind(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert len(list(request_.cache_folder.glob(".*.partial"))) == 1
-    batches = 2 * 3 + 2 * 1  # of 64: 150 images a class to train, 2 to test
+    batches = 2 * 3 + 2 * 1  # of 64: 150 training and 2 test images per class
     cpus = build.usable_cpus()
     assert len(decoders) == (min(cpus, batches) if cpus > 1 else 0)
     start = time.monotonic()
@@ -258,7 +258,7 @@ def _prepare_and_tell(request_: DataRequest, barrier: object, pipe: Connection) 
     pipe.send((bool(told), file_ids(prepared), prepared.fingerprint))
 
 
-def test_of_several_processes_at_once_one_works_and_the_others_wait(request_: DataRequest) -> None:
+def test_one_of_several_processes_prepares_and_the_others_wait(request_: DataRequest) -> None:
     barrier = FORK.Barrier(4)
     pipes = [FORK.Pipe() for _ in range(4)]
     processes = [FORK.Process(target=_prepare_and_tell, args=(request_, barrier, mine)) for _, mine in pipes]
@@ -274,10 +274,8 @@ def test_of_several_processes_at_once_one_works_and_the_others_wait(request_: Da
     assert len({tuple(ids) for _, ids, _ in answers}) == 1
 
 
-def test_without_working_locks_the_same_folder_comes_out(
-    request_: DataRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file system without locks: both prepare, the later one finds the name taken by the same content."""
+def test_the_result_is_the_same_without_locks(request_: DataRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both processes prepare; the later one finds a folder with the same name and content."""
     from trainables.data import cache as module
 
     monkeypatch.setattr(module, "FileLock", lambda path, timeout: _NoLock())
@@ -293,7 +291,7 @@ class _NoLock:
 
 
 def _blind_once(find: Callable) -> Callable:
-    """Finds nothing twice, as a process does that looked before the other one was done."""
+    """Find nothing twice, like a process that looked before the other one was done."""
     left = [2]
 
     def look(*args: object) -> object:
@@ -317,7 +315,7 @@ def test_progress_counts_every_image_at_most_ten_times_a_second(tmp_path: Path) 
     assert len(told) <= (time.monotonic() - start) * 10 + 1
 
 
-def test_bad_images_are_named_and_left_out_if_asked(request_: DataRequest, data: Path) -> None:
+def test_bad_images_are_named_or_left_out_on_request(request_: DataRequest, data: Path) -> None:
     whole = (data / "train/bee/0001.png").read_bytes()
     (data / "train/bee/0001.png").write_bytes(whole[:-30])
     (data / "test/cow/0009.png").write_bytes(b"no image")

@@ -1,4 +1,4 @@
-"""The held-out class, the split, and the leak firewall's first wall."""
+"""The held-out class, the validation split, and what the leak firewall keeps from a search run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of many classes: few descriptors, no class mapped that was not opened, and what counts as damage."""
+"""Files of many classes: few descriptors, only opened classes mapped, and what counts as damage."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ print(len(held), all((each.pixels == 100 + int(each.name)).all() for each in hel
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs limits on open files")
-def test_many_classes_are_open_at_once_where_few_files_may_be(path: str) -> None:
+def test_many_classes_need_few_file_descriptors(path: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FEW_FILES, path], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -59,7 +59,7 @@ def test_many_classes_are_open_at_once_where_few_files_may_be(path: str) -> None
 
 
 def mappings(path: str) -> list[tuple[int, int]]:
-    """Start and stop, in bytes of the file, of what this process has mapped of it."""
+    """Return the ranges of bytes of the file that this process has mapped."""
     found = []
     for line in Path("/proc/self/maps").read_text().splitlines():
         if line.endswith(path):
@@ -70,10 +70,10 @@ def mappings(path: str) -> list[tuple[int, int]]:
 
 
 def mapped(path: str) -> bytes:
-    """The bytes of the file that this process has mapped, the others as 255.
+    """Return the bytes of the file that this process has mapped, with 255 for the others.
 
-    One of Arrow's threads may hold on to the whole file, of which the table of contents was read, a little
-    longer than the call that read it: 9 ms was the most seen in 3,000 calls, of which ten saw any of it.
+    One of Arrow's threads may keep the whole file mapped a little longer than the call that read its table of
+    contents: at most 9 ms in 3,000 calls, of which ten saw any of it.
     """
     whole, limit = (0, os.path.getsize(path)), time.monotonic() + 10
     while whole in mappings(path) and time.monotonic() < limit:
@@ -93,13 +93,13 @@ def test_a_class_that_was_not_opened_is_not_mapped(path: str, tmp_path: Path, hi
     assert [each.name for each in opened] == kept
     there = np.frombuffer(mapped(path), np.uint8)
     for name in CLASSES:
-        # Mappings begin and end with pages, so of a neighbour they hold at most part of an image.
+        # Mappings consist of whole pages, so they contain at most part of an image of an adjacent class.
         images = int((there == 100 + int(name)).sum()) / SIDE**2
         assert images < 2 if int(name) in hidden else images >= 2, name
 
 
 @pytest.mark.parametrize("order", [["7", "3", "4"], ["9", "8"], ["1", "5", "5", "6"]])
-def test_classes_come_in_the_order_asked_for(path: str, order: list[str]) -> None:
+def test_classes_are_returned_in_the_requested_order(path: str, order: list[str]) -> None:
     for name, opened in zip(order, open_classes(path, "train", order), strict=True):
         assert opened.name == name
         assert np.array_equal(opened.pixels, pixels_of(name))
@@ -125,7 +125,7 @@ def test_writing_to_one_class_reaches_neither_its_neighbour_nor_the_file(path: s
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EACCES])
 @pytest.mark.parametrize("function", ["np.memmap", "pa.memory_map"])
-def test_what_a_limit_a_right_or_a_disk_refuses_is_not_damage(
+def test_errors_of_limits_permissions_and_disks_are_not_damage(
     path: str, monkeypatch: pytest.MonkeyPatch, number: int, function: str
 ) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
@@ -137,7 +137,7 @@ def test_what_a_limit_a_right_or_a_disk_refuses_is_not_damage(
     assert (raised.value.errno, raised.value.filename) == (number, path)
 
 
-def test_a_file_that_is_gone_or_a_folder_is_damage(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_damage(tmp_path: Path) -> None:
     for place in (tmp_path / "gone", tmp_path):
         with pytest.raises(DamagedError):
             open_classes(str(place), "train", ["1"])
@@ -155,7 +155,7 @@ except ValueError as error:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs limits on open files")
-def test_a_process_that_may_open_too_few_files_is_told_so_and_nothing_of_damage(tmp_path: Path) -> None:
+def test_a_limit_on_open_files_is_reported_as_such(tmp_path: Path) -> None:
     names = [f"c{number:03d}" for number in range(160)]
     write_folder(tmp_path / "data", {split: dict.fromkeys(names, 1) for split in ("train", "test")}, side=2)
     prepared = prepare(folder_request(tmp_path / "data", tmp_path / "cache", side=2))
@@ -170,7 +170,7 @@ def test_a_process_that_may_open_too_few_files_is_told_so_and_nothing_of_damage(
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EACCES])
 @pytest.mark.parametrize("given", [True, False])
-def test_prepared_data_that_cannot_be_read_now_is_neither_replaced_nor_called_damaged(
+def test_unreadable_prepared_data_is_neither_replaced_nor_called_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, given: bool
 ) -> None:
     write_folder(tmp_path / "data", {split: {"ant": 2, "bee": 2} for split in ("train", "test")})

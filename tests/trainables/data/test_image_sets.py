@@ -25,7 +25,7 @@ def encoded(pixels: np.ndarray) -> bytes:
 
 
 def write_images(folder: Path, count: int, side: int) -> list[np.ndarray]:
-    """PNG files in a folder within the folder, as the ODIN repository's archives have them."""
+    """Write PNG files into a nested folder, as in the ODIN repository's archives."""
     inner = folder / "Imagenet_resize" / "Imagenet_resize"
     inner.mkdir(parents=True)
     found = [noise(seed, side) for seed in range(count)]
@@ -141,19 +141,19 @@ def small(folder: Path) -> None:
         (lambda folder: None, {}, "holds no image"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_sentence(tmp_path: Path, make, changes: dict, said: str) -> None:
+def test_mistakes_are_explained_in_a_sentence(tmp_path: Path, make, changes: dict, said: str) -> None:
     make(tmp_path)
     with pytest.raises(Mistake, match=re.escape(said)):
         load(tmp_path, **changes)
 
 
-def test_several_crops_of_an_image_that_leaves_no_choice_are_refused(tmp_path: Path) -> None:
+def test_several_crops_of_an_image_of_the_crop_s_size_are_refused(tmp_path: Path) -> None:
     write_images(tmp_path, 1, 8)
     with pytest.raises(Mistake, match="8x8 already"):
         load(tmp_path, resize="crop", crops_per_image=2)
 
 
-def test_files_that_are_no_sets_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_image_sets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match="does not exist"):
         load(tmp_path / "away")
     for name, said in (("a.bin", "is not a set of images"), ("a.parquet", "is not a Parquet file")):

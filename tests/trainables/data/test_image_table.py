@@ -1,4 +1,4 @@
-"""Tables of images: rows, gathering, devices, and that nothing leads beyond what was opened."""
+"""Tables of images: rows, gathering, devices, and no access to what was not opened."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ALL = np.concatenate(list(ARRAYS.values()))
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """A file that holds the three classes; indices count down, so that they are no rows."""
+    """Write a file with three classes; indices are descending, so that they differ from rows."""
     file = str(tmp_path / "train.arrow")
     with SplitWriter(file, "train", list(ARRAYS), side=4, channels=3) as writer:
         for name, pixels in ARRAYS.items():
@@ -79,7 +79,7 @@ def test_small_tables_are_joined_on_the_cpu_and_large_ones_stay_mapped(
     assert all(kept is chunk for kept, chunk in zip(table.to("cpu").chunks, table.chunks, strict=True))
 
 
-def test_a_table_fits_where_it_leaves_most_of_the_free_memory_to_the_training() -> None:
+def test_a_table_fits_if_it_leaves_most_of_the_free_memory() -> None:
     assert fits(10**9, None)
     assert fits(10**9, 8 * 10**9)
     assert not fits(10**9 + 1, 8 * 10**9)
@@ -89,10 +89,10 @@ def test_a_table_fits_where_it_leaves_most_of_the_free_memory_to_the_training() 
 
 @pytest.mark.parametrize("small", [0, 10**6])
 @pytest.mark.parametrize(("free", "home"), [(8 * 15 * 48, "meta"), (8 * 15 * 48 - 1, "cpu")])
-def test_a_table_that_does_not_fit_stays_and_sends_its_batches(
+def test_a_table_that_does_not_fit_stays_on_the_cpu_and_copies_batches(
     monkeypatch: pytest.MonkeyPatch, free: int, home: str, small: int
 ) -> None:
-    """Fifteen images of 48 bytes, and a device that has room for eight times that, or a byte less."""
+    """15 images of 48 bytes, and a device with room for eight times that, or one byte less."""
     asked = []
     monkeypatch.setattr(image_table, "JOINED_UP_TO", small)
     monkeypatch.setattr(image_table, "free_memory", lambda device: asked.append(device.type) or free)
@@ -114,7 +114,7 @@ def test_a_table_moves_to_a_gpu_and_back() -> None:
     assert np.array_equal(moved.gather(torch.tensor([14, 0])).cpu().numpy(), ALL[[14, 0]])
 
 
-def test_the_digest_is_of_what_was_opened(path: str) -> None:
+def test_the_digest_depends_on_split_and_classes(path: str) -> None:
     def digest(classes: list[str], split: str = "train") -> str:
         return ImageTable.of(split, open_classes(path, "train", classes)).digest
 
@@ -122,7 +122,7 @@ def test_the_digest_is_of_what_was_opened(path: str) -> None:
     assert len({digest(["ant"]), digest(["bee"]), digest(["ant", "bee"]), digest(["ant"], "test")}) == 4
 
 
-def test_an_opened_class_shares_no_storage_with_the_rest(path: str) -> None:
+def test_a_table_has_no_access_to_other_classes(path: str) -> None:
     table = ImageTable.of("train", open_classes(path, "train", ["ant", "cow"]))
     sizes = [chunk.untyped_storage().nbytes() for chunk in table.chunks]
     assert sizes == [ARRAYS["ant"].nbytes, ARRAYS["cow"].nbytes]
@@ -155,7 +155,7 @@ def test_empty_classes_can_be_opened(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 1, 7, 100, 1000, -1, -200])
-def test_a_cut_file_is_damaged_whatever_the_cut(path: str, keep: int) -> None:
+def test_a_truncated_file_is_damaged(path: str, keep: int) -> None:
     whole = Path(path).read_bytes()
     Path(path).write_bytes(whole[:keep])
     with pytest.raises(DamagedError):
@@ -194,12 +194,12 @@ def timed():
     start = time.perf_counter()
     table = ImageTable.of("train", open_classes(sys.argv[1], "train", [str(n) for n in range(10)]))
     return time.perf_counter() - start, table
-seconds = min(timed()[0] for _ in range(5))  # a busy machine may stop any one of them
+seconds = min(timed()[0] for _ in range(5))  # a busy machine may delay any one of them
 table = timed()[1]
 opened = memory()
 total = sum(int(chunk.sum()) for chunk in table.chunks)
 touched = memory()
-time.sleep(1)  # Arrow's threads hold on to the file as a whole some milliseconds longer
+time.sleep(1)  # Arrow's threads keep the whole file mapped some milliseconds longer
 mapped = sum(int(m.split()[0].split("-")[1], 16) - int(m.split()[0].split("-")[0], 16)
              for m in open("/proc/self/maps") if sys.argv[1] in m)
 print(seconds, opened[0] - before[0], touched[0] - before[0], touched[1] - before[1], mapped)
@@ -208,7 +208,7 @@ print(seconds, opened[0] - before[0], touched[0] - before[0], touched[1] - befor
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux's /proc")
 def test_opening_is_instant_and_pages_are_shared(tmp_path: Path) -> None:
-    """100 MB opened and read by two processes: neither holds pages of its own."""
+    """Two processes open and read 100 MB; neither has private pages."""
     path, size = str(tmp_path / "train.arrow"), 10 * 1000 * 100 * 100
     with SplitWriter(path, "train", [str(n) for n in range(10)], side=100, channels=1) as writer:
         for n in range(10):

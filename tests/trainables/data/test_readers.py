@@ -1,4 +1,4 @@
-"""Readers on files of the exact formats in which the benchmarks are given away."""
+"""Readers, on files in the exact formats in which the benchmarks are published."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SPIDERS = SUBSETS["spider"]
 
 
 def request_of(benchmark: str, data: Path, cache: Path, **changes: object) -> DataRequest:
-    """What a sweep on the benchmark asks for, less the counts that small files cannot have."""
+    """Return a sweep's request for the benchmark, without the counts, which small files do not have."""
     found = find_benchmark(benchmark)
     specification, _ = complete(Request(benchmark), found.classes)
     request = data_request(specification, str(data), cache=str(cache), download=False)
@@ -40,7 +40,7 @@ def request_of(benchmark: str, data: Path, cache: Path, **changes: object) -> Da
 
 
 def pixels(prepared: Prepared, split: str) -> tuple[np.ndarray, list[int]]:
-    """All images of a split in its original order, with their labels."""
+    """Return all images of a split in its original order, with their labels."""
     table = prepared.open(split)
     order = table.indices.argsort()
     labels = np.repeat(np.arange(len(prepared.classes)), prepared.counts[split])
@@ -48,7 +48,7 @@ def pixels(prepared: Prepared, split: str) -> tuple[np.ndarray, list[int]]:
 
 
 def parquet(path: Path, images: list[np.ndarray], labels: list, **columns: object) -> None:
-    """A Parquet file of PNG images."""
+    """Write a Parquet file of PNG images."""
     encoded = []
     for image in images:
         buffer = io.BytesIO()
@@ -57,8 +57,8 @@ def parquet(path: Path, images: list[np.ndarray], labels: list, **columns: objec
     pq.write_table(pa.table({"image": encoded, "label": labels, **columns}), path)
 
 
-# CIFAR-10 and STL-10 in torchvision's layouts. Files of other content have other checksums than the published
-# ones, which are therefore set to theirs.
+# CIFAR-10 and STL-10 in torchvision's layouts. The published checksums are replaced by those of the test's
+# files.
 
 
 def md5(path: Path) -> str:
@@ -71,7 +71,7 @@ def write_cifar10(
     test: tuple[np.ndarray, list[int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The Python version's batches: pickled dictionaries of rows of 3,072 bytes, plane after plane."""
+    """Write the Python version's batches: pickled dictionaries of rows of 3,072 bytes, plane after plane."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     fifth = len(train[1]) // 5
@@ -121,7 +121,7 @@ def test_damaged_batches_are_found_by_their_checksums(
 
 
 def write_stl10(root: Path, images: np.ndarray, labels: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The binary files: colour planes one after another, each column by column; labels count from 1."""
+    """Write the binary files: consecutive colour planes, each column by column; labels count from 1."""
     folder = root / "stl10_binary"
     folder.mkdir(parents=True)
     for split in ("train", "test"):
@@ -136,7 +136,7 @@ def write_stl10(root: Path, images: np.ndarray, labels: list[int], monkeypatch: 
     monkeypatch.setattr(cls, "test_list", [[n, md5(folder / n)] for n in ("test_X.bin", "test_y.bin")])
 
 
-def test_stl10_s_binary_files_stand_upright(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stl10_s_images_are_upright(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.stack([noise(i, 96) for i in range(20)])
     images[0, :48] = 0  # black above, noise below: a transposed image would be black on the left
     labels = [i % 10 for i in range(20)]
@@ -160,7 +160,7 @@ def test_missing_data_says_what_was_looked_for_and_where_to_get_it(tmp_path: Pat
 
 
 def write_tree(root: Path, *, flat: bool) -> dict[str, np.ndarray]:
-    """Two training and one validation image a spider, 300x260; each validation image by its class's name."""
+    """Write two training and one validation image per spider, 300x260; return the latter by class."""
     shown = {}
     numbers = []
     for place, member in enumerate(SPIDERS):
@@ -171,7 +171,7 @@ def write_tree(root: Path, *, flat: bool) -> dict[str, np.ndarray]:
         val = root / "val" if flat else root / "val" / member.wnid
         val.mkdir(parents=True, exist_ok=True)
         image = np.full((260, 300, 3), 20 * place, np.uint8)
-        # The kit's own order of classes is not ours: the first spider's number is the highest.
+        # The kit's order of classes differs from ours: the first spider has the highest number.
         Image.fromarray(image).save(val / f"ILSVRC2012_val_{place + 1:08d}.JPEG")
         numbers.append(len(SPIDERS) - place)
         shown[member.name] = image
@@ -197,7 +197,7 @@ def test_an_ilsvrc_tree_is_read_sorted_or_flat(tmp_path: Path, flat: bool) -> No
     assert prepared.counts == {"train": (2,) * 6, "test": (1,) * 6}
     for name, image in shown.items():
         found = prepared.open("test", (name,)).gather(np_rows(1)).numpy()
-        # JPEG keeps a plain grey to within a level or two.
+        # JPEG preserves a plain grey to within two levels.
         assert abs(int(found.mean()) - int(image.mean())) <= 2
 
 
@@ -207,7 +207,7 @@ def np_rows(n: int):
     return torch.arange(n)
 
 
-def test_a_folder_that_is_no_tree_and_a_missing_class_are_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_tree_and_a_missing_class_are_named(tmp_path: Path) -> None:
     (tmp_path / "other" / "cats").mkdir(parents=True)
     with pytest.raises(Mistake, match=r"no ILSVRC2012 tree.*https://image-net\.org"):
         prepare(request_of("imagenet-spider", tmp_path / "other", tmp_path / "cache"))
@@ -302,5 +302,5 @@ def test_one_real_image_of_each_imagenet_class_is_read(shared_data: Path, tmp_pa
     for subset, members in SUBSETS.items():
         prepared = prepare(request_of(f"imagenet-{subset}", tmp_path / "tree", tmp_path / "cache"))
         assert prepared.counts["train"] == (1,) * len(members)
-        # The same image stands in both splits.
+        # The same image is in both splits.
         np.testing.assert_array_equal(pixels(prepared, "train")[0], pixels(prepared, "test")[0])

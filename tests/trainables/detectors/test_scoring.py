@@ -1,4 +1,4 @@
-"""Scores and average precision against scikit-learn and formulas written out independently."""
+"""Scores and average precision compared with scikit-learn and independent formulas."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def trained(digits: Prepared, request: pytest.FixtureRequest) -> CellRun:
 
 
 def reference_odin(network: WideResNet, inputs: torch.Tensor, std: torch.Tensor) -> np.ndarray:
-    """ODIN in float64 from its definition: no function of the project but the network itself."""
+    """Return ODIN's scores in float64 from the definition, using only the network from this project."""
     network = network.double().eval()
     x = inputs.double().clone().requires_grad_()
     tempered = network(x) / 1000
@@ -125,12 +125,12 @@ def test_a_bfloat16_trained_network_is_scored_in_full_precision(
 
 
 @pytest.mark.parametrize(("side", "expected"), [(8, 256), (32, 256), (96, 56), (256, 8), (1024, 1)])
-def test_large_images_are_evaluated_fewer_at_a_time(side: int, expected: int) -> None:
+def test_batches_of_large_images_are_smaller(side: int, expected: int) -> None:
     images = ImageTable.from_arrays("test", {"a": np.zeros((2, side, side, 1), np.uint8)})
     assert _batch_size(images) == expected
 
 
-def test_what_is_reported_of_the_scores_is_theirs(trained: CellRun) -> None:
+def test_reported_metrics_are_those_of_the_scores(trained: CellRun) -> None:
     scores = trained.scores
     assert scores is not None
     metrics = scores.metrics()

@@ -1,4 +1,4 @@
-"""Pixel Gaussians and edge energy against scipy's densities and filters, image by image."""
+"""Pixel Gaussians and edge energy compared with scipy's densities and filters, image by image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIDE = 5
 
 
 def images(seed: int, count: int, channels: int = 3) -> np.ndarray:
-    """Correlated pixels, each class (seed) about a mean of its own."""
+    """Return images with correlated pixels, and a different mean for each class (seed)."""
     random = np.random.default_rng(seed)
     mixed = random.normal(size=(count, SIDE * SIDE * channels)) @ np.random.default_rng(99).normal(
         size=(SIDE * SIDE * channels, SIDE * SIDE * channels)
@@ -45,7 +45,7 @@ def whole(chunks: list[torch.Tensor]) -> np.ndarray:
 
 
 def log_density(fitted: np.ndarray, scored: np.ndarray) -> np.ndarray:
-    """Log-density of flat pixels by scipy, maximum likelihood, noise of 1/256 on the diagonal."""
+    """Return scipy's log-density of flat pixels: maximum likelihood, noise of 1/256 on the diagonal."""
     x = fitted.reshape(len(fitted), -1) / 255
     covariance = np.cov(x, rowvar=False, bias=True) + np.eye(x.shape[1]) / 256**2 / 12
     return multivariate_normal(x.mean(0), covariance).logpdf(scored.reshape(len(scored), -1) / 255)
@@ -68,7 +68,7 @@ def test_scores_by_held_out_class_sum_the_channels_of_the_kept_classes() -> None
         np.testing.assert_allclose(scores, expected, rtol=1e-9)
 
 
-def test_the_held_out_class_leaves_no_trace_in_the_scores() -> None:
+def test_scores_do_not_depend_on_the_held_out_class() -> None:
     others = {name: chunk.numpy() for name, chunk in zip(TRAIN.classes, TRAIN.chunks, strict=True)}
     others["bee"] = images(77, 9)
     changed = pixel_gaussian_by_holdout(ImageTable.from_arrays("train", others), TEST, ["bee"])["bee"]
@@ -83,7 +83,7 @@ def test_scores_of_several_sets_come_from_all_training_images() -> None:
         np.testing.assert_allclose(scores, expected, rtol=1e-9)
 
 
-def test_one_channel_and_pixels_that_never_vary_are_no_obstacle() -> None:
+def test_grey_images_and_constant_pixels_can_be_fitted() -> None:
     arrays = {name: images(i, 6, channels=1) for i, name in enumerate(("ant", "bee"))}
     for pixels in arrays.values():
         pixels[:, 0] = 7  # and fewer images than pixels
@@ -93,7 +93,7 @@ def test_one_channel_and_pixels_that_never_vary_are_no_obstacle() -> None:
     np.testing.assert_allclose(scores, expected, rtol=1e-7)
 
 
-def test_a_gaussian_of_nothing_is_refused() -> None:
+def test_a_gaussian_needs_images() -> None:
     moments = Moments.of(TRAIN.chunks, 0)
     with pytest.raises(ValueError, match="at least one image"):
         PixelGaussian.fit(moments.without(moments))
@@ -123,7 +123,7 @@ def test_few_edges_score_higher_than_many() -> None:
     assert high == pytest.approx(0, abs=1e-20)
 
 
-def test_blocks_change_nothing_but_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     gaussian, edges = pixel_gaussian(TRAIN, [TEST.chunks])[0], edge_energy(TEST.chunks)
     monkeypatch.setattr(training_free, "BLOCK_VALUES", 3 * SIDE * SIDE)
     np.testing.assert_allclose(pixel_gaussian(TRAIN, [TEST.chunks])[0], gaussian, rtol=1e-12)

@@ -1,4 +1,4 @@
-"""A run's whole cost from shapes; an image's is held against torch's counter in test_wide_resnet."""
+"""FLOPs of whole runs; those of an image are compared with torch's counter in test_wide_resnet.py."""
 
 from __future__ import annotations
 

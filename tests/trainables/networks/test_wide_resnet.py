@@ -1,4 +1,4 @@
-"""The networks against published counts and torch's own measures."""
+"""Networks compared with published counts and torch's FLOP counter."""
 
 from __future__ import annotations
 
