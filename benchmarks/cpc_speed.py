@@ -1,10 +1,11 @@
-"""What a CPC step costs beside a classification step, in seconds and as FLOPs foretell.
+"""The cost of a CPC step relative to a classification step: measured, and predicted from FLOPs.
 
-    python benchmarks/cpc_speed.py [--width 2] [--batch 16] [--cpc-batch 8] [--rounds 5]
+    python benchmarks/cpc_speed.py [--width 2] [--batch 16] [--cpc-batch 8] [--rounds 5] [--threads 1]
 
-Both are trained on pieces of photographs by the network that `image-folder` uses with CPC. An epoch of the
-method cpc is that of classification with a CPC step beside every step: the difference is CPC's. Rounds are
-interleaved, the median is taken, and the first round, which warms up, is left out.
+Both kinds of steps train the network that `image-folder` uses with CPC, on pieces of photographs. An epoch of the
+method cpc has a CPC step for each classification step, so the difference to an epoch of classification is CPC's
+cost. The two methods take turns, epoch by epoch; the result is the median of all rounds but the first, which
+warms up.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 def seconds_per_step(recipe: Recipe, prepared: Prepared, rounds: int) -> tuple[float, float]:
-    """Medians of (a classification step, a CPC step)."""
+    """Return the median seconds of a classification step and of a CPC step."""
     trainings = []
     for method, weights in (("classification", {}), ("cpc", {"cpc": 1.0})):
         run = Run("image-folder", "c", method, 0, replace(recipe, epochs=rounds + 1), weights, False)
@@ -75,7 +76,7 @@ def seconds_per_step(recipe: Recipe, prepared: Prepared, rounds: int) -> tuple[f
 
 
 def photographs(folder: Path, recipe: Recipe) -> Prepared:
-    """Pieces of the photographs that scikit-learn ships: STEPS batches in two kept classes, and a third."""
+    """Return pieces of scikit-learn's photographs: STEPS batches in two kept classes, and a third class."""
     scenes, side = load_sample_images().images, recipe.prepared_size
     rng = np.random.default_rng(0)
     for number in range(3 * (STEPS * recipe.batch_size // 2)):

@@ -1,11 +1,13 @@
-"""What orchestration costs: the same final cells through the sweep and through bare loops, side by side.
+"""The cost of orchestration: the same final cells trained by a sweep and by bare loops.
 
     python benchmarks/overhead.py [--rounds 3] [--seeds 3]
 
-(a) `python -m orchestrator.sweep` with lambda given, so that both sides train the same final cells;
-(b) one plain process a core, each looping over its share of the cells with the training function alone:
-no Ray, no ledger, no MLflow. The two are interleaved. Start-up (imports, Ray, the data; for the bare side
-imports and data) is measured apart: until the first cell begins, and from the last cell's end to the exit.
+The sweep is `python -m orchestrator.sweep` with lambda given, so that both sides train the same final cells. The
+bare side is one plain process per core, which loops over its share of the cells with the training code alone:
+no Ray, no ledger, no MLflow. The two sides take turns.
+
+The time before the first cell begins (imports, the data and, for the sweep, Ray) and the time from the end of
+the last cell to the exit are measured separately.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ def main() -> None:
 
 
 def through_the_sweep(seeds: int) -> tuple[float, float]:
-    """Seconds from the first cell's begin to the last cell's end, and the rest of the command's time."""
+    """Return the seconds from the start of the first cell to the end of the last, and the command's other seconds."""
     with tempfile.TemporaryDirectory() as storage:
         command = [sys.executable, "-m", "orchestrator.sweep", "digits", "--seeds", str(seeds)]
         command += ["--aux-weight", str(WEIGHT), "--storage", storage]
@@ -88,7 +90,7 @@ def through_the_sweep(seeds: int) -> tuple[float, float]:
 
 
 def bare_loops(seeds: int) -> tuple[float, float]:
-    """The same for one process a core, each with every so-manieth cell."""
+    """Return the same for one process per core, each with an equal share of the cells."""
     cells = [(str(h), method, seed) for method in METHODS for h in range(10) for seed in range(seeds)]
     cores = os.cpu_count() or 1
     began = time.time()

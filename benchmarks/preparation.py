@@ -1,9 +1,9 @@
-"""What preparing a Parquet data set costs beside the bare decoding of its images, and what opening it costs.
+"""The cost of preparing a Parquet data set, relative to decoding its images, and the cost of opening it.
 
     python benchmarks/preparation.py DATA [--benchmark cifar10] [--rounds 3]
 
-Bare is one process a core, each decoding its share of the encoded images into arrays and nothing else; only
-the decoding is timed. Preparing is everything: reading, decoding, hashing, writing. The two are interleaved.
+Preparing is everything: reading, decoding, hashing and writing. Decoding alone is one process per core, which
+decodes its share of the images into arrays; only the decoding is timed. The two take turns.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def request_for(benchmark: str, data: Path, cache: str) -> DataRequest:
 
 
 def opened(request: DataRequest, fingerprint: str) -> str:
-    """How long opening takes, and by how much private memory grows once every image was looked at."""
+    """Return a line with the time that opening takes, and how much private memory reading every image adds."""
     before = private_memory()
     began = time.perf_counter()
     table = prepare(request, fingerprint).open("train")
@@ -67,13 +67,13 @@ def opened(request: DataRequest, fingerprint: str) -> str:
 
 
 def private_memory() -> float:
-    """MB of this process's own; pages of a mapped file are everybody's."""
+    """Return this process's private memory in MiB; the pages of a mapped file are shared and do not count."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous")) / 1024
 
 
 def bare(files: list[str]) -> float:
-    """Seconds until the slowest of the processes has decoded its share."""
+    """Return the seconds until the slowest of the processes has decoded its share."""
     cores = os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(cores), context.Queue()
