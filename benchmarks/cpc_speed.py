@@ -2,10 +2,10 @@
 
     python benchmarks/cpc_speed.py [--width 2] [--batch 16] [--cpc-batch 8] [--rounds 5] [--threads 1]
 
-Both kinds of steps train the network that `image-folder` uses with CPC, on pieces of photographs. An epoch of the
-method cpc has a CPC step for each classification step, so the difference to an epoch of classification is CPC's
-cost. The two methods take turns, epoch by epoch; the result is the median of all rounds but the first, which
-warms up.
+Both kinds of steps train the network that `image-folder` uses with CPC, on pieces of photographs. An epoch of
+the method cpc has a CPC step for each classification step, so CPC's cost is the difference to an epoch of
+classification. The two methods take turns, epoch by epoch; the result is the median of all rounds but the
+first, which warms up.
 """
 
 from __future__ import annotations

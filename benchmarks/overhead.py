@@ -2,9 +2,9 @@
 
     python benchmarks/overhead.py [--rounds 3] [--seeds 3]
 
-The sweep is `python -m orchestrator.sweep` with lambda given, so that both sides train the same final cells. The
-bare side is one plain process per core, which loops over its share of the cells with the training code alone:
-no Ray, no ledger, no MLflow. The two sides take turns.
+The sweep is `python -m orchestrator.sweep` with lambda given, so that both sides train the same final cells.
+The bare side is one plain process per core, which loops over its share of the cells with the training code
+alone: no Ray, no ledger, no MLflow. The two sides take turns.
 
 The time before the first cell begins (imports, the data and, for the sweep, Ray) and the time from the end of
 the last cell to the exit are measured separately.
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def through_the_sweep(seeds: int) -> tuple[float, float]:
-    """Return the seconds from the start of the first cell to the end of the last, and the command's other seconds."""
+    """Return the seconds from the first cell's start to the last one's end, and the command's other seconds."""
     with tempfile.TemporaryDirectory() as storage:
         command = [sys.executable, "-m", "orchestrator.sweep", "digits", "--seeds", str(seeds)]
         command += ["--aux-weight", str(WEIGHT), "--storage", storage]
