@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def through_the_sweep(seeds: int) -> tuple[float, float]:
-    """Return the seconds from the first cell's start to the last one's end, and the command's other seconds."""
+    """Return the seconds from the first cell's start to the last one's end, and the command's others."""
     with tempfile.TemporaryDirectory() as storage:
         command = [sys.executable, "-m", "orchestrator.sweep", "digits", "--seeds", str(seeds)]
         command += ["--aux-weight", str(WEIGHT), "--storage", storage]

@@ -56,7 +56,7 @@ def request_for(benchmark: str, data: Path, cache: str) -> DataRequest:
 
 
 def opened(request: DataRequest, fingerprint: str) -> str:
-    """Return a line with the time that opening takes, and the private memory that reading images then adds."""
+    """Return a line with the time that opening takes, and the private memory that reading images adds."""
     before = private_memory()
     began = time.perf_counter()
     table = prepare(request, fingerprint).open("train")
