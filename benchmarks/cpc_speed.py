@@ -1,10 +1,11 @@
-"""Time of a CPC step relative to a classification step, as measured and as predicted from FLOPs.
+"""The cost of a CPC step relative to a classification step: measured, and predicted from FLOPs.
 
-    python benchmarks/cpc_speed.py [--width 2] [--batch 16] [--cpc-batch 8] [--rounds 5]
+    python benchmarks/cpc_speed.py [--width 2] [--batch 16] [--cpc-batch 8] [--rounds 5] [--threads 1]
 
-Both methods train on pieces of photographs with the network that `image-folder` uses for CPC. An epoch of the
-method cpc is one of classification with an additional CPC step per step, so the difference is CPC's time.
-Rounds of both alternate, the first one, which warms up, is dropped, and medians are reported.
+Both kinds of steps train the network that `image-folder` uses with CPC, on pieces of photographs. An epoch of
+the method cpc has a CPC step for each classification step, so CPC's cost is the difference to an epoch of
+classification. The two methods take turns, epoch by epoch; the result is the median of all rounds but the
+first, which warms up.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         plain, contrastive = seconds_per_step(recipe, photographs(Path(folder), recipe), given.rounds)
     flops = training_flops(recipe, 3, 2), AUXILIARY_FLOPS["cpc"](recipe, 3, 2)
-    predicted, measured = flops[1] / flops[0], contrastive / plain
+    foretold, measured = flops[1] / flops[0], contrastive / plain
     print(
         f"{recipe.network_name} at {recipe.image_size}, batch {given.batch}, CPC batch "
         f"{given.cpc_batch}, {given.threads} thread"
@@ -56,9 +57,7 @@ def main() -> None:
     print(
         f"CPC step            {contrastive:.2f} s, {flops[1] * given.batch / contrastive / 1e9:.0f} GFLOP/s"
     )
-    print(
-        f"ratio: {measured:.2f} measured, {predicted:.2f} by FLOPs, {measured / predicted:.2f} times as much"
-    )
+    print(f"ratio: {measured:.2f} measured, {foretold:.2f} by FLOPs, {measured / foretold:.2f} times as much")
 
 
 def seconds_per_step(recipe: Recipe, prepared: Prepared, rounds: int) -> tuple[float, float]:
@@ -77,7 +76,7 @@ def seconds_per_step(recipe: Recipe, prepared: Prepared, rounds: int) -> tuple[f
 
 
 def photographs(folder: Path, recipe: Recipe) -> Prepared:
-    """Prepare pieces of scikit-learn's photographs: STEPS batches in two kept classes, and a third class."""
+    """Return pieces of scikit-learn's photographs: STEPS batches in two kept classes, and a third class."""
     scenes, side = load_sample_images().images, recipe.prepared_size
     rng = np.random.default_rng(0)
     for number in range(3 * (STEPS * recipe.batch_size // 2)):

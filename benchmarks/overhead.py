@@ -1,12 +1,13 @@
-"""Overhead of orchestration: the same final cells in a sweep and in bare loops.
+"""The cost of orchestration: the same final cells trained by a sweep and by bare loops.
 
     python benchmarks/overhead.py [--rounds 3] [--seeds 3]
 
-(a) `python -m orchestrator.sweep` with lambda given, so that both sides train the same final cells; (b) one
-plain process per core, each looping over its share of the cells with the training function alone, without
-Ray, ledger or MLflow. Rounds of the two alternate. Start and end are measured separately: the time until the
-first cell begins (imports, Ray and data; imports and data on the bare side), and from the last cell's end to
-the exit.
+The sweep is `python -m orchestrator.sweep` with lambda given, so that both sides train the same final cells.
+The bare side is one plain process per core, which loops over its share of the cells with the training code
+alone: no Ray, no ledger, no MLflow. The two sides take turns.
+
+The time before the first cell begins (imports, the data and, for the sweep, Ray) and the time from the end of
+the last cell to the exit are measured separately.
 """
 
 from __future__ import annotations

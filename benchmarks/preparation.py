@@ -1,10 +1,9 @@
-"""Time of preparing a Parquet data set relative to decoding its images alone, and the cost of opening it.
+"""The cost of preparing a Parquet data set, relative to decoding its images, and the cost of opening it.
 
     python benchmarks/preparation.py DATA [--benchmark cifar10] [--rounds 3]
 
-Decoding alone runs in one process per core, each of which decodes its share of the encoded images into
-arrays; only the decoding is timed. Preparing includes reading, decoding, hashing and writing. Rounds of the
-two alternate.
+Preparing is everything: reading, decoding, hashing and writing. Decoding alone is one process per core, which
+decodes its share of the images into arrays; only the decoding is timed. The two take turns.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ import os
 import statistics
 import tempfile
 import time
-from multiprocessing.queues import Queue
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +56,7 @@ def request_for(benchmark: str, data: Path, cache: str) -> DataRequest:
 
 
 def opened(request: DataRequest, fingerprint: str) -> str:
-    """Return the time of opening, and the growth of private memory after every image was read, as text."""
+    """Return a line with the time that opening takes, and the private memory that reading images adds."""
     before = private_memory()
     began = time.perf_counter()
     table = prepare(request, fingerprint).open("train")
@@ -70,13 +67,13 @@ def opened(request: DataRequest, fingerprint: str) -> str:
 
 
 def private_memory() -> float:
-    """Return the MB that only this process has; pages of a mapped file are shared."""
+    """Return this process's private memory in MiB; the pages of a mapped file are shared and do not count."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous")) / 1024
 
 
 def bare(files: list[str]) -> float:
-    """Return the seconds until the slowest process has decoded its share."""
+    """Return the seconds until the slowest of the processes has decoded its share."""
     cores = os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(cores), context.Queue()
@@ -88,12 +85,10 @@ def bare(files: list[str]) -> float:
     spans = [answers.get() for _ in members]
     for member in members:
         member.join()
-    return float(max(end for _, end in spans) - min(start for start, _ in spans))
+    return max(end for _, end in spans) - min(start for start, _ in spans)
 
 
-def decode(
-    files: list[str], rank: int, cores: int, barrier: Barrier, answers: Queue[tuple[float, float]]
-) -> None:
+def decode(files: list[str], rank: int, cores: int, barrier, answers) -> None:
     encoded = [
         image for path in files for image in pq.read_table(path, columns=["image"])["image"].to_pylist()
     ]
