@@ -63,7 +63,7 @@ def opened(request: DataRequest, fingerprint: str) -> str:
     seconds = time.perf_counter() - began
     total = sum(int(chunk[::64].sum()) for chunk in table.chunks)
     grown = private_memory() - before
-    return f"opening: {1000 * seconds:.1f} ms, private memory + {grown:.1f} MB (sum of some pixels: {total})"
+    return f"opening: {1000 * seconds:.1f} ms, private memory + {grown:.1f} MiB (sum of some pixels: {total})"
 
 
 def private_memory() -> float:

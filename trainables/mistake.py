@@ -30,3 +30,8 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:limit].rstrip(".") if lines else type(error).__name__
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 cell" or "3 cells"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -80,9 +80,16 @@ class Recipe:
         choices=("primary", "shared", "recalibrated"),
     )
     synchronised_batch_norm: bool = setting(False, "batch norm over all workers instead of per worker")
-    fidelity: str = setting("paper", "sets all the switches below", choices=("paper", "reference"))
+    fidelity: str = setting(
+        "paper",
+        "reference sets batch_norm_statistics, stem, rotation_set, epoch_length and odin_units as the "
+        "authors' code has them",
+        choices=("paper", "reference"),
+    )
     stem: str = setting(
-        "published", "first convolution: 16 channels or full width", choices=("published", "wide")
+        "published",
+        "variant: a first convolution of 16 channels, or of full width as in the authors' code",
+        choices=("published", "wide"),
     )
     rotation_set: str = setting("rotations", "the four orientations", choices=("rotations", "transposes"))
     epoch_length: str = setting(

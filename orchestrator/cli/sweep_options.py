@@ -112,7 +112,7 @@ def _where(group: argparse._ArgumentGroup) -> None:
     add(
         "--workers",
         metavar="N",
-        help=f"Ray Train workers per cell (default: {DEFAULTS.workers}, in the trial's own process)",
+        help=f"Ray Train workers per cell (default: {DEFAULTS.workers}, without Ray Train)",
     )
     add("--cpus-per-worker", metavar="F", help="CPUs of a worker, and its threads (default: 1)")
     add(

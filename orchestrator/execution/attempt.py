@@ -63,8 +63,8 @@ def run_attempt(
     started = time.time()
     run = run_of(cell, sweep.specification, aux_weights)
     running = CellRun(run, _prepared(sweep.data, sweep.fingerprint), workers)
-    account = {"cell": asdict(cell), "run": asdict(run), "opened": running.close_access_log()}
-    attempt = workers.from_leader(sweep.ledger.begin(cell.key, account) if workers.leads else 0)
+    about_cell = {"cell": asdict(cell), "run": asdict(run), "opened": running.close_access_log()}
+    attempt = workers.from_leader(sweep.ledger.begin(cell.key, about_cell) if workers.leads else 0)
     resumed = _restore(running, sweep.ledger, cell.key)
     _train(sweep, cell.key, attempt, running, report)
     about = {

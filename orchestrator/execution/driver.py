@@ -22,7 +22,7 @@ from orchestrator.planning.sweep import Sweep, begin, check_name, go_on, write_d
 from orchestrator.tracking.tracker import Tracker, open_tracker
 from orchestrator.tracking.uris import resolve_tracking_uri
 from trainables.data.prepared import Prepared
-from trainables.mistake import Mistake
+from trainables.mistake import Mistake, counted
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Driver:
         if self.existed:
             print(f"Going on with sweep {ledger.name}: {counts['done']} of {total} cells are done.")
         else:
-            print(f"Sweep {ledger.name}: {total} cell{'' if total == 1 else 's'}, in {ledger.storage}.")
+            print(f"Sweep {ledger.name}: {counted(total, 'cell')}, in {ledger.storage}.")
         try:
             if not self.plan.finished:
                 self.executor.run(self.dispatcher, self.sweep)

@@ -209,15 +209,15 @@ class Ledger:
 
     # Cells: attempts
 
-    def begin(self, key: str, account: Json) -> int:
+    def begin(self, key: str, about: Json) -> int:
         """Begin an attempt at a cell and return its number, 1 for the first.
 
-        `account` says what the cell is and what it opened.
+        `about` says what the cell is and, in its access log, what it opened.
         """
         attempt = 1 + max([self.attempts(key), *(_numbers(name)[1] for name in self.checkpoints(key))])
-        self._write_json({**account, "attempts": attempt}, CELLS, key, CELL)
+        self._write_json({**about, "attempts": attempt}, CELLS, key, CELL)
         if attempt > 1 and self.local_folder is not None:
-            self._clear_unfinished(key)  # after the account, which tells an earlier attempt why its files go
+            self._clear_unfinished(key)  # after cell.json, which tells an earlier attempt why its files go
         return attempt
 
     def _clear_unfinished(self, key: str) -> None:
@@ -261,7 +261,7 @@ class Ledger:
         wanted = list(keys)
         with ThreadPoolExecutor(THREADS) as pool:
             found = zip(wanted, pool.map(self.read_cell, wanted), strict=True)
-            return {key: account for key, account in found if account}
+            return {key: about for key, about in found if about}
 
     # Cells: checkpoints
 

@@ -51,6 +51,7 @@ class Definition:
     spaces: tuple[tuple[str, Space], ...]
     """Each task and where its weight is searched."""
     trials: int
+    """How many search indices it has: Optuna's trials. The name enters the keys of cells."""
     search_round: int
     sweep_seed: int
 

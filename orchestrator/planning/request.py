@@ -104,7 +104,7 @@ class Draft:
 
 
 def draft(request: Request) -> Draft:
-    """Check a request against its benchmark's file; raise Mistake for whatever does not exist or fit."""
+    """Check a request against its benchmark's file; raise Mistake for what does not exist or does not fit."""
     benchmark = find_benchmark(request.benchmark)
     for method in request.methods:
         benchmark.check_method(method)

@@ -17,6 +17,9 @@ from trainables.settings import check, setting
 GROWING = ("methods", "holdouts", "seeds")
 """Fields in which a sweep that exists may grow."""
 
+SETTINGS = "conduct"
+"""The key of the run settings in sweep.json, which keeps the name that version 0.1 gave it."""
+
 Weights = dict[str, float]
 """lambda by auxiliary task."""
 
@@ -120,7 +123,7 @@ def read_stored(ledger: Ledger) -> StoredSweep:
     try:
         return StoredSweep(
             specification=Specification.from_json(values["specification"]),
-            settings=RunSettings(**values.get("conduct", {})),
+            settings=RunSettings(**values.get(SETTINGS, {})),
             fingerprint=values["fingerprint"],
             classes=tuple(values["classes"]),
             data=values.get("data"),

@@ -10,6 +10,7 @@ from orchestrator.ledger.storage import absolute_path, open_storage
 from orchestrator.planning.data import check_named, data_request, open_data
 from orchestrator.planning.request import Draft, Request
 from orchestrator.planning.specification import (
+    SETTINGS,
     RunSettings,
     Specification,
     StoredSweep,
@@ -93,7 +94,7 @@ def write_down(sweep: Sweep, prepared: Prepared) -> None:
     sweep.ledger.write_sweep(
         {
             "specification": sweep.specification.as_json(),
-            "conduct": asdict(sweep.settings),
+            SETTINGS: asdict(sweep.settings),
             "fingerprint": sweep.fingerprint,
             "classes": list(prepared.classes),
             "images": {split: list(counts) for split, counts in prepared.counts.items()},

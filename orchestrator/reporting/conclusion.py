@@ -11,6 +11,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.request import Request
 from orchestrator.reporting.report import Report, make_report
 from orchestrator.tracking.tracker import Tracker
+from trainables.mistake import counted
 
 
 def conclude(request: Request, ledger: Ledger, plan: Plan, tracker: Tracker | None) -> int:
@@ -30,12 +31,13 @@ def conclude(request: Request, ledger: Ledger, plan: Plan, tracker: Tracker | No
     failures = plan.failures()
     if not failures:
         return 0 if report.sound else 1
-    print(f"{len(failures)} cells failed on every attempt:")
+    print(f"{counted(len(failures), 'cell')} failed on every attempt:")
     for cell, said in failures.items():
         print(f"  {cell.label}: {said}")
     if plan.blocked():
         print(
-            f"{len(plan.blocked())} cells wait for them, since a search that is not complete chooses nothing."
+            f"Waiting for them: {counted(len(plan.blocked()), 'cell')}, since a search that is not complete "
+            "chooses nothing."
         )
     print(f"Try them again with: {resume_command(request, ledger.name)}")
     return 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainables.mistake import Mistake, one_line
+from trainables.mistake import Mistake, counted, one_line
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,7 @@ def test_an_error_becomes_one_line_without_its_full_stop(error: BaseException, l
 
 def test_the_line_is_cut_at_the_limit() -> None:
     assert one_line(ValueError("abcdef"), limit=4) == "abcd"
+
+
+def test_a_number_goes_with_its_noun() -> None:
+    assert [counted(number, "cell") for number in (0, 1, 2)] == ["0 cells", "1 cell", "2 cells"]
