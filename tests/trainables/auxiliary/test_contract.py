@@ -12,7 +12,7 @@ from trainables.auxiliary import OWN_NORM_TASKS, build_task
 from trainables.auxiliary.rotation import orient
 from trainables.data.normalisation import Normalisation
 from trainables.networks.wide_resnet import WideResNet, initialise
-from trainables.run import Recipe
+from trainables.run import AUXILIARY_TASKS, Recipe
 
 RECIPES = {
     "rotation": Recipe(depth=10, width=1, image_size=16),
@@ -21,6 +21,10 @@ RECIPES = {
     ),
 }
 NORMALISE = Normalisation(torch.full((3,), 0.5), torch.full((3,), 0.25))
+
+
+def test_every_task_is_held_to_the_contract() -> None:
+    assert RECIPES.keys() == set(AUXILIARY_TASKS), "give each task a recipe that it fits"
 
 
 @pytest.fixture(params=sorted(RECIPES))

@@ -18,7 +18,7 @@ import torchvision.datasets
 from PIL import Image
 
 from orchestrator.planning.data import data_request
-from orchestrator.planning.specification import Request, complete
+from orchestrator.planning.request import Request, draft
 from search_spaces import find_benchmark
 from tests.images import folder_request, noise
 from trainables.data.cache import prepare
@@ -34,7 +34,7 @@ SPIDERS = SUBSETS["spider"]
 def request_of(benchmark: str, data: Path, cache: Path, **changes: object) -> DataRequest:
     """Return a sweep's request for the benchmark, without the counts, which small files do not have."""
     found = find_benchmark(benchmark)
-    specification, _ = complete(Request(benchmark), found.classes)
+    specification = draft(Request(benchmark)).complete("cpu", found.classes)
     request = data_request(specification, str(data), cache=str(cache), download=False)
     return replace(request, **{"train_counts": None, "test_counts": None, **changes})  # type: ignore[arg-type]
 
