@@ -30,7 +30,7 @@ BARE = """
 import json, sys, time
 from search_spaces import find_benchmark
 from orchestrator.planning.request import Request, draft
-from orchestrator.planning.data import data_request
+from orchestrator.planning.specification import data_request
 from trainables.data.cache import prepare
 import torch
 from trainables.cell import CellRun

@@ -21,8 +21,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from orchestrator.planning.data import data_request
 from orchestrator.planning.request import Request, draft
+from orchestrator.planning.specification import data_request
 from search_spaces import find_benchmark
 from trainables.data.cache import prepare
 from trainables.data.readers.request import DataRequest

@@ -11,7 +11,7 @@ from orchestrator.cli.next_commands import resume_command
 from orchestrator.cli.parser import INTERRUPTED, run_command
 from orchestrator.cli.sweep_options import read_request
 from orchestrator.ledger.storage import StorageAway, no_answer
-from orchestrator.planning.dry_run import describe_plan, without_data
+from orchestrator.planning.dry_run import describe_plan, look_ahead
 from orchestrator.planning.request import Draft, Request, draft
 
 
@@ -24,7 +24,8 @@ def _main(words: list[str] | None) -> int:
     request = read_request(words)
     resolved = None if request.goes_on_as_it_was else draft(request)
     if request.dry_run:
-        print(describe_plan(without_data(request, resolved), request.name))
+        specification, images = look_ahead(request, resolved)
+        print(describe_plan(specification, request.name, images))
         return 0
     try:
         return _run(request, resolved)

@@ -46,8 +46,8 @@ def digits(_own_cache: None):
     """Scikit-learn's digits, prepared."""
     import torch
 
-    from orchestrator.planning.data import data_request
     from orchestrator.planning.request import Request, draft
+    from orchestrator.planning.specification import data_request
     from trainables.data.cache import prepare
 
     torch.set_num_threads(1)

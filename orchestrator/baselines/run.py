@@ -18,9 +18,9 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
 from orchestrator.ledger.provenance import provenance
 from orchestrator.ledger.storage import open_storage
-from orchestrator.planning.data import check_class_names, data_request, open_data
+from orchestrator.planning.data import check_class_names, open_data
 from orchestrator.planning.request import Request, draft
-from orchestrator.planning.specification import Specification
+from orchestrator.planning.specification import Specification, data_request
 from orchestrator.reporting.main_table import WIDTH
 from orchestrator.reporting.tables import to_csv, to_latex, to_markdown, to_text
 from orchestrator.tracking.records import Point, Record

@@ -139,7 +139,7 @@ def _where(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="insist that the sweep exists; with --name alone it goes on as it was",
     )
-    add("--dry-run", action="store_true", help="print the plan and its cost; run nothing, open no data")
+    add("--dry-run", action="store_true", help="print the plan and its cost; run nothing, open no image")
 
 
 def _settings_help() -> str:

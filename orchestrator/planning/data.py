@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from orchestrator.planning.specification import Specification
-from search_spaces import find_benchmark
 from trainables.auxiliary import OWN_NORM_TASKS, build_task
 from trainables.data.cache import prepare
 from trainables.data.holdout import check_counts, kept_classes
@@ -21,24 +20,6 @@ from trainables.networks.wide_resnet import WideResNet
 from trainables.run import NO_HOLDOUT, Recipe, parse_method, total_batch_size, used_count, validation_count
 
 FEWEST_KEPT = 2
-
-
-def data_request(specification: Specification, path: str, *, cache: str, download: bool) -> DataRequest:
-    """Return what any process of the sweep needs to open, or prepare, the data on its own node."""
-    benchmark = find_benchmark(specification.benchmark)
-    return DataRequest(
-        reader=benchmark.reader,
-        path=path,
-        side=specification.recipe.prepared_size,
-        channels=benchmark.channels,
-        cache=cache,
-        download=download,
-        skip_bad_images=specification.skip_bad_images,
-        classes=benchmark.classes,
-        train_counts=benchmark.train_counts,
-        test_counts=benchmark.test_counts,
-        name=benchmark.name,
-    )
 
 
 def open_data(request: DataRequest) -> Prepared:

@@ -8,20 +8,20 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import SEARCH, lay_out
 from orchestrator.planning.costs import Images, cell_flops
 from orchestrator.planning.request import Draft, Request
-from orchestrator.planning.specification import Specification, read_stored
+from orchestrator.planning.specification import Specification, data_request, read_stored
 from search_spaces import find_benchmark
+from trainables.data.readers.finding import find_reader
+from trainables.data.readers.source import SPLITS
 from trainables.networks.flops import training_flops
 
 UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
 
 
-def describe_plan(specification: Specification, name: str | None) -> str:
-    """Return the plan as text.
+def describe_plan(specification: Specification, name: str | None, images: Images | None) -> str:
+    """Return the plan as text, with its cost if the numbers of images are known.
 
-    Nothing is opened: numbers of images are those that the benchmark's file states. A name that was not given
-    (None) is not known yet, since the data's classes and the device are part of it.
+    A name that was not given (None) is not known yet, since the data's content and the device are part of it.
     """
-    images = Images.of_benchmark(find_benchmark(specification.benchmark))
     cells = lay_out(specification, fingerprint="").all()
     counts: Counter[tuple[str, str]] = Counter()
     flops: Counter[tuple[str, str]] = Counter()
@@ -30,7 +30,7 @@ def describe_plan(specification: Specification, name: str | None) -> str:
         counts[kind] += 1
         flops[kind] += cell_flops(cell, specification, images) if images else 0
     named = f"sweep {name}" if name else f"a sweep of {specification.benchmark}"
-    lines = [f"Plan of {named} (a dry run: nothing runs, no data is opened)", *_facts(specification), ""]
+    lines = [f"Plan of {named} (a dry run: nothing runs, no image is opened)", *_facts(specification), ""]
     width = max([len("method"), *(len(method) for _, method in counts)])
     lines.append(f"{'phase':<8}{'method':<{width + 2}}{'cells':>7}{'FLOPs':>14}")
     for kind in sorted(counts, key=lambda kind: (kind[0] != SEARCH, kind[1])):
@@ -43,13 +43,31 @@ def describe_plan(specification: Specification, name: str | None) -> str:
     return "\n".join(lines)
 
 
-def without_data(request: Request, draft: Draft | None) -> Specification:
-    """Return what is known of a sweep before its data is opened; without a draft, what its ledger says."""
-    if draft is not None:
-        device = "cuda" if request.gpus_per_worker else "cpu"
-        return draft.complete(device, find_benchmark(request.benchmark).classes)
-    assert request.name is not None
-    return read_stored(Ledger(request.storage, request.name)).specification
+def look_ahead(request: Request, draft: Draft | None) -> tuple[Specification, Images | None]:
+    """Return what a sweep will be, and how many images it has, as far as that shows without opening any.
+
+    Without a draft the ledger says what the sweep is. Numbers of images are those that the benchmark's file
+    states; where the data decides them and was named with --data, they are counted by name or label.
+    """
+    if draft is None:
+        assert request.name is not None
+        specification = read_stored(Ledger(request.storage, request.name)).specification
+        return specification, _images(request, specification)
+    device = "cuda" if request.gpus_per_worker else "cpu"
+    classes = find_benchmark(request.benchmark).classes
+    images = _images(request, draft.complete(device, classes))
+    return draft.complete(device, images.classes if images else classes), images
+
+
+def _images(request: Request, specification: Specification) -> Images | None:
+    benchmark = find_benchmark(specification.benchmark)
+    known = Images.of_benchmark(benchmark)
+    if known is not None or benchmark.classes is not None or request.data is None:
+        return known
+    data = data_request(specification, request.data, cache=request.cache, download=False)
+    source = find_reader(data).read(data)
+    counts = {split: source.counts(split) for split in SPLITS}
+    return Images.of_counts(source.class_names, counts, benchmark.channels)
 
 
 def readable(flops: float) -> str:
@@ -63,8 +81,9 @@ def readable(flops: float) -> str:
 def _facts(specification: Specification) -> list[str]:
     recipe = specification.recipe
     held = ", ".join(specification.holdouts) or "every class of the data"
+    shared = "per held-out class" if specification.select == "holdout" else "for the benchmark"
     facts = [
-        f"held out: {held}; seeds: {specification.seeds}; one lambda per {specification.select}",
+        f"held out: {held}; seeds: {specification.seeds}; one lambda {shared}",
         f"network: {recipe.network_name} at {recipe.image_size}x{recipe.image_size}, "
         f"{recipe.epochs} epochs, batch {recipe.batch_size}"
         + (f" x {specification.workers} workers" if specification.workers > 1 else ""),

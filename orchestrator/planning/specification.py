@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
+from search_spaces import find_benchmark
 from search_spaces.benchmark import Space, parse_space
+from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
 from trainables.run import Recipe, parse_method
 from trainables.settings import check, setting
@@ -162,3 +164,21 @@ def _flat(specification: Specification) -> dict[str, Any]:
     for name in ("methods", "holdouts"):  # their order changes no result
         values[name] = sorted(values[name])
     return {**values, **recipe}
+
+
+def data_request(specification: Specification, path: str, *, cache: str, download: bool) -> DataRequest:
+    """Return what any process of the sweep needs to open, or prepare, the data on its own node."""
+    benchmark = find_benchmark(specification.benchmark)
+    return DataRequest(
+        reader=benchmark.reader,
+        path=path,
+        side=specification.recipe.prepared_size,
+        channels=benchmark.channels,
+        cache=cache,
+        download=download,
+        skip_bad_images=specification.skip_bad_images,
+        classes=benchmark.classes,
+        train_counts=benchmark.train_counts,
+        test_counts=benchmark.test_counts,
+        name=benchmark.name,
+    )

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.provenance import provenance
 from orchestrator.ledger.storage import absolute_path, open_storage
-from orchestrator.planning.data import check_named, data_request, open_data
+from orchestrator.planning.data import check_named, open_data
 from orchestrator.planning.request import Draft, Request
 from orchestrator.planning.specification import (
     SETTINGS,
@@ -15,6 +15,7 @@ from orchestrator.planning.specification import (
     Specification,
     StoredSweep,
     check_extends,
+    data_request,
     read_stored,
 )
 from search_spaces import find_benchmark

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib
 import json
 import os
 import platform
@@ -28,7 +27,7 @@ from trainables.data import image_file
 from trainables.data.build import write_folder
 from trainables.data.file_errors import explained
 from trainables.data.prepared import Prepared, open_folder
-from trainables.data.readers import parquet
+from trainables.data.readers.finding import find_reader
 from trainables.data.readers.request import DataRequest
 from trainables.data.readers.source import check_source, files_under
 from trainables.mistake import Mistake
@@ -63,7 +62,7 @@ def prepare(
             return found
     with explained(cache):
         cache.mkdir(parents=True, exist_ok=True)
-        reader = _reader(request)
+        reader = find_reader(request)
         key = f"{request.name or request.reader}-{_source_hash(request, reader)}"
         found = _find(cache, f"{key}-*", fingerprint, verify)
         if found is not None:
@@ -81,12 +80,6 @@ def prepare(
             "same data, or start another sweep for this data."
         )
     return found
-
-
-def _reader(request: DataRequest) -> ModuleType:
-    if parquet.find(request) is not None:
-        return parquet
-    return importlib.import_module(f"trainables.data.readers.{request.reader}")
 
 
 def _source_hash(request: DataRequest, reader: ModuleType) -> str:

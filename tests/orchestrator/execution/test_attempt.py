@@ -13,8 +13,8 @@ from orchestrator.execution import attempt as module
 from orchestrator.execution.attempt import run_attempt
 from orchestrator.ledger.ledger import Ledger, Superseded
 from orchestrator.planning.cells import Cell, lay_out
-from orchestrator.planning.data import data_request
 from orchestrator.planning.request import Request, draft
+from orchestrator.planning.specification import data_request
 from orchestrator.planning.sweep import Sweep
 from trainables.data.prepared import Prepared
 from trainables.detectors.scoring import average_precision

@@ -10,8 +10,8 @@ pytest.importorskip("ray", reason="Ray is not installed on this system")
 
 from orchestrator.machines.nodes import Node
 from orchestrator.machines.preflight import check_nodes
-from orchestrator.planning.data import data_request
 from orchestrator.planning.request import Request, draft
+from orchestrator.planning.specification import data_request
 from trainables.data.cache import prepare
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake

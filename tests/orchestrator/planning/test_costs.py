@@ -6,7 +6,6 @@ import pytest
 
 from orchestrator.planning.cells import lay_out
 from orchestrator.planning.costs import Images, cell_flops
-from orchestrator.planning.dry_run import describe_plan, readable
 from search_spaces import find_benchmark
 from tests.hand_made_ledger import specification
 from trainables.networks.flops import forward_flops, training_flops
@@ -38,31 +37,8 @@ def test_the_paper_s_table_3_costs_what_was_worked_out_for_it() -> None:
     assert total == pytest.approx(2.6e19, rel=0.03)
 
 
-def test_the_plan_lists_cells_by_phase_and_method() -> None:
-    text = describe_plan(specification(seeds=3), "mine")
-    rows = [line.split() for line in text.splitlines()]
-    assert ["search", "rotation", "8"] in [row[:3] for row in rows]
-    assert ["final", "rotation", "6"] in [row[:3] for row in rows]
-    assert ["all", "20"] in [row[:2] for row in rows]
-
-
-def test_a_folder_s_cost_waits_for_its_images() -> None:
-    text = describe_plan(specification(("a", "b", "c"), benchmark="image-folder"), "mine")
-    assert "per image and epoch" in text
-
-
 def test_unequal_classes_of_a_known_total_have_a_cost() -> None:
     images = Images.of_benchmark(find_benchmark("imagenet-dog"))
     assert images is not None
     assert sum(images.train) == 14864, "dogs of the paper's table 1"
     assert max(images.train) - min(images.train) <= 1
-
-
-def test_a_name_that_was_not_given_is_not_promised() -> None:
-    assert "Plan of a sweep of digits (" in describe_plan(specification(), None)
-
-
-def test_flops_are_readable() -> None:
-    assert readable(3.21e12) == "3.21 TFLOPs"
-    assert readable(2.6e19) == "26.00 EFLOPs"
-    assert readable(12) == "12 FLOPs"

@@ -17,8 +17,8 @@ import pytest
 import torchvision.datasets
 from PIL import Image
 
-from orchestrator.planning.data import data_request
 from orchestrator.planning.request import Request, draft
+from orchestrator.planning.specification import data_request
 from search_spaces import find_benchmark
 from tests.images import folder_request, noise
 from trainables.data.cache import prepare

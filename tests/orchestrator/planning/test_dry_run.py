@@ -1,0 +1,54 @@
+"""What --dry-run says before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.planning.costs import Images
+from orchestrator.planning.dry_run import describe_plan, look_ahead, readable
+from orchestrator.planning.request import Request, draft
+from search_spaces import find_benchmark
+from tests.hand_made_ledger import specification
+from tests.images import write_folder
+
+
+def test_the_plan_lists_cells_by_phase_and_method() -> None:
+    text = describe_plan(specification(seeds=3), "mine", None)
+    rows = [line.split() for line in text.splitlines()]
+    assert ["search", "rotation", "8"] in [row[:3] for row in rows]
+    assert ["final", "rotation", "6"] in [row[:3] for row in rows]
+    assert ["all", "20"] in [row[:2] for row in rows]
+
+
+def test_a_folder_s_cost_waits_for_its_images() -> None:
+    text = describe_plan(specification(("a", "b", "c"), benchmark="image-folder"), "mine", None)
+    assert "per image and epoch" in text
+
+
+def test_a_name_that_was_not_given_is_not_promised() -> None:
+    assert "Plan of a sweep of digits (" in describe_plan(specification(), None, None)
+
+
+def test_flops_are_readable() -> None:
+    assert readable(3.21e12) == "3.21 TFLOPs"
+    assert readable(2.6e19) == "26.00 EFLOPs"
+    assert readable(12) == "12 FLOPs"
+
+
+def test_images_of_a_folder_are_counted_by_name(tmp_path: Path) -> None:
+    counts = {"train": {"ant": 3, "bee": 4, "cow": 5}, "test": {"ant": 1, "bee": 2, "cow": 2}}
+    for path in write_folder(tmp_path, counts):
+        Path(path).write_bytes(b"not an image")
+    request = Request("image-folder", data=str(tmp_path))
+    found, images = look_ahead(request, draft(request))
+    assert images == Images(("ant", "bee", "cow"), (3, 4, 5), (1, 2, 2), channels=3)
+    assert found.holdouts == images.classes
+    rows = [line.split() for line in describe_plan(found, None, images).splitlines()]
+    assert ["final", "classification", "9"] in [row[:3] for row in rows]
+
+
+def test_the_cost_of_a_fixed_benchmark_needs_no_data() -> None:
+    request = Request("cifar10", holdouts=("cat",))
+    found, images = look_ahead(request, draft(request))
+    assert found.holdouts == ("cat",)
+    assert images == Images.of_benchmark(find_benchmark("cifar10"))
