@@ -43,6 +43,17 @@ def describe_plan(specification: Specification, name: str | None) -> str:
     return "\n".join(lines)
 
 
+def describe_network(specification: Specification) -> str:
+    """Return network, image size, epochs and batch in words."""
+    recipe = specification.recipe
+    groups = f" ({recipe.groups} groups)" if recipe.groups != 3 else ""
+    workers = f" x {specification.workers} workers" if specification.workers > 1 else ""
+    return (
+        f"{recipe.network_name}{groups} at {recipe.image_size}x{recipe.image_size}, "
+        f"{recipe.epochs} epochs, batch {recipe.batch_size}{workers}"
+    )
+
+
 def without_data(request: Request, draft: Draft | None) -> Specification:
     """Return what is known of a sweep before its data is opened; without a draft, what its ledger says."""
     if draft is not None:
@@ -61,13 +72,10 @@ def readable(flops: float) -> str:
 
 
 def _facts(specification: Specification) -> list[str]:
-    recipe = specification.recipe
     held = ", ".join(specification.holdouts) or "every class of the data"
     facts = [
         f"held out: {held}; seeds: {specification.seeds}; one lambda per {specification.select}",
-        f"network: {recipe.network_name} at {recipe.image_size}x{recipe.image_size}, "
-        f"{recipe.epochs} epochs, batch {recipe.batch_size}"
-        + (f" x {specification.workers} workers" if specification.workers > 1 else ""),
+        f"network: {describe_network(specification)}",
     ]
     for task, space in sorted(specification.spaces.items()):
         if specification.aux_weights is None:
@@ -75,7 +83,7 @@ def _facts(specification: Specification) -> list[str]:
     for task, weight in sorted((specification.aux_weights or {}).items()):
         facts.append(f"lambda of {task}: {weight:g}, given")
     total = find_benchmark(specification.benchmark).total_batch
-    ours = recipe.batch_size * specification.workers
+    ours = specification.recipe.batch_size * specification.workers
     if total and ours != total:
         facts.append(f"warning: workers x batch size is {ours}, the paper's total {total}")
     return facts

@@ -18,7 +18,7 @@ from mlflow.entities import Run
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import Cells
 from orchestrator.planning.specification import GROWING, Specification
-from orchestrator.report import make_report
+from orchestrator.reporting.report import make_report
 from orchestrator.sweep import main
 from orchestrator.tracking.tracker import Tracker, open_tracker
 from tests.hand_made_ledger import (
