@@ -1,14 +1,14 @@
 """`python -m orchestrator.baseline`: detectors that train no network (paper, appendix C).
 
-Each held-out class, or image set beside the test images, has its folder in the ledger, as a sweep's cells
-have, so the same command again finds what is done:
+Each held-out class or image set has its folder in the ledger, as the cells of a sweep have, so the same
+command again computes only what is missing:
 
-    <storage>/<name>/baseline.json                what was asked, versions, commit, data fingerprint
-    <storage>/<name>/cells/<key>/scores.parquet   one row an image: index, label, is_anomaly, score
+    <storage>/<name>/baseline.json                the request, versions, commit, data fingerprint
+    <storage>/<name>/cells/<key>/scores.parquet   one row per image: index, label, is_anomaly, score
     <storage>/<name>/cells/<key>/result.json      written last, with the checksum of the scores
     <storage>/<name>/report/                      table.md, table.tex, table.csv
 
-Exit codes: 0 all is scored; 2 a mistake in what was asked. torch is imported once that is understood.
+Exit codes: 0 everything is scored; 2 a mistake in the request. torch is imported only for valid requests.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _main(words: list[str] | None) -> int:
 
 
 def _run(options: Options) -> int:
-    # Imported here since torch takes seconds, for which --help and a mistyped option do not wait.
+    # Imported here since torch takes seconds, for which --help and mistyped options need not wait.
     from orchestrator.baselines.run import run
 
     return run(options)

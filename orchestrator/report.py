@@ -1,7 +1,8 @@
-"""`python -m orchestrator.report`: a sweep's tables, comparisons and figures, from its ledger alone.
+"""`python -m orchestrator.report`: print and write a sweep's tables, comparisons and figures.
 
-Exit codes: 0 every cell is done and the leak firewall held; 1 cells are missing or it did not; 2 a mistake in
-what was asked. Neither torch, Ray nor MLflow is imported, except MLflow with --rebuild-tracking.
+The report is made from the ledger alone. Exit codes: 0 every cell is done and the leak firewall held; 1 cells
+are missing, the firewall did not hold, or MLflow's records were not rebuilt; 2 a mistake in the request.
+Neither torch, Ray nor MLflow is imported, except MLflow with --rebuild-tracking.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from orchestrator.ledger.storage import unreadable
 from orchestrator.planning.request import Request
 from orchestrator.reporting.rebuild import connect, rebuild
 from orchestrator.reporting.report import make_report
+from trainables.mistake import one_line
 
 
 def main(words: list[str] | None = None) -> int:
@@ -42,7 +44,7 @@ def _run(words: list[str] | None) -> int:
         report.write()
         print(f"\nTables and figures: {ledger.report_uri}")
     except OSError as error:
-        print(f"The report's files were not written: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"The report's files were not written: {one_line(error)}", file=sys.stderr)
     complete = tracker is None or rebuild(tracker, report, files)
     return 0 if report.sound and not report.missing and complete else 1
 

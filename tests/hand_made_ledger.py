@@ -1,4 +1,4 @@
-"""Sweeps written into a ledger by hand, with values that a test can work out for itself."""
+"""Sweeps written into a ledger by hand, with values that tests can predict."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ Value = Callable[[Cell, str], float]
 
 
 def specification(classes: tuple[str, ...] | None = None, **changes: Any) -> Specification:
-    """A specification as the command line would complete it; digits 3 and 8, or all of the classes given.
+    """Return a specification as the command line completes it, of digits 3 and 8 or of all classes given.
 
-    A study has 4 search cells unless something else is asked for.
+    Studies have 4 search cells unless `lambda_trials` says otherwise.
     """
     holdouts = () if classes else ("3", "8")
-    trials = changes.pop("lambda_trials", 4)
+    lambda_trials = changes.pop("lambda_trials", 4)
     known = classes or tuple("0123456789")
-    return dataclasses.replace(
-        draft(Request(**{"holdouts": holdouts, **changes})).complete("cpu", known), lambda_trials=trials
-    )
+    complete = draft(Request(**{"holdouts": holdouts, **changes})).complete("cpu", known)
+    return dataclasses.replace(complete, lambda_trials=lambda_trials)
 
 
 def write_sweep(
     storage: Path, wanted: Specification, *, name: str = "mine", classes: tuple[str, ...] | None = None
 ) -> tuple[Ledger, Cells]:
-    """A ledger with a sweep in which no cell has begun."""
+    """Write a sweep in which no cell has begun; return its ledger and cells."""
     ledger = Ledger(str(storage), name)
     values = {
         "specification": wanted.as_json(),
@@ -49,25 +48,25 @@ def write_sweep(
 
 
 def plain_value(cell: Cell, metric: str) -> float:
-    """Something between 0 and 1 that differs by seed, method and metric."""
+    """Return a value in 0..1 that differs by seed, method and metric."""
     base = {"ap_msp": 0.30, "ap_odin": 0.35, "test_accuracy": 0.90}[metric]
     return base + 0.01 * cell.seed + (0.05 if cell.method == "rotation" else 0.0)
 
 
 def search_weight(cell: Cell) -> float:
-    """A search cell's lambda: 0.1, 0.2, 0.4, ..."""
+    """Return a search cell's lambda: 0.1, 0.2, 0.4, ..."""
     assert cell.search_index is not None
     return 0.1 * 2**cell.search_index
 
 
 def search_value(cell: Cell) -> float:
-    """Validation accuracy, highest at index 2, that is at lambda 0.4."""
+    """Return a validation accuracy, highest at index 2, which is lambda 0.4."""
     assert cell.search_index is not None
     return 0.9 - 0.01 * abs(cell.search_index - 2)
 
 
 def opened(cell: Cell, wanted: Specification, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """What a cell may open, as trials write it down."""
+    """Return the access log of a cell that opens all that it may."""
     kept = [name for name in classes if name != cell.holdout]
     found = [{"split": "train", "classes": kept, "count": 10 * len(kept), "digest": "d"}]
     if cell.phase != SEARCH:
@@ -83,17 +82,17 @@ def finish(
     weights: dict[str, float] | None = None,
     value: Value = plain_value,
     classes: tuple[str, ...] = tuple("0123456789"),
-    account: list[dict[str, Any]] | None = None,
+    access_log: list[dict[str, Any]] | None = None,
     values: dict[str, Any] | None = None,
 ) -> None:
-    """Writes a cell as done: cell.json, curves, scores where it is final, result.json."""
+    """Write a cell as done: cell.json, curves, scores if it is final, and result.json."""
     if weights is None:
         number = search_weight(cell) if cell.phase == SEARCH else 0.4
         weights = dict.fromkeys(wanted.tasks(cell.method), number)
     about = {
         "cell": dataclasses.asdict(cell),
         "run": {"aux_weights": weights},
-        "opened": account or opened(cell, wanted, classes),
+        "opened": access_log or opened(cell, wanted, classes),
     }
     attempt = ledger.begin(cell.key, about)
     scores = None
@@ -114,7 +113,7 @@ def finish(
 
 
 def final_values(cell: Cell, value: Value, skew: float) -> dict[str, Any]:
-    """A final cell's reported values."""
+    """Return a final cell's reported values."""
     found: dict[str, Any] = {"final/test_accuracy": value(cell, "test_accuracy")}
     if cell.holdout != NO_HOLDOUT:
         for metric in ("ap_msp", "ap_odin"):
@@ -125,7 +124,7 @@ def final_values(cell: Cell, value: Value, skew: float) -> dict[str, Any]:
 
 
 def curve_rows(wanted: Specification, cell: Cell, reported: dict[str, Any]) -> list[dict[str, Any]]:
-    """Curves that fall and rise as training does, evaluated at the last ap_window epochs."""
+    """Return curves that fall and rise as in training, evaluated at the last ap_window epochs."""
     epochs = wanted.recipe.epochs
     progress = [1 - math.exp(-4 * (e + cell.seed / 5) / epochs) for e in range(1, epochs + 1)]
     columns: dict[str, list[Any]] = {
@@ -156,10 +155,11 @@ def curve_rows(wanted: Specification, cell: Cell, reported: dict[str, Any]) -> l
 
 
 def finish_all(ledger: Ledger, wanted: Specification, cells: Cells, **how: Any) -> None:
-    """Writes every cell of a sweep as done."""
+    """Write every cell of a sweep as done."""
     for cell in cells.all():
         finish(ledger, wanted, cell, **how)
 
 
 def rows_of(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Return columns of equal length as rows."""
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -1,8 +1,7 @@
-"""Score a benchmark by a detector that trains no network, and record it as a sweep is recorded."""
+"""Score a benchmark with a detector that trains no network, report the scores and record them in MLflow."""
 
 from __future__ import annotations
 
-import os
 import sys
 import textwrap
 import time
@@ -17,7 +16,7 @@ from orchestrator.cli.baseline_options import PIXEL_GAUSSIAN, Options
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
 from orchestrator.ledger.provenance import provenance
-from orchestrator.ledger.storage import open_storage
+from orchestrator.ledger.storage import absolute_path, open_storage
 from orchestrator.planning.data import check_class_names, open_data
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import Specification, data_request
@@ -33,18 +32,19 @@ from trainables.mistake import Mistake
 from trainables.run import NO_HOLDOUT
 
 LARGEST_SIDE = 96
-"""Side in pixels up to which pixel Gaussians are fitted: their matrices then take 0.6 GiB each."""
+"""Largest side in pixels for which pixel Gaussians are fitted: their matrices then take 0.6 GiB each."""
 
 Results = dict[str, dict[str, Any]]
+"""result.json by key."""
 
 
 def run(options: Options) -> int:
-    """Score what was asked and is not scored yet, report and record it; return the exit code."""
+    """Score the requested targets that are not scored yet, report and record them; return the exit code."""
     known = _specification(options, find_benchmark(options.benchmark).classes)
     _check_side(options.method, known.recipe.image_size)
 
-    open_storage(options.storage)
-    path = os.path.abspath(os.path.expanduser(options.data))
+    open_storage(options.storage)  # an invalid URI is a mistake before any work
+    path = absolute_path(options.data)
     prepared = open_data(data_request(known, path, cache=options.cache, download=options.download))
     check_class_names(prepared)
     specification = _specification(options, prepared.classes)
@@ -53,16 +53,16 @@ def run(options: Options) -> int:
     with hold(ledger):
         tracker = _tracker(options, ledger, specification)
         baseline = _baseline(options, specification, prepared, sets).joined_to(ledger)
-        results = _carry_out(baseline, prepared, sets, ledger, path)
+        results = _score_missing(baseline, prepared, sets, ledger, path)
         _report(baseline, results, ledger)
         _record(tracker, baseline, results, ledger)
     return 0
 
 
 def _specification(options: Options, classes: tuple[str, ...] | None) -> Specification:
-    """Return classes and image size, checked: whole images are scored, of which a network may see crops."""
-    words = (*options.assignments, "stored_size=0")
-    request = Request(options.benchmark, ("classification",), options.holdouts, assignments=words)
+    """Return the checked classes and image size, without the larger stored size from which networks crop."""
+    assignments = (*options.assignments, "stored_size=0")
+    request = Request(options.benchmark, ("classification",), options.holdouts, assignments=assignments)
     return draft(request).complete("cpu", classes)
 
 
@@ -76,8 +76,8 @@ def _check_side(method: str, side: int) -> None:
 
 def _default_name(options: Options, known: Specification) -> str:
     how = [options.resize, options.crops_per_image, options.seed] if options.sets else []
-    asked = [known.recipe.image_size, sorted(options.holdouts), sorted(options.sets), how]
-    return default_name(options.benchmark, options.method, asked)
+    request = [known.recipe.image_size, sorted(options.holdouts), sorted(options.sets), how]
+    return default_name(options.benchmark, options.method, request)
 
 
 def _load_sets(options: Options, prepared: Prepared) -> dict[str, ImageSet]:
@@ -85,7 +85,7 @@ def _load_sets(options: Options, prepared: Prepared) -> dict[str, ImageSet]:
         return {}
     found = {}
     for name, path in options.sets.items():
-        _tell(f"Image set {name}")
+        _show_progress(f"Image set {name}")
         found[name] = load_images(
             name,
             path,
@@ -95,14 +95,14 @@ def _load_sets(options: Options, prepared: Prepared) -> dict[str, ImageSet]:
             crops_per_image=options.crops_per_image,
             seed=options.seed,
         )
-    _tell("")
+    _show_progress("")
     return found
 
 
 def _baseline(
     options: Options, specification: Specification, prepared: Prepared, sets: Mapping[str, ImageSet]
 ) -> Baseline:
-    """What this command asks for."""
+    """Return the baseline with the targets that this command requests."""
     baseline = Baseline(
         benchmark=options.benchmark,
         method=options.method,
@@ -124,10 +124,10 @@ def _baseline(
     return replace(baseline, targets=tuple(targets))
 
 
-def _carry_out(
+def _score_missing(
     baseline: Baseline, prepared: Prepared, sets: Mapping[str, ImageSet], ledger: Ledger, path: str
 ) -> Results:
-    """Scores the targets that have no result; the result of every target by its key."""
+    """Score the targets that have no result yet; return the results of all targets by key."""
     write_down(baseline, ledger, {"data": path, **provenance()})
     keys = [target.key for target in baseline.targets]
     done = ledger.read_results(keys)
@@ -142,15 +142,15 @@ def _carry_out(
             f"again, with --ood {lost[0]}=PATH, or choose another --name."
         )
     began = time.monotonic()
-    score_targets(baseline, missing, prepared, sets, ledger, _tell)
-    _tell("")
+    score_targets(baseline, missing, prepared, sets, ledger, _show_progress)
+    _show_progress("")
     names = ", ".join(target.name for target in missing)
     print(f"Scored {names} in {time.monotonic() - began:.1f} s.")
     return ledger.read_results(keys)
 
 
 def _report(baseline: Baseline, results: Results, ledger: Ledger) -> None:
-    """Prints the table and writes it into the report folder."""
+    """Print the table and write it into the report folder."""
     table = baseline_table(baseline, results, f"tab:{ledger.name}")
     print(f"\n{to_text(table)}\n\n{textwrap.fill(table.caption, WIDTH, break_on_hyphens=False)}\n")
     files = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": to_csv(table)}
@@ -160,15 +160,15 @@ def _report(baseline: Baseline, results: Results, ledger: Ledger) -> None:
 
 
 def _tracker(options: Options, ledger: Ledger, specification: Specification) -> Tracker | None:
-    """MLflow's side, answering; None where MLflow is not installed."""
+    """Return a connected tracker, or None if MLflow is not installed."""
     return open_tracker(resolve_tracking_uri(options.tracking_uri, options.storage), ledger, specification)
 
 
 def _record(tracker: Tracker | None, baseline: Baseline, results: Results, ledger: Ledger) -> None:
-    """Sends every place's run; runs that MLflow has already are given nothing a second time."""
+    """Send every target's run; runs that MLflow holds already get no second point."""
     if tracker is None:
         print(
-            "MLflow is not installed here, so nothing was recorded in it; the same command does where it is."
+            "MLflow is not installed here, so nothing was recorded in it; once it is, run this command again."
         )
         return
     tracker.send({target.key: _run_of(target, baseline, results, ledger) for target in baseline.targets})
@@ -179,7 +179,7 @@ def _record(tracker: Tracker | None, baseline: Baseline, results: Results, ledge
 
 
 def _run_of(target: Target, baseline: Baseline, results: Results, ledger: Ledger) -> Record:
-    """What MLflow is to hold of a target."""
+    """Return a target's run."""
     held_out = baseline.setting == HOLDOUT
     result = results[target.key]
     finished_at = round(1000 * result["attempt"]["finished_at"])
@@ -207,7 +207,7 @@ def _run_of(target: Target, baseline: Baseline, results: Results, ledger: Ledger
     )
 
 
-def _tell(what: str) -> None:
-    """Says on a terminal, in one line that is written over, what is being done."""
+def _show_progress(text: str) -> None:
+    """Show on a terminal what is being done, in one line that the next call overwrites."""
     if sys.stderr.isatty():
-        print(f"\r{what:<70}", end="\r" if not what else "", file=sys.stderr, flush=True)
+        print(f"\r{text:<70}", end="\r" if not text else "", file=sys.stderr, flush=True)

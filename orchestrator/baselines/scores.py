@@ -1,4 +1,4 @@
-"""Scores the targets of a baseline and writes them into its ledger."""
+"""Score the targets of a baseline and write the scores into its ledger."""
 
 from __future__ import annotations
 
@@ -26,15 +26,19 @@ def score_targets(
     prepared: Prepared,
     sets: Mapping[str, ImageSet],
     ledger: Ledger,
-    told: Callable[[str], None],
+    report_progress: Callable[[str], None],
 ) -> None:
-    """Scores these targets and writes their results; `sets` holds the image sets by name."""
+    """Score the missing targets and write their results; `sets` holds the image sets by name.
+
+    `report_progress` is called with what is being done.
+    """
     began = time.monotonic()
     test = prepared.open("test")
+    names = [target.name for target in missing]
     if baseline.setting == HOLDOUT:
-        found = _by_holdout(baseline, [target.name for target in missing], prepared, test, told)
+        found = _by_holdout(baseline, names, prepared, test, report_progress)
     else:
-        found = _beside_sets(baseline, [sets[target.name] for target in missing], prepared, test, told)
+        found = _beside_sets(baseline, [sets[name] for name in names], prepared, test, report_progress)
     for target in missing:
         _write(target, found[target.name], ledger, time.monotonic() - began)
 
@@ -44,10 +48,10 @@ def _by_holdout(
     holdouts: Sequence[str],
     prepared: Prepared,
     test: ImageTable,
-    told: Callable[[str], None],
+    report_progress: Callable[[str], None],
 ) -> dict[str, pa.Table]:
     if baseline.method == PIXEL_GAUSSIAN:
-        scores = pixel_gaussian_by_holdout(prepared.open("train"), test, holdouts, told)
+        scores = pixel_gaussian_by_holdout(prepared.open("train"), test, holdouts, report_progress)
     else:
         scores = dict.fromkeys(holdouts, edge_energy(test.chunks))
     return {
@@ -61,11 +65,11 @@ def _beside_sets(
     sets: Sequence[ImageSet],
     prepared: Prepared,
     test: ImageTable,
-    told: Callable[[str], None],
+    report_progress: Callable[[str], None],
 ) -> dict[str, pa.Table]:
     images = [test.chunks, *([torch.from_numpy(each.pixels)] for each in sets)]
     if baseline.method == PIXEL_GAUSSIAN:
-        normal, *others = pixel_gaussian(prepared.open("train"), images, told)
+        normal, *others = pixel_gaussian(prepared.open("train"), images, report_progress)
     else:
         normal, *others = map(edge_energy, images)
     tables = {}
@@ -77,18 +81,18 @@ def _beside_sets(
 
 
 def _labels(test: ImageTable, kept: Sequence[str]) -> np.ndarray:
-    """int64 (n,): each test image's target among the kept classes, ANOMALY where it has none."""
+    """Return each test image's number among the kept classes, int64 (n,); ANOMALY for other classes."""
     numbers = [kept.index(name) if name in kept else ANOMALY for name in test.classes]
     return np.repeat(numbers, test.counts)
 
 
 def _table(index: np.ndarray, label: np.ndarray, score: np.ndarray) -> pa.Table:
-    """One row an image; the index counts within the test split or within the image set."""
+    """Return a table with a row per image; `index` counts within the test split or the image set."""
     return pa.table({"index": index, "label": label, "is_anomaly": label == ANOMALY, "score": score})
 
 
 def _write(target: Target, table: pa.Table, ledger: Ledger, seconds: float) -> None:
-    """Writes a place's scores, then the result that vouches for them."""
+    """Write a target's scores, then its result, whose presence means that the scores are complete."""
     is_anomaly = table["is_anomaly"].to_numpy()
     values = {
         "final/ap": average_precision(table["score"].to_numpy(), is_anomaly),

@@ -1,4 +1,4 @@
-"""A baseline's table: held-out classes or image sets by rows, the paper's numbers beside ours."""
+"""A baseline's table: a row per held-out class or image set, with the paper's numbers beside ours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.reporting.tables import BLANK, NUMBER, SHARE, TEXT, Column, En
 
 APPENDIX, AVERAGE = "C", "average"
 SCORES = {
-    PIXEL_GAUSSIAN: "minus the log-likelihood, summed over one full-covariance Gaussian a colour channel",
+    PIXEL_GAUSSIAN: "minus the log-likelihood, summed over one full-covariance Gaussian per colour channel",
     "edge-energy": "minus the sum of squared Sobel gradients of the grey image",
 }
 
@@ -21,10 +21,10 @@ Results = Mapping[str, Mapping[str, Any]]
 
 
 def baseline_table(baseline: Baseline, results: Results, label: str) -> Table:
-    """Every target with its random AP and its AP, beside the paper's where it has any for this detector.
+    """Return every target's random AP and AP, beside the paper's AP if it has any for this detector.
 
-    In the hold-out-class setting an average row follows; the paper's average is of all the classes. Image
-    sets of the paper that were not scored stand below with nothing beside them.
+    In the hold-out-class setting an average row follows; the paper's average is over all classes. Image sets
+    of the paper that were not scored follow with the paper's AP only.
     """
     paper = _paper(baseline)
     if baseline.setting == HOLDOUT:
@@ -33,7 +33,7 @@ def baseline_table(baseline: Baseline, results: Results, label: str) -> Table:
 
 
 def _paper(baseline: Baseline) -> dict[str, float]:
-    """The paper's AP of this detector on this benchmark by image set, and its average over classes."""
+    """Return the paper's AP of this detector on this benchmark by image set, and its average over classes."""
     return {
         number.holdout: number.estimate.mean
         for number in published()
@@ -55,7 +55,7 @@ def _by_holdout(baseline: Baseline, results: Results, paper: float | None, label
         f"{_head(baseline, 'the training images of the kept classes')} the test images, those of the "
         f"held-out class being the positives. {_RANDOM}"
     )
-    rules = frozenset({len(found)} if len(found) > 1 else ())
+    rules = frozenset({len(found)}) if len(found) > 1 else frozenset()
     return _trimmed(Table(columns, tuple(rows), caption, label, rules), paper is not None)
 
 
@@ -79,7 +79,7 @@ def _by_set(baseline: Baseline, results: Results, paper: Mapping[str, float], la
     )
     if paper:
         caption += " The paper's sets are those of the ODIN repository."
-    rules = frozenset({len(baseline.targets)} if absent else ())
+    rules = frozenset({len(baseline.targets)}) if absent else frozenset()
     return _trimmed(Table(columns, tuple(rows), caption, label, rules), bool(paper))
 
 
@@ -95,7 +95,7 @@ def _numbers() -> tuple[Column, ...]:
 
 
 def _values(target: Target, results: Results) -> tuple[float, float]:
-    """A target's random AP and AP."""
+    """Return a target's random AP and AP."""
     values = results[target.key]["values"]
     return values["final/skew"], values["final/ap"]
 
@@ -117,7 +117,7 @@ def _resize(target: Target) -> str:
 
 
 def _trimmed(table: Table, with_paper: bool) -> Table:
-    """The table without the paper's column where the paper has no number for it."""
+    """Return the table, without the paper's column if the paper has no number for it."""
     if with_paper:
         return table
     rows = tuple(row[:-1] for row in table.rows)

@@ -1,4 +1,4 @@
-"""What a baseline scores, target by target, and how that joins what is already stored under its name.
+"""What a baseline scores, and how its targets are added to those that are stored under its name.
 
 A target is a held-out class, or an image set beside the benchmark's test images. Its key is a hash of
 everything that can change its scores, as a cell's is.
@@ -15,28 +15,28 @@ from orchestrator.ledger.ledger import Ledger
 from trainables.mistake import Mistake
 
 FORMAT = 1
-"""Raised whenever the same images would get other scores."""
+"""Incremented whenever the same images would get other scores."""
 HOLDOUT, OOD = "holdout", "ood"
 UNCHANGED = "none"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A held-out class, or an image set with how its images were brought to the benchmark's size."""
+    """A held-out class, or an image set with the way in which its images were resized."""
 
     name: str
     key: str
     positives: int
-    """How many images are to be told from the others."""
+    """Number of images to be told apart from the others."""
     resize: str = UNCHANGED
     crops_per_image: int | None = None
     seed: int | None = None
-    """Of the crops; None where there are none."""
+    """Seed of the crops; None if there are none."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A detector on a benchmark's data in one setting, and the targets it is asked for."""
+    """A detector on a benchmark's data in one setting, and its targets."""
 
     benchmark: str
     method: str
@@ -49,20 +49,22 @@ class Baseline:
 
     @property
     def shared(self) -> dict[str, object]:
-        """What all targets have in common, as JSON holds it."""
+        """Everything that all targets have in common, as JSON holds it."""
         values = asdict(self)
         del values["targets"]
         return {**values, "classes": list(self.classes), "format": FORMAT}
 
-    def key(self, *words: str) -> str:
-        """The key of a target that these words tell from the others."""
-        text = json.dumps([self.shared, *words], sort_keys=True)
+    def key(self, *parts: str) -> str:
+        """Return the key of the target that these parts identify: its name, or name and digest."""
+        text = json.dumps([self.shared, *parts], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def joined_to(self, ledger: Ledger) -> Baseline:
-        """This and what the ledger holds: classes in the benchmark's order, image sets as they came.
+        """Return this baseline with the ledger's targets added.
 
-        Raises Mistake where the name belongs to a sweep, or to something that cannot be added to.
+        Classes are in the benchmark's order, image sets in the order in which they were added. Raise Mistake
+        if the name belongs to a sweep, to a baseline that differs in more than its targets, or to one that
+        has other images under a target's name.
         """
         found = {target.name: target for target in _stored(self, ledger)}
         for target in self.targets:
@@ -78,9 +80,9 @@ class Baseline:
         return replace(self, targets=tuple(targets if self.setting == HOLDOUT else found.values()))
 
 
-def default_name(benchmark: str, method: str, asked: Sequence[object]) -> str:
-    """Benchmark, method and a short hash of what is asked."""
-    digest = hashlib.sha256(json.dumps([FORMAT, benchmark, method, *asked]).encode()).hexdigest()[:8]
+def default_name(benchmark: str, method: str, request: Sequence[object]) -> str:
+    """Return a name from benchmark, method and a short hash of the request."""
+    digest = hashlib.sha256(json.dumps([FORMAT, benchmark, method, *request]).encode()).hexdigest()[:8]
     return f"{benchmark}-{method}-{digest}"
 
 
@@ -91,7 +93,7 @@ def write_down(baseline: Baseline, ledger: Ledger, about: dict[str, object]) -> 
 
 
 def _stored(baseline: Baseline, ledger: Ledger) -> list[Target]:
-    """The targets that the ledger holds under this name."""
+    """Return the targets that the ledger holds under this name."""
     if ledger.exists():
         raise Mistake(f"{ledger.name!r} is the name of a sweep in {ledger.storage}: choose another --name.")
     try:

@@ -1,4 +1,4 @@
-"""The command line of `python -m orchestrator.baseline`: its options, in one place."""
+"""The command line of `python -m orchestrator.baseline`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PIXEL_GAUSSIAN, EDGE_ENERGY = "pixel-gaussian", "edge-energy"
 LARGEST_SEED = 10**9 - 1
 RESIZES = ("nearest", "box", "bilinear", "crop")
 SETTINGS = ("image_size", "skip_bad_images")
-"""Fields of --set that mean something without a network."""
+"""Recipe fields that --set takes: those that matter without a network."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was typed; `sets` are OOD image sets, paths by name, and empty in the hold-out-class setting."""
+    """The parsed command line; `sets`, paths of OOD image sets by name, is empty in the hold-out setting."""
 
     method: str
     benchmark: str
@@ -41,7 +41,7 @@ class Options:
 
 
 def read_arguments(words: list[str] | None = None) -> Options:
-    """The options of a command line; Mistake for words that are not valid."""
+    """Parse a command line; raise Mistake if it is not valid."""
     values = vars(_parser().parse_args(words))
     name, sets = values["name"], _sets(values["ood"] or ())
     if name is not None:

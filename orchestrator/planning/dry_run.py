@@ -12,6 +12,7 @@ from orchestrator.planning.specification import Specification, data_request, rea
 from search_spaces import find_benchmark
 from trainables.data.readers.finding import find_reader
 from trainables.data.readers.source import SPLITS
+from trainables.mistake import counted
 from trainables.networks.flops import training_flops
 
 UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
@@ -70,6 +71,17 @@ def _images(request: Request, specification: Specification) -> Images | None:
     return Images.of_counts(source.class_names, counts, benchmark.channels)
 
 
+def describe_network(specification: Specification) -> str:
+    """Return network, image size, epochs and batch in words."""
+    recipe = specification.recipe
+    groups = f" ({recipe.groups} groups)" if recipe.groups != 3 else ""
+    workers = f" x {specification.workers} workers" if specification.workers > 1 else ""
+    return (
+        f"{recipe.network_name}{groups} at {recipe.image_size}x{recipe.image_size}, "
+        f"{counted(recipe.epochs, 'epoch')}, batch {recipe.batch_size}{workers}"
+    )
+
+
 def readable(flops: float) -> str:
     """Return FLOPs with a prefix, such as 3.21 TFLOPs."""
     for prefix, size in UNITS:
@@ -79,14 +91,11 @@ def readable(flops: float) -> str:
 
 
 def _facts(specification: Specification) -> list[str]:
-    recipe = specification.recipe
     held = ", ".join(specification.holdouts) or "every class of the data"
     shared = "per held-out class" if specification.select == "holdout" else "for the benchmark"
     facts = [
         f"held out: {held}; seeds: {specification.seeds}; one lambda {shared}",
-        f"network: {recipe.network_name} at {recipe.image_size}x{recipe.image_size}, "
-        f"{recipe.epochs} epochs, batch {recipe.batch_size}"
-        + (f" x {specification.workers} workers" if specification.workers > 1 else ""),
+        f"network: {describe_network(specification)}",
     ]
     for task, space in sorted(specification.spaces.items()):
         if specification.aux_weights is None:
@@ -94,7 +103,7 @@ def _facts(specification: Specification) -> list[str]:
     for task, weight in sorted((specification.aux_weights or {}).items()):
         facts.append(f"lambda of {task}: {weight:g}, given")
     total = find_benchmark(specification.benchmark).total_batch
-    ours = recipe.batch_size * specification.workers
+    ours = specification.recipe.batch_size * specification.workers
     if total and ours != total:
         facts.append(f"warning: workers x batch size is {ours}, the paper's total {total}")
     return facts

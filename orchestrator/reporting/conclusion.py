@@ -1,4 +1,4 @@
-"""The end of a sweep: its report, where to look further, and which cells failed."""
+"""The end of a sweep: its report, where to find its records, and the cells that failed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainables.mistake import counted
 
 
 def conclude(request: Request, ledger: Ledger, plan: Plan, tracker: Tracker | None) -> int:
-    """Print the report and how to look further; return the exit code, 0 if every cell is done, else 1."""
+    """Print the report and what to do next; return the exit code, 0 if every cell is done, else 1."""
     try:
         report = make_report(ledger, resume_command(request, ledger.name))
         files = report.write()
@@ -46,7 +46,7 @@ def conclude(request: Request, ledger: Ledger, plan: Plan, tracker: Tracker | No
 def _point_to_records(
     tracker: Tracker | None, report: Report, files: Mapping[str, bytes], plan: Plan, rebuild: str
 ) -> None:
-    """Send the summary and say where MLflow's records are; `rebuild` is the command that repeats them."""
+    """Send the summary and print where MLflow shows the records; `rebuild` is the command to rewrite them."""
     if tracker is None:
         print(f"MLflow is not installed here, so nothing was recorded in it; where it is: {rebuild}")
         return

@@ -20,36 +20,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's palette, told apart by colour-blind eyes; markers and lines differ as well."""
+"""Okabe and Ito's palette, distinguishable for colour-blind readers; markers and lines differ as well."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY = "#666666"
 CURVE_HOLDOUTS = 3
-"""Held-out classes in the figure of learning curves, as in the paper's figure 1."""
+"""Most held-out classes in the figure of learning curves, as in the paper's figure 1."""
 PANELS = 30
-"""Studies in a figure of lambda; the others are left out."""
+"""Most panels, one per study and task, in a figure of lambda; the other studies are left out."""
 FEW_POINTS = 12
-"""Evaluations up to which a curve shows its points."""
+"""Most evaluations for which a curve shows its points."""
 CHANCE = "chance"
 DPI = 150
 
 Curve = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Epochs (n,), means over seeds (n,), standard deviations (n,), 0 for one seed."""
+"""Epochs, means over seeds, and standard deviations (0 for one seed), each (n,)."""
 
 
 def draw_figures(results: Results) -> dict[str, bytes]:
-    """PNG files by name; figures that have nothing to show are left out."""
+    """Return PNG files by name; figures that have nothing to show are left out."""
     figures = {
         "ap-by-class.png": ap_by_class(results),
         "learning-curves.png": learning_curves(results),
     }
     for method in results.specification.methods:
-        studies = [s for s in results.selections if s.study.definition.method == method and s.trials]
+        studies = [s for s in results.selections if s.study.definition.method == method and s.points]
         figures[f"lambda-{method}.png"] = lambda_choice(studies) if studies else None
     return {name: _png(figure) for name, figure in figures.items() if figure is not None}
 
 
 def ap_by_class(results: Results) -> Figure | None:
-    """AP-MSP and AP-ODIN of every method by held-out class, ± one standard deviation, and chance."""
+    """Draw AP-MSP and AP-ODIN of every method by held-out class, ± one standard deviation, and chance."""
     shown = [name for name in results.held_out if results.skew(name) is not None]
     if not shown:
         return None
@@ -99,11 +99,10 @@ def _ap_panel(axes: Axes, results: Results, shown: list[str], metric: str) -> No
 
 
 def learning_curves(results: Results) -> Figure | None:
-    """Loss, accuracy and AP along training for up to three held-out classes."""
-    shown = [
-        n for n in results.held_out if any((m, n) in results.by_place for m in results.specification.methods)
-    ]
-    shown = shown[:CURVE_HOLDOUTS]
+    """Draw loss, accuracy and AP during training for up to three held-out classes."""
+    methods = results.specification.methods
+    begun = [name for name in results.held_out if any(results.finals_of(m, name) for m in methods)]
+    shown = begun[:CURVE_HOLDOUTS]
     if not shown:
         return None
     figure = _figure(3.4 * len(shown) + 0.9, 8.2)
@@ -118,7 +117,7 @@ def learning_curves(results: Results) -> Figure | None:
     _line_legend(grid[2, 0], {"AP-MSP": "-", "AP-ODIN": "-."}, "best")
     n = results.specification.seeds
     spread = f", mean of {n} seeds, bands ± one standard deviation" if n > 1 else ", one seed"
-    figure.suptitle(f"{results.specification.benchmark}: along training{spread}", fontsize=11)
+    figure.suptitle(f"{results.specification.benchmark}: during training{spread}", fontsize=11)
     _legend(figure)
     return figure
 
@@ -127,10 +126,10 @@ def _curve_column(panels: Sequence[Axes], results: Results, holdout: str) -> Non
     loss, accuracy, ap = panels
     loss.set_title(f"held out: {_plain(holdout)}", fontsize=10)
     for number, method in enumerate(results.specification.methods):
-        rows = results.by_place.get((method, holdout), [])
-        if not rows:
+        finals = results.finals_of(method, holdout)
+        if not finals:
             continue
-        curves = _curves(results, rows)
+        curves = _curves(results, finals)
         _plot(loss, curves, "train/loss", number, "-", label=method)
         _plot(loss, curves, "test/loss", number, "--")
         _plot(accuracy, curves, "train/accuracy", number, "-", scale=100)
@@ -146,10 +145,10 @@ def _curve_column(panels: Sequence[Axes], results: Results, holdout: str) -> Non
         axes.set_axisbelow(True)
 
 
-def _curves(results: Results, rows: Sequence[Final]) -> dict[str, Curve]:
-    """By metric, its curve over the seeds, at the epochs at which all of them were evaluated."""
+def _curves(results: Results, finals: Sequence[Final]) -> dict[str, Curve]:
+    """Return each metric's curve over the seeds, at the epochs at which all of them were evaluated."""
     with ThreadPoolExecutor(THREADS) as pool:
-        curves = list(pool.map(lambda row: results.ledger.read_curves(row.cell.key), rows))
+        curves = list(pool.map(lambda final: results.ledger.read_curves(final.cell.key), finals))
     found: dict[str, Curve] = {}
     for name in dict.fromkeys(name for seed in curves for row in seed for name in row):
         by_epoch = [
@@ -188,7 +187,7 @@ def _plot(
 
 
 def lambda_choice(studies: Sequence[Selection]) -> Figure:
-    """Validation accuracy against each task's lambda in each study, the chosen one marked."""
+    """Draw validation accuracy against each task's lambda in each study, with the chosen one marked."""
     tasks = [task for task, _ in studies[0].study.definition.spaces]
     shown = studies[: max(1, PANELS // len(tasks))]
     panels = [(study, task) for study in shown for task in tasks]
@@ -209,20 +208,20 @@ def lambda_choice(studies: Sequence[Selection]) -> Figure:
 
 
 def _lambda_panel(axes: Axes, study: Selection, task: str, *, several: bool) -> None:
-    kept = [trial for trial in study.trials if not trial.diverged]
-    weights = [trial.aux_weights[task] for trial in kept]
+    kept = [point for point in study.points if not point.diverged]
+    weights = [point.aux_weights[task] for point in kept]
     axes.plot(
-        weights, [100 * t.value for t in kept], "o", color=COLOURS[0], markersize=4.5, label="tried", zorder=3
+        weights, [100 * p.value for p in kept], "o", color=COLOURS[0], markersize=4.5, label="tried", zorder=3
     )
     if len(study.study.definition.holdouts) > 1:
-        points = [(trial.aux_weights[task], 100 * v) for trial in kept for v in trial.by_holdout.values()]
-        axes.plot(*zip(*points, strict=True), ".", color="0.75", markersize=4, label="each held-out class")
-    diverged = [trial.aux_weights[task] for trial in study.trials if trial.diverged]
+        by_class = [(point.aux_weights[task], 100 * v) for point in kept for v in point.by_holdout.values()]
+        axes.plot(*zip(*by_class, strict=True), ".", color="0.75", markersize=4, label="each held-out class")
+    diverged = [point.aux_weights[task] for point in study.points if point.diverged]
     if diverged:
         bottom = axes.get_xaxis_transform()
         axes.plot(diverged, [0.04] * len(diverged), "x", color="black", transform=bottom, label="diverged")
     if study.chosen is not None:
-        value = next(trial.value for trial in study.trials if trial.aux_weights == study.chosen)
+        value = next(point.value for point in study.points if point.aux_weights == study.chosen)
         chosen = study.chosen[task]
         axes.plot(
             [chosen], [100 * value], "o", color=COLOURS[1], markersize=11, fillstyle="none",
@@ -240,7 +239,7 @@ def _lambda_panel(axes: Axes, study: Selection, task: str, *, several: bool) -> 
 
 
 def _lambda_axis(axes: Axes, space: Space) -> None:
-    """A logarithmic axis over the space, marked at its ends and middle, or at its values."""
+    """Make the axis logarithmic over the space, with ticks at its ends and middle, or at its values."""
     if isinstance(space, LogUniform):
         marks = [space.low, math.sqrt(space.low * space.high), space.high]
     else:
@@ -253,7 +252,7 @@ def _lambda_axis(axes: Axes, space: Space) -> None:
 
 
 def _log_scale(axes: Axes) -> None:
-    """A logarithmic ordinate marked with plain numbers, 1, 2 and 5 of each decade."""
+    """Make the ordinate logarithmic, with plain numbers at 1, 2 and 5 of each decade."""
     from matplotlib.ticker import FuncFormatter, LogLocator
 
     axes.set_yscale("log")
@@ -262,18 +261,18 @@ def _log_scale(axes: Axes) -> None:
     axes.minorticks_off()
 
 
-def _line_legend(axes: Axes, lines: dict[str, Any], place: Any) -> None:
-    """What a panel's kinds of line mean, whatever their colour."""
+def _line_legend(axes: Axes, lines: dict[str, Any], location: Any) -> None:
+    """Explain a panel's line styles, which mean the same in every colour."""
     from matplotlib.lines import Line2D
 
     handles: list[Artist] = [
         Line2D([], [], color=GREY, linestyle=line, label=name) for name, line in lines.items()
     ]
-    axes.add_artist(axes.legend(handles=handles, loc=place, fontsize=8, frameon=False))
+    axes.add_artist(axes.legend(handles=handles, loc=location, fontsize=8, frameon=False))
 
 
 def _legend(figure: Figure) -> None:
-    """One legend below all panels, each label once, chance last."""
+    """Add one legend below all panels, with each label once and chance last."""
     handles: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -290,7 +289,7 @@ def _legend(figure: Figure) -> None:
 
 
 def _plain(name: str) -> str:
-    """A class name that is not read as a formula."""
+    """Return a class name that matplotlib does not read as a formula."""
     return name.replace("$", r"\$")
 
 

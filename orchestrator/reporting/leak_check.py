@@ -1,7 +1,7 @@
 """The check that no search cell ever opened a test image or its held-out class.
 
-Every cell writes into its cell.json what it opened before it trains. A search cell may have opened
-training images of the kept classes; a final cell those and, to score them, the test images.
+Before it trains, every cell writes its access log, the images that it opened, into its cell.json. A search
+cell may open training images of the kept classes only; a final cell also the test images, to score them.
 """
 
 from __future__ import annotations
@@ -13,88 +13,92 @@ from typing import Any
 from orchestrator.planning.cells import SEARCH, Cell
 
 NAMED = 5
-"""Breaches that the verdict spells out; it counts the others."""
+"""Most breaches that the verdict lists; it counts the others."""
 
 
 @dataclass(frozen=True)
 class Breach:
-    """Something that a cell opened and must not have, or the lack of an account."""
+    """Something that a cell opened and must not have opened, or the lack of its access log."""
 
     cell: Cell
-    what: str
+    description: str
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the accounts of a sweep's cells say of the firewall."""
+    """The result of the check over a sweep's cells."""
 
-    checked: int
-    """Search cells with an account that was read."""
+    searches: int
+    """Number of search cells whose access log was read."""
     finals: int
-    """Final cells with an account that was read."""
+    """Number of final cells whose access log was read."""
     breaches: tuple[Breach, ...]
 
     @property
     def holds(self) -> bool:
-        """Whether nothing forbidden was opened and every account that must be there is."""
+        """Whether nothing forbidden was opened and no access log is missing."""
         return not self.breaches
 
     @property
     def sentence(self) -> str:
-        """The verdict in one line."""
+        """The verdict in one sentence."""
         if self.breaches:
-            named = "; ".join(f"{breach.cell.label} {breach.what}" for breach in self.breaches[:NAMED])
+            named = "; ".join(f"{breach.cell.label} {breach.description}" for breach in self.breaches[:NAMED])
             more = f"; and {len(self.breaches) - NAMED} more" if len(self.breaches) > NAMED else ""
             return f"LEAK FIREWALL BROKEN, the results do not count: {named}{more}."
-        if not self.checked and not self.finals:
+        if not self.searches and not self.finals:
             return "Leak firewall: no cell has opened anything yet."
         trained = f"none of the {self.finals} final cells trained on its held-out class"
-        if not self.checked:
+        if not self.searches:
             return f"Leak firewall: holds; no search cell ran, and {trained}."
         return (
-            f"Leak firewall: holds; none of the {self.checked} search cells opened a test image or its "
+            f"Leak firewall: holds; none of the {self.searches} search cells opened a test image or its "
             f"held-out class, and {trained}."
         )
 
 
-def check_firewall(
-    cells: Iterable[Cell], accounts: Mapping[str, Mapping[str, Any]], done: Collection[str]
+def check_leaks(
+    cells: Iterable[Cell], cell_files: Mapping[str, Mapping[str, Any]], done: Collection[str]
 ) -> Verdict:
-    """Checks the accounts (contents of cell.json by key) of all cells.
+    """Check the access logs of all cells, given the contents of cell.json by key and the keys that are done.
 
-    A cell that has begun, or whose key is among `done`, must have an account that can be read; without
-    one nothing can be said of it, which counts as a breach.
+    A cell that has begun or is done must have an access log that can be read. Without one, nothing is known
+    of what it opened, which counts as a breach.
     """
     breaches: list[Breach] = []
-    read = {True: 0, False: 0}
+    searches = finals = 0
     for cell in cells:
-        account = accounts.get(cell.key) or {}
-        if not account and cell.key not in done:
+        about = cell_files.get(cell.key) or {}
+        if not about and cell.key not in done:
             continue
-        opened = _opened(account)
+        opened = _opened(about)
         if opened is None:
-            breaches.append(Breach(cell, "has no readable account of what it opened"))
+            breaches.append(Breach(cell, "has no readable log of what it opened"))
             continue
-        read[cell.phase == SEARCH] += 1
-        breaches += [Breach(cell, what) for what in _forbidden(cell, opened)]
-    return Verdict(read[True], read[False], tuple(breaches))
+        if cell.phase == SEARCH:
+            searches += 1
+        else:
+            finals += 1
+        breaches += [Breach(cell, description) for description in _forbidden(cell, opened)]
+    return Verdict(searches, finals, tuple(breaches))
 
 
-def _opened(account: Mapping[str, Any]) -> list[tuple[str, list[str]]] | None:
-    """Splits and classes that a cell opened; None where the account is empty or not in order."""
+def _opened(about: Mapping[str, Any]) -> list[tuple[str, list[str]]] | None:
+    """Return the splits that a cell opened, each with its classes; None if the log is empty or malformed."""
     try:
-        found = [(entry["split"], entry["classes"]) for entry in account["opened"]]
+        found = [(entry["split"], entry["classes"]) for entry in about["opened"]]
     except (KeyError, TypeError):
         return None
-    in_order = all(isinstance(split, str) and isinstance(classes, list) for split, classes in found)
-    return found if found and in_order else None
+    well_formed = all(isinstance(split, str) and isinstance(classes, list) for split, classes in found)
+    return found if found and well_formed else None
 
 
 def _forbidden(cell: Cell, opened: list[tuple[str, list[str]]]) -> list[str]:
+    """Return descriptions of what a cell opened and must not have opened."""
     search = cell.phase == SEARCH
     allowed = ("train",) if search else ("train", "test")
     found = [f"opened the split {split!r}" for split, _ in opened if split not in allowed]
-    watched = [classes for split, classes in opened if search or split == "train"]
-    if any(cell.holdout in classes for classes in watched):
+    without_holdout = [classes for split, classes in opened if search or split == "train"]
+    if any(cell.holdout in classes for classes in without_holdout):
         found.append(f"opened its held-out class {cell.holdout!r}")
     return found

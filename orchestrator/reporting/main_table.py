@@ -1,81 +1,97 @@
-"""The main table of a sweep: held-out classes by rows, methods and metrics by columns."""
+"""A sweep's main table: a row per held-out class, columns by method and metric."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from orchestrator.planning.dry_run import describe_network
 from orchestrator.planning.specification import Specification
 from orchestrator.reporting.results import ACCURACY, METRICS, Results
 from orchestrator.reporting.tables import BLANK, ESTIMATE, NUMBER, SHARE, TEXT, Column, Entry, Table, to_text
 from trainables.run import NO_HOLDOUT, parse_method
 
 WIDTH = 120
-"""Columns of a terminal that a table should fit."""
+"""Characters of a terminal's line, in which a table should fit."""
 AVERAGE = None
-"""The place of the average row, where others have a held-out class."""
 
-Place = str | None
-Fill = Callable[[str, Place, str], Entry]
-"""The entry of a method, place and metric."""
-Maker = Callable[[Place], Entry]
-"""The entry of a column at a place."""
+Row = str | None
+"""What a row is of: a holdout, or AVERAGE."""
+Entries = Mapping[tuple[str, Row, str], Entry]
+"""Entries by method, row and metric; those that are left out are BLANK."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a table shows: entries, the kind of their columns, the methods in order, and the caption."""
+
+    entries: Entries
+    kind: str
+    methods: Sequence[str]
+    caption: str
+
+
+@dataclass(frozen=True)
+class _FilledColumn:
+    """A column and its entries from top to bottom."""
+
+    column: Column
+    entries: list[Entry]
 
 
 def main_tables(results: Results) -> list[Table]:
-    """The results in one table, or, where that would be too wide to read, in one a metric."""
-    return arrange(results, _estimates(results), ESTIMATE, _caption(results))
+    """Return the results in one table or, if that would be too wide to read, in one per metric."""
+    return arrange(results, _main_content(results))
 
 
 def wide_table(results: Results) -> Table:
-    """The results in one table however wide, for files."""
-    methods, metrics = results.specification.methods, _metrics(results)
-    return _by_method(results, methods, metrics, _estimates(results), ESTIMATE, _caption(results))
+    """Return the results in one table of any width, for files."""
+    return _side_by_side(results, _main_content(results))
 
 
-def arrange(
-    results: Results, fill: Fill, kind: str, caption: str, methods: Sequence[str] | None = None
-) -> list[Table]:
-    """One table with the methods side by side or, where that is too wide, one a metric and one of lambda."""
-    methods = results.specification.methods if methods is None else methods
-    metrics = _metrics(results)
-    whole = _by_method(results, methods, metrics, fill, kind, caption)
+def arrange(results: Results, content: Content) -> list[Table]:
+    """Return one table with the methods side by side or, if that is too wide, several.
+
+    Those are one per metric and, for estimates, one of lambda.
+    """
+    whole = _side_by_side(results, content)
     width = max(len(line) for line in to_text(whole).splitlines())
-    if width <= WIDTH or len(methods) == 1:
+    if width <= WIDTH or len(content.methods) == 1:
         return [whole]
-    tables = [_by_metric(results, methods, metric, fill, kind, caption) for metric in metrics]
-    lambdas = _lambda_table(results) if kind == ESTIMATE else None
+    tables = [_of_one_metric(results, content, metric) for metric in _metrics(results)]
+    lambdas = _lambda_table(results) if content.kind == ESTIMATE else None
     return [*tables, lambdas] if lambdas else tables
 
 
-def places(results: Results) -> list[Place]:
-    """The rows: the holdouts in the specification's order, then the average if classes were held out."""
-    return [*results.specification.holdouts, *([AVERAGE] if len(results.held_out) > 1 else [])]
-
-
-def describe_recipe(specification: Specification) -> str:
-    """Network, length and batch in words."""
-    recipe = specification.recipe
-    groups = f" ({recipe.groups} groups)" if recipe.groups != 3 else ""
-    workers = f" x {specification.workers} workers" if specification.workers > 1 else ""
-    return (
-        f"{recipe.network_name}{groups} at {recipe.image_size}x{recipe.image_size}, "
-        f"{recipe.epochs} epochs, batch {recipe.batch_size}{workers}"
-    )
+def table_rows(results: Results) -> list[Row]:
+    """Return the holdouts in the specification's order, then the average if several classes are held out."""
+    rows: list[Row] = list(results.specification.holdouts)
+    if len(results.held_out) > 1:
+        rows.append(AVERAGE)
+    return rows
 
 
 def _metrics(results: Results) -> list[str]:
     return list(METRICS) if results.held_out else [ACCURACY]
 
 
-def _estimates(results: Results) -> Fill:
-    def fill(method: str, place: Place, metric: str) -> Entry:
-        if place == NO_HOLDOUT and metric != ACCURACY:
-            return BLANK
-        return (
-            results.average(method, metric) if place is AVERAGE else results.estimate(method, place, metric)
-        )
+def _main_content(results: Results) -> Content:
+    methods = results.specification.methods
+    entries = {
+        (method, row, metric): _estimate(results, method, row, metric)
+        for method in methods
+        for row in table_rows(results)
+        for metric in _metrics(results)
+    }
+    return Content(entries, ESTIMATE, methods, _caption(results))
 
-    return fill
+
+def _estimate(results: Results, method: str, row: Row, metric: str) -> Entry:
+    if row is AVERAGE:
+        return results.average(method, metric)
+    if row == NO_HOLDOUT and metric != ACCURACY:
+        return BLANK
+    return results.estimate(method, row, metric)
 
 
 def _caption(results: Results) -> str:
@@ -87,7 +103,7 @@ def _caption(results: Results) -> str:
         if n == 1
         else f"Mean ± standard deviation (ddof = 1) over n = {n} seeds, in percent."
     )
-    parts = [f"{specification.benchmark}, {describe_recipe(specification)}.", spread]
+    parts = [f"{specification.benchmark}, {describe_network(specification)}.", spread]
     if results.held_out:
         if window == 1:
             taken = "AP and accuracy (of the kept classes) are the last epoch's"
@@ -100,10 +116,10 @@ def _caption(results: Results) -> str:
     if n > 1 and len(results.held_out) > 1:
         parts.append("The average's ± is the standard deviation over seeds of each seed's average.")
     parts.append(_about_lambda(specification))
-    if lacks_seeds(results):
+    if results.lacks_seeds:
         parts.append(f"An asterisk marks fewer than {n} seeds.")
     if len(results.held_out) > 1 and _lacks_average(results):
-        parts.append("An average waits for a seed that has every held-out class.")
+        parts.append("An average is shown once a seed is done with every held-out class.")
     return " ".join(part for part in parts if part)
 
 
@@ -116,84 +132,86 @@ def _about_lambda(specification: Specification) -> str:
     return f"lambda was chosen for {each}, by validation accuracy."
 
 
-def lacks_seeds(results: Results) -> bool:
-    """Whether some place has results of fewer seeds than the sweep has."""
-    return any(len(rows) < results.specification.seeds for rows in results.by_place.values())
-
-
 def _lacks_average(results: Results) -> bool:
     return any(results.average(method, ACCURACY) is None for method in results.specification.methods)
 
 
-def _by_method(
-    results: Results, methods: Sequence[str], metrics: Sequence[str], fill: Fill, kind: str, caption: str
-) -> Table:
-    """Every method's metrics, and its lambda where it has one and results are shown, side by side."""
-    columns, makers = _first_columns(results, skew=kind == ESTIMATE and len(metrics) > 1)
-    for method in methods:
+def _side_by_side(results: Results, content: Content) -> Table:
+    """Return a table of every method's metrics and, for estimates, lambda of the methods that have one."""
+    metrics = _metrics(results)
+    columns = [_names(results)]
+    if content.kind == ESTIMATE and len(metrics) > 1:
+        columns.append(_random_ap(results))
+    for method in content.methods:
         for metric in metrics:
-            columns.append(Column(METRICS[metric], kind, f"{method}_{metric}", method))
-            makers.append(_maker(fill, method, metric))
-        if kind == ESTIMATE:
-            _add_lambda(results, method, columns, makers)
-    return _table(results, columns, makers, caption, "main")
+            column = Column(METRICS[metric], content.kind, f"{method}_{metric}", method)
+            columns.append(_filled(results, column, content, method, metric))
+        if content.kind == ESTIMATE:
+            columns += _lambdas(results, method)
+    return _table(results, columns, content.caption, "main")
 
 
-def _by_metric(
-    results: Results, methods: Sequence[str], metric: str, fill: Fill, kind: str, caption: str
-) -> Table:
-    columns, makers = _first_columns(results, skew=kind == ESTIMATE and metric != ACCURACY)
-    for method in methods:
-        columns.append(Column(method, kind, f"{method}_{metric}", METRICS[metric]))
-        makers.append(_maker(fill, method, metric))
-    return _table(results, columns, makers, caption, metric)
+def _of_one_metric(results: Results, content: Content, metric: str) -> Table:
+    columns = [_names(results)]
+    if content.kind == ESTIMATE and metric != ACCURACY:
+        columns.append(_random_ap(results))
+    for method in content.methods:
+        column = Column(method, content.kind, f"{method}_{metric}", METRICS[metric])
+        columns.append(_filled(results, column, content, method, metric))
+    return _table(results, columns, content.caption, metric)
 
 
 def _lambda_table(results: Results) -> Table | None:
-    columns, makers = _first_columns(results, skew=False)
+    columns = [_names(results)]
     for method in results.specification.methods:
-        _add_lambda(results, method, columns, makers)
+        columns += _lambdas(results, method)
     if len(columns) == 1:
         return None
     caption = f"{results.specification.benchmark}: lambda by held-out class."
-    table = _table(results, columns, makers, caption, "lambda")
+    table = _table(results, columns, caption, "lambda")
     return Table(table.columns, table.rows[: len(results.specification.holdouts)], caption, table.label)
 
 
-def _first_columns(results: Results, *, skew: bool) -> tuple[list[Column], list[Maker]]:
-    def shown(place: Place) -> Entry:
-        if place == NO_HOLDOUT:
-            return BLANK
-        return results.average_skew() if place is AVERAGE else results.skew(place)
-
-    columns = [Column("held out", TEXT, "holdout")]
-    makers: list[Maker] = [lambda place: "average" if place is AVERAGE else place]
-    if skew:
-        columns.append(Column("random AP", SHARE, "random_ap"))
-        makers.append(shown)
-    return columns, makers
+def _names(results: Results) -> _FilledColumn:
+    names: list[Entry] = ["average" if row is AVERAGE else row for row in table_rows(results)]
+    return _FilledColumn(Column("held out", TEXT, "holdout"), names)
 
 
-def _maker(fill: Fill, method: str, metric: str) -> Maker:
-    return lambda place: fill(method, place, metric)
+def _random_ap(results: Results) -> _FilledColumn:
+    shares: list[Entry] = []
+    for row in table_rows(results):
+        if row is AVERAGE:
+            shares.append(results.average_skew())
+        else:
+            shares.append(BLANK if row == NO_HOLDOUT else results.skew(row))
+    return _FilledColumn(Column("random AP", SHARE, "random_ap"), shares)
 
 
-def _add_lambda(results: Results, method: str, columns: list[Column], makers: list[Maker]) -> None:
+def _filled(results: Results, column: Column, content: Content, method: str, metric: str) -> _FilledColumn:
+    entries = content.entries
+    return _FilledColumn(column, [entries.get((method, row, metric), BLANK) for row in table_rows(results)])
+
+
+def _lambdas(results: Results, method: str) -> list[_FilledColumn]:
+    """Return a column of lambda for each of a method's auxiliary tasks."""
     tasks = parse_method(method).auxiliary
+    columns = []
     for task in tasks:
-
-        def shown(place: Place, task: str = task) -> Entry:
-            if place is AVERAGE:
-                return BLANK
-            return (results.weights(method, place) or {}).get(task)
-
         title = "lambda" if len(tasks) == 1 else f"lambda {task}"
-        columns.append(Column(title, NUMBER, f"{method}_aux_weight_{task}", method))
-        makers.append(shown)
+        weights: list[Entry] = []
+        for row in table_rows(results):
+            weights.append(BLANK if row is AVERAGE else (results.weights(method, row) or {}).get(task))
+        columns.append(_FilledColumn(Column(title, NUMBER, f"{method}_aux_weight_{task}", method), weights))
+    return columns
 
 
-def _table(results: Results, columns: list[Column], makers: list[Maker], caption: str, kind: str) -> Table:
-    rows = tuple(tuple(make(place) for make in makers) for place in places(results))
-    average = frozenset({len(rows) - 1}) if AVERAGE in places(results) else frozenset()
-    label = f"tab:{results.ledger.name}-{kind}"
-    return Table(tuple(columns), rows, caption, label, average, results.specification.seeds)
+def _table(results: Results, columns: Sequence[_FilledColumn], caption: str, kind: str) -> Table:
+    names = table_rows(results)
+    return Table(
+        columns=tuple(each.column for each in columns),
+        rows=tuple(zip(*(each.entries for each in columns), strict=True)),
+        caption=caption,
+        label=f"tab:{results.ledger.name}-{kind}",
+        rules=frozenset(i for i, row in enumerate(names) if row is AVERAGE),
+        full=results.specification.seeds,
+    )

@@ -1,4 +1,4 @@
-"""The paper's published numbers, and a sweep's beside them.
+"""The paper's numbers, and a sweep's compared with them.
 
 Ahmed and Courville, "Detecting Semantic Anomalies", AAAI 2020: tables 2 to 7 and appendix C.
 """
@@ -13,29 +13,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.planning.specification import Specification
-from orchestrator.reporting.main_table import AVERAGE, Place, arrange, lacks_seeds
+from orchestrator.reporting.main_table import AVERAGE, Content, Row, arrange
 from orchestrator.reporting.results import METRICS, Results
 from orchestrator.reporting.statistics import Difference, Estimate, difference
 from orchestrator.reporting.tables import BLANK, DIFFERENCE, ESTIMATE, SHARE, TEXT, Column, Entry, Table
 from search_spaces.benchmark import Benchmark
 from trainables.run import NO_HOLDOUT, Recipe
 
-TRIALS = 3
-"""Seeds behind each of the paper's means."""
+PAPER_SEEDS = 3
+"""Number of seeds ("trials" in the paper) of which each of its means is taken."""
 CPC_TABLE = "6"
-"""Its classification-only rows are of the CPC network, other runs than table 5's."""
+"""Its classification rows are of the CPC network, so other runs than those of table 5."""
 METHODS_BY_ROWS = "7"
+"""The table whose rows are methods."""
 BATCH = ("batch_size", "micro_batch", "cpc_batch_size")
-NO_MATTER = ("evaluate_every",)
+INERT = ("evaluate_every",)
 """Fields that change no reported number."""
 
-Mine = Mapping[tuple[str, str, str], Estimate]
+Ours = Mapping[tuple[str, str, str], Estimate]
 """A sweep's numbers by holdout, method and metric."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """One number of the paper, as a fraction; `std` of its estimate is None where the paper gives none."""
+    """A number of the paper, in 0..1; its estimate has no `std` if the paper gives none."""
 
     table: str
     benchmark: str
@@ -45,14 +46,14 @@ class Published:
     estimate: Estimate
 
     @property
-    def place(self) -> Place:
-        """Its row in a sweep's main table."""
+    def row(self) -> Row:
+        """The number's row in a sweep's main table."""
         return AVERAGE if self.holdout == "average" else self.holdout
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A number of the paper, the sweep's own and the difference of the two."""
+    """A number of the paper and the sweep's own."""
 
     published: Published
     ours: Estimate
@@ -65,36 +66,36 @@ class Pair:
 
 @functools.cache
 def published() -> tuple[Published, ...]:
-    """Every number of the paper's tables, in their order."""
+    """Return every number of the paper's tables, in their order."""
     with Path(__file__).with_name("paper_tables.csv").open(encoding="utf-8", newline="") as file:
         return tuple(_published(row) for row in csv.DictReader(file))
 
 
 def _published(row: dict[str, str]) -> Published:
     std = float(row["std"]) / 100 if row["std"] else None
-    found = Estimate(float(row["mean"]) / 100, std, TRIALS)
+    found = Estimate(float(row["mean"]) / 100, std, PAPER_SEEDS)
     return Published(row["table"], row["benchmark"], row["holdout"], row["method"], row["metric"], found)
 
 
 def on_cpc_network(specification: Specification, benchmark: Benchmark) -> bool:
-    """Whether the sweep's networks are those of the paper's CPC experiments."""
+    """Return whether the sweep's networks are those of the paper's CPC experiments."""
     fields = benchmark.cpc_network
     return bool(fields) and all(getattr(specification.recipe, k) == v for k, v in fields.items())
 
 
 def paper_recipe(specification: Specification, benchmark: Benchmark) -> Recipe:
-    """The paper's recipe of the sweep's network."""
+    """Return the paper's recipe for the sweep's network."""
     if on_cpc_network(specification, benchmark):
         return dataclasses.replace(benchmark.recipe, **benchmark.cpc_network)  # type: ignore[arg-type]
     return benchmark.recipe_for(specification.methods)
 
 
 def departures(specification: Specification, benchmark: Benchmark) -> list[str]:
-    """Where the sweep's recipe is not the paper's; empty for benchmarks that the paper does not have."""
+    """Return how the sweep's recipe differs from the paper's; nothing for benchmarks that it does not use."""
     if not benchmark.paper_tables:
         return []
     ours, paper = specification.recipe, paper_recipe(specification, benchmark)
-    fields = [f.name for f in dataclasses.fields(Recipe) if f.name not in (*BATCH, *NO_MATTER)]
+    fields = [f.name for f in dataclasses.fields(Recipe) if f.name not in (*BATCH, *INERT)]
     found = _changes(ours, paper, fields)
     total, paper_total = ours.batch_size * specification.workers, benchmark.total_batch or paper.batch_size
     if total != paper_total:
@@ -112,13 +113,13 @@ def departures(specification: Specification, benchmark: Benchmark) -> list[str]:
 
 def _changes(ours: Recipe, paper: Recipe, fields: Iterable[str]) -> list[str]:
     values = [(name, getattr(ours, name), getattr(paper, name)) for name in fields]
-    return [f"{name} {mine} (paper: {theirs})" for name, mine, theirs in values if mine != theirs]
+    return [f"{name} {our} (paper: {their})" for name, our, their in values if our != their]
 
 
 def comparable(specification: Specification, benchmark: Benchmark) -> list[Published]:
-    """The paper's numbers for the sweep's benchmark and kind of network, each once.
+    """Return the paper's numbers for the sweep's benchmark and kind of network, each once.
 
-    Where recipes differ, `departures` says in what: then a difference is the recipe's as well.
+    Recipes may differ, as `departures` tells; differences between the numbers then come from that as well.
     """
     cpc = on_cpc_network(specification, benchmark)
     found: dict[tuple[str, str, str], Published] = {}
@@ -130,7 +131,7 @@ def comparable(specification: Specification, benchmark: Benchmark) -> list[Publi
 
 
 def beside(results: Results, benchmark: Benchmark) -> tuple[list[Pair], list[Published]]:
-    """The paper's numbers that the sweep has its own for, and those that it lacks."""
+    """Return the paper's numbers paired with the sweep's, and those that the sweep lacks."""
     pairs, absent = [], []
     for number in comparable(results.specification, benchmark):
         ours = _ours(results, number)
@@ -142,8 +143,8 @@ def beside(results: Results, benchmark: Benchmark) -> tuple[list[Pair], list[Pub
 
 
 def _ours(results: Results, number: Published) -> Estimate | None:
-    """The sweep's number where it has one; an average only over all of the benchmark's classes."""
-    if number.place is not AVERAGE:
+    """Return the sweep's number if it has one; an average counts only if it is over all classes."""
+    if number.row is not AVERAGE:
         return results.estimate(number.method, number.holdout, number.metric)
     if set(results.held_out) != set(results.classes):
         return None
@@ -151,7 +152,7 @@ def _ours(results: Results, number: Published) -> Estimate | None:
 
 
 def absent_in_words(results: Results, absent: Sequence[Published]) -> str:
-    """The paper's numbers that a sweep lacks, by table, method and held-out class; empty for none."""
+    """Return the numbers that a sweep lacks as text, by table, method and held-out class; empty if none."""
     by_table: dict[str, dict[str, dict[str, None]]] = {}
     for number in absent:
         holdouts = by_table.setdefault(number.table, {}).setdefault(number.method, {})
@@ -167,26 +168,25 @@ def absent_in_words(results: Results, absent: Sequence[Published]) -> str:
 
 
 def difference_tables(results: Results, pairs: Sequence[Pair]) -> list[Table]:
-    """Ours minus the paper's in the main table's layout."""
-    found = {(pair.published.method, pair.published.place, pair.published.metric): pair for pair in pairs}
-
-    def fill(method: str, place: Place, metric: str) -> Entry:
-        pair = found.get((method, place, metric))
-        return BLANK if pair is None else pair.difference
-
-    methods = [name for name in results.specification.methods if any(name == key[0] for key in found)]
+    """Return ours minus the paper's in the main table's layout."""
+    numbers = [(pair.published, pair.difference) for pair in pairs]
+    entries = {(number.method, number.row, number.metric): found for number, found in numbers}
+    compared = {number.method for number, _ in numbers}
+    methods = [name for name in results.specification.methods if name in compared]
+    if not methods:
+        return []
     caption = (
         f"Ours minus the paper's on {results.specification.benchmark}, in percent points, ± the standard "
-        f"error of the difference (ours over {_seeds(results)} seeds, the paper's over {TRIALS})."
+        f"error of the difference (ours over {_seeds(results)} seeds, the paper's over {PAPER_SEEDS})."
     )
-    tables = arrange(results, fill, DIFFERENCE, caption, methods) if methods else []
+    tables = arrange(results, Content(entries, DIFFERENCE, methods, caption))
     return [_without_blank_rows(dataclasses.replace(t, label=f"{t.label}-differences")) for t in tables]
 
 
 def _seeds(results: Results) -> str:
-    """How many seeds the sweep's numbers are over."""
+    """Return how many seeds the sweep's numbers are over."""
     n = results.specification.seeds
-    return f"up to {n}" if lacks_seeds(results) else f"{n}"
+    return f"up to {n}" if results.lacks_seeds else f"{n}"
 
 
 def _without_blank_rows(table: Table) -> Table:
@@ -196,39 +196,39 @@ def _without_blank_rows(table: Table) -> Table:
 
 
 def paper_tables(results: Results, pairs: Sequence[Pair], benchmark: Benchmark) -> list[Table]:
-    """The paper's tables that the sweep has something of, in their layout, our rows below the paper's."""
-    mine = {(p.published.holdout, p.published.method, p.published.metric): p.ours for p in pairs}
+    """Return the tables of the paper of which the sweep has numbers, with its rows below the paper's."""
+    ours = {(p.published.holdout, p.published.method, p.published.metric): p.ours for p in pairs}
     cpc = on_cpc_network(results.specification, benchmark)
     tables = []
     for name in dict.fromkeys(number.table for number in published()):
         numbers = [n for n in published() if n.table == name and n.benchmark == benchmark.name]
-        if (name == CPC_TABLE) == cpc and any((n.holdout, n.method, n.metric) in mine for n in numbers):
-            tables.append(_in_layout(results, name, numbers, mine))
+        if (name == CPC_TABLE) == cpc and any((n.holdout, n.method, n.metric) in ours for n in numbers):
+            tables.append(_in_layout(results, name, numbers, ours))
     return tables
 
 
-def _in_layout(results: Results, name: str, numbers: Sequence[Published], mine: Mine) -> Table:
-    """One of the paper's tables: its rows, each with the sweep's own below it."""
-    places = {_place_in_layout(number, numbers): number for number in numbers}
-    columns = list(dict.fromkeys(column for _, column in places))
-    names = list(dict.fromkeys(row for row, _ in places))
+def _in_layout(results: Results, name: str, numbers: Sequence[Published], ours: Ours) -> Table:
+    """Return a table of the paper, with the sweep's row below each of its own."""
+    by_position = {_position(number, numbers): number for number in numbers}
+    columns = list(dict.fromkeys(column for _, column in by_position))
+    names = list(dict.fromkeys(row for row, _ in by_position))
     rows: list[tuple[Entry, ...]] = []
     for row in names:
-        found = [places.get((row, column)) for column in columns]
+        found = [by_position.get((row, column)) for column in columns]
         rows.append((row, "paper", *(_theirs(number) for number in found)))
-        rows.append((BLANK, "ours", *(_our_entry(results, number, mine) for number in found)))
+        rows.append((BLANK, "ours", *(_our_entry(results, number, ours) for number in found)))
     head = (Column("", TEXT, "row"), Column("", TEXT, "source"))
     caption = (
         f"The paper's table {name} ({results.specification.benchmark}) beside this sweep, in percent: mean ± "
-        f"standard deviation over {TRIALS} trials (paper) and {_seeds(results)} (ours)."
+        f"standard deviation over {PAPER_SEEDS} seeds (paper) and {_seeds(results)} (ours)."
     )
     label = f"tab:{results.ledger.name}-paper-{name}"
     rules = frozenset(2 * i for i, row in enumerate(names) if row == "average")
     return Table((*head, *columns), tuple(rows), caption, label, rules)
 
 
-def _place_in_layout(number: Published, table: Sequence[Published]) -> tuple[str, Column]:
-    """The row and the column of a number in its table."""
+def _position(number: Published, table: Sequence[Published]) -> tuple[str, Column]:
+    """Return the row and the column of a number in the paper's table."""
     if number.table == METHODS_BY_ROWS:
         return number.method, Column(METRICS[number.metric], ESTIMATE, number.metric)
     by_class = len({other.holdout for other in table}) > 1
@@ -245,9 +245,9 @@ def _theirs(number: Published | None) -> Entry:
     return number.estimate.mean if number.metric == "skew" else number.estimate
 
 
-def _our_entry(results: Results, number: Published | None, mine: Mine) -> Entry:
+def _our_entry(results: Results, number: Published | None, ours: Ours) -> Entry:
     if number is None:
         return BLANK
     if number.metric == "skew":
         return results.average_skew()
-    return mine.get((number.holdout, number.method, number.metric))
+    return ours.get((number.holdout, number.method, number.metric))

@@ -1,4 +1,4 @@
-"""A sweep's records in MLflow, written again from its ledger."""
+"""Rebuild a sweep's records in MLflow from its ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainables.mistake import Mistake
 
 
 def connect(report: Report, request: Request) -> Tracker:
-    """Return MLflow's side of a sweep, connected; raise Mistake if MLflow is not installed or is silent."""
+    """Return a connected tracker; raise Mistake if MLflow is not installed or does not answer."""
     uri, results = resolve_tracking_uri(request.tracking_uri, request.storage), report.results
     tracker = open_tracker(uri, results.ledger, results.specification, results.cells.all())
     if tracker is None:

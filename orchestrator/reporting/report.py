@@ -1,4 +1,4 @@
-"""A sweep's report: tables, sentences and figures, from its ledger alone."""
+"""A sweep's report: tables, sentences and figures, made from its ledger alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.request import Request
 from orchestrator.reporting import sentences
-from orchestrator.reporting.leak_check import Verdict, check_firewall
+from orchestrator.reporting.leak_check import Verdict, check_leaks
 from orchestrator.reporting.main_table import WIDTH, main_tables, wide_table
 from orchestrator.reporting.paper import Pair, Published, beside, difference_tables, paper_tables
 from orchestrator.reporting.results import BEGUN, DONE, METRICS, Results, cells_csv, collect
@@ -24,17 +24,17 @@ PAIRED = "mean difference, 95% bootstrap interval, p of Wilcoxon's signed-rank t
 
 @dataclass(frozen=True)
 class Report:
-    """What a sweep's ledger says, ready to be printed and written."""
+    """A sweep's results, ready to be printed and written."""
 
     results: Results
     verdict: Verdict
     benchmark: Benchmark
-    go_on: str
-    """The command that runs what is missing."""
+    command: str
+    """The command that resumes the sweep."""
 
     @property
     def sound(self) -> bool:
-        """Whether the leak firewall held, without which no number counts."""
+        """Whether the leak firewall held; if it did not, no number counts."""
         return self.verdict.holds
 
     @property
@@ -44,18 +44,18 @@ class Report:
 
     @property
     def failed(self) -> dict[Cell, int]:
-        """The cells that were begun and are not done, with the number of attempts."""
+        """The cells that have begun and are not done, with their numbers of attempts."""
         return {
             cell: self.results.attempts(cell) for cell, state in self.results.states.items() if state == BEGUN
         }
 
     @cached_property
     def text(self) -> str:
-        """The report as a terminal shows it."""
+        """The report for a terminal."""
         parts = [self._head()]
         if not self.sound:
             parts.append(_wrap(self.verdict.sentence))
-        parts += [*_printed(main_tables(self.results)), "\n".join(map(_wrap, self._remarks()))]
+        parts += [*_printed(main_tables(self.results)), "\n".join(map(_wrap, self._sentences()))]
         parts += _printed(self._differences)
         if self._beside_in_words:
             parts.append(_wrap(self._beside_in_words))
@@ -64,20 +64,20 @@ class Report:
             parts.append("\n".join([_wrap(heading), *(_wrap(f"- {s}", "  ") for s in self._comparisons)]))
         return "\n\n".join(parts)
 
-    def _remarks(self) -> list[str]:
-        """What is missing, the firewall's verdict, how lambda was chosen if oddly, and departures."""
+    def _sentences(self) -> list[str]:
+        """Return what is missing, the verdict, problems with lambda, and departures from the paper."""
         results = self.results
         return [
-            sentences.missing(results, self.go_on),
+            sentences.missing(results, self.command),
             self.verdict.sentence,
             *sentences.selection(results),
             *sentences.recipe_departures(results, self.benchmark),
         ]
 
     def summary_metrics(self) -> dict[str, float]:
-        """mean/<method>/<metric> and, of two seeds or more, std/<method>/<metric>, in fractions.
+        """Return mean/<method>/<metric> and, for two seeds or more, std/<method>/<metric>, in 0..1.
 
-        They are the average row's, or the only row's where no class is held out.
+        They are those of the average row, or of the only row if no class is held out.
         """
         results, found = self.results, {}
         for method in results.specification.methods:
@@ -108,15 +108,15 @@ class Report:
         }
 
     def write(self) -> dict[str, bytes]:
-        """Writes the files into the ledger's report folder and returns their contents by name."""
+        """Write the files into the ledger's report folder; return their contents by name."""
         for name, data in self.files.items():
             self.results.ledger.write_report(name, data)
         return self.files
 
     def markdown(self) -> str:
-        """All tables and remarks as Markdown."""
+        """Return all tables and sentences as Markdown."""
         parts = [f"# {self._head()}", *(to_markdown(table) for table in main_tables(self.results))]
-        parts.append("\n".join(f"- {sentence}" for sentence in self._remarks()))
+        parts.append("\n".join(f"- {sentence}" for sentence in self._sentences()))
         if self._differences or self._beside_in_words:
             parts.append("## Beside the paper")
         for table in [*self._differences, *self._paper_tables]:
@@ -130,7 +130,7 @@ class Report:
         return "\n\n".join(parts) + "\n"
 
     def latex(self) -> str:
-        r"""All tables for \input into a document with the package booktabs."""
+        r"""Return all tables for \input into a document with the package booktabs."""
         tables = [*main_tables(self.results), *self._differences]
         return "\n\n".join(to_latex(table) for table in [*tables, *self._paper_tables]) + "\n"
 
@@ -159,19 +159,19 @@ class Report:
         return f"Sweep {ledger.name} in {ledger.storage}: {total - len(self.missing)} of {total} cells done"
 
 
-def make_report(ledger: Ledger, go_on: str = "") -> Report:
-    """Reads the ledger; Mistake where there is no such sweep.
+def make_report(ledger: Ledger, command: str = "") -> Report:
+    """Read the ledger; raise Mistake if there is no such sweep.
 
-    `go_on` is the command that runs what is missing, where the caller knows how the sweep is run.
+    `command` resumes the sweep; without it, one with default options is named.
     """
     results = collect(ledger)
-    verdict = check_firewall(results.cells.all(), results.accounts, results.done)
-    go_on = go_on or resume_command(Request(storage=ledger.storage), ledger.name)
-    return Report(results, verdict, find_benchmark(results.specification.benchmark), go_on)
+    verdict = check_leaks(results.cells.all(), results.cell_files, results.done)
+    command = command or resume_command(Request(storage=ledger.storage), ledger.name)
+    return Report(results, verdict, find_benchmark(results.specification.benchmark), command)
 
 
 def _printed(tables: list[Table]) -> list[str]:
-    """Tables for the terminal, and the caption of the first, which speaks for all."""
+    """Return tables for the terminal, and the caption of the first, which holds for all."""
     return [*map(to_text, tables), *(_wrap(table.caption) for table in tables[:1])]
 
 

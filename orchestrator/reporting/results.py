@@ -1,4 +1,4 @@
-"""A sweep's results as its ledger holds them: typed rows, their estimates, and what is not there yet."""
+"""A sweep's results, read from its ledger: final cells, what the searches tried, and what is missing."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from trainables.run import NO_HOLDOUT
 
 AP_MSP, AP_ODIN, ACCURACY = "ap_msp", "ap_odin", "test_accuracy"
 METRICS = {AP_MSP: "AP-MSP", AP_ODIN: "AP-ODIN", ACCURACY: "accuracy"}
-"""The reported metrics and their names in tables."""
+"""The reported metrics and their titles in tables."""
 BASELINE = "classification"
 VALUES = (ACCURACY, "test_accuracy_window", AP_MSP, AP_ODIN, "ap_msp_last", "ap_odin_last", "skew")
-"""What a final cell's row in cells.csv holds."""
+"""Values of a final cell in its row of cells.csv."""
 
 DONE, BEGUN, BLOCKED, NOT_BEGUN = "done", "begun", "blocked", "not begun"
 
 
 @dataclass(frozen=True)
 class Final:
-    """A final cell that is done: its weights, its values in fractions, and how it was reached."""
+    """A final cell that is done: its weights, its values in 0..1, and the attempt as result.json has it."""
 
     cell: Cell
     aux_weights: Weights
@@ -36,51 +36,55 @@ class Final:
     attempt: Mapping[str, Any]
 
     def value(self, metric: str) -> float | None:
-        """A reported value such as "ap_msp", None where the cell has none (AP without a held-out class)."""
+        """Return a value such as "ap_msp", or None if the cell has none (AP without a held-out class)."""
         return self.values.get(f"final/{metric}")
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A search index of a study, all of its cells done: weights and mean validation accuracy."""
+class SearchPoint:
+    """A search index of a study with all of its cells done."""
 
     index: int
     aux_weights: Weights
     value: float
+    """Mean validation accuracy over the held-out classes."""
     by_holdout: Mapping[str, float]
+    """Validation accuracy by held-out class."""
     diverged: bool
+    """Whether any of its cells diverged."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What a study tried, what that chooses, and what its final cells were trained with."""
+    """What a study tried, the weights that this chooses, and those that its final cells were trained with."""
 
     study: Study
-    trials: tuple[Trial, ...]
+    points: tuple[SearchPoint, ...]
+    """By search index, up to the first that is not complete."""
     recorded: tuple[Weights, ...]
     """The distinct weights of the study's final cells that are done."""
 
     @property
     def complete(self) -> bool:
         """Whether every search cell of the study is done."""
-        return len(self.trials) == len(self.study.searches)
+        return len(self.points) == len(self.study.searches)
 
     @cached_property
     def chosen(self) -> Weights | None:
-        """The weights that the recorded values choose; None before all are there."""
-        if not self.complete or not self.trials:
+        """The weights that the search values choose; None until the search is complete."""
+        if not self.complete or not self.points:
             return None
-        return choose([(trial.aux_weights, trial.value) for trial in self.trials])
+        return choose([(point.aux_weights, point.value) for point in self.points])
 
     @property
     def disagrees(self) -> bool:
-        """Whether a final cell was trained with other weights than the search cells choose."""
+        """Whether any final cell was trained with weights other than the chosen ones."""
         return any(weights != self.chosen for weights in self.recorded)
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that a report says comes from here; fractions in 0..1 throughout."""
+    """A sweep's results, from which everything in a report follows; accuracies and APs are in 0..1."""
 
     ledger: Ledger
     specification: Specification
@@ -88,44 +92,53 @@ class Results:
     cells: Cells
     finals: tuple[Final, ...]
     selections: tuple[Selection, ...]
-    accounts: Mapping[str, Mapping[str, Any]]
-    """cell.json by key, of every cell that has begun."""
+    cell_files: Mapping[str, Mapping[str, Any]]
+    """Contents of cell.json by key, for every cell that has begun."""
     done: frozenset[str]
+    """Keys of the cells that are done."""
 
     @property
     def held_out(self) -> tuple[str, ...]:
-        """The classes that are held out, in the specification's order."""
+        """The held-out classes in the specification's order, without `none`."""
         return tuple(name for name in self.specification.holdouts if name != NO_HOLDOUT)
 
     @cached_property
-    def by_place(self) -> dict[tuple[str, str], list[Final]]:
-        """The final cells that are done by method and holdout, in order of seed."""
+    def _by_method_and_holdout(self) -> dict[tuple[str, str], list[Final]]:
         found: dict[tuple[str, str], list[Final]] = {}
         for final in self.finals:
             found.setdefault((final.cell.method, final.cell.holdout), []).append(final)
-        return {place: sorted(rows, key=lambda row: row.cell.seed) for place, rows in found.items()}
+        return {pair: sorted(finals, key=lambda final: final.cell.seed) for pair, finals in found.items()}
+
+    def finals_of(self, method: str, holdout: str) -> list[Final]:
+        """Return the final cells of a method and holdout that are done, in order of seed."""
+        return self._by_method_and_holdout.get((method, holdout), [])
+
+    @property
+    def lacks_seeds(self) -> bool:
+        """Whether some method and holdout has results, but of fewer seeds than the sweep has."""
+        return any(len(finals) < self.specification.seeds for finals in self._by_method_and_holdout.values())
 
     def by_class(self, method: str, metric: str) -> dict[str, dict[int, float]]:
-        """A metric's values by held-out class and seed."""
+        """Return a metric's values by held-out class and seed."""
         found: dict[str, dict[int, float]] = {}
         for holdout in self.held_out:
-            values = {row.cell.seed: row.value(metric) for row in self.by_place.get((method, holdout), ())}
+            values = {final.cell.seed: final.value(metric) for final in self.finals_of(method, holdout)}
             known = {seed: value for seed, value in values.items() if value is not None}
             if known:
                 found[holdout] = known
         return found
 
     def estimate(self, method: str, holdout: str, metric: str) -> Estimate | None:
-        """A metric over the seeds of one method and holdout; None where no seed is done."""
-        rows = [row.value(metric) for row in self.by_place.get((method, holdout), ())]
-        return estimate(value for value in rows if value is not None)
+        """Return a metric's estimate over the seeds of a method and holdout; None if no seed is done."""
+        values = [final.value(metric) for final in self.finals_of(method, holdout)]
+        return estimate(value for value in values if value is not None)
 
     def average(self, method: str, metric: str) -> Estimate | None:
-        """A metric's average over the held-out classes, over the seeds that have all of them."""
+        """Return a metric's average over the held-out classes, over the seeds that have all of them."""
         return average_over_classes(self.by_class(method, metric), self.held_out)
 
     def skew(self, holdout: str) -> float | None:
-        """The share of anomalies among the test images; None without a held-out class or a final cell."""
+        """Return the share of anomalies among the test images; None without held-out class or final cell."""
         for method in self.specification.methods:
             found = self.estimate(method, holdout, "skew")
             if found is not None:
@@ -133,16 +146,19 @@ class Results:
         return None
 
     def average_skew(self) -> float | None:
-        """The mean share of anomalies over the held-out classes, None where one is unknown."""
+        """Return the mean share of anomalies over the held-out classes; None if any is unknown."""
         shares = [self.skew(holdout) for holdout in self.held_out]
         known = [share for share in shares if share is not None]
         return sum(known) / len(known) if known and len(known) == len(shares) else None
 
     def weights(self, method: str, holdout: str) -> Weights | None:
-        """The weights that a method's final cells were trained with, or that its study has chosen."""
-        rows = self.by_place.get((method, holdout))
-        if rows:
-            return rows[0].aux_weights
+        """Return the weights that a method's final cells were trained with or, if none is done, will be.
+
+        Those are given or its study's choice; None if there is no choice yet.
+        """
+        finals = self.finals_of(method, holdout)
+        if finals:
+            return finals[0].aux_weights
         for selection in self.selections:
             definition = selection.study.definition
             if definition.method == method and holdout in definition.holdouts:
@@ -150,12 +166,12 @@ class Results:
         return self.specification.given_weights(method) or None
 
     def differences(self, method: str, metric: str) -> dict[str, float]:
-        """By held-out class, the method minus classification over the seeds that both have."""
+        """Return, by held-out class, the method minus classification over the seeds that both have."""
         return paired_differences(self.by_class(method, metric), self.by_class(BASELINE, metric))
 
     @cached_property
     def states(self) -> dict[Cell, str]:
-        """Every cell: done, begun but not done, blocked by its study's search, or not begun."""
+        """The state of every cell: DONE, BEGUN but not done, BLOCKED by its study's search, or NOT_BEGUN."""
         blocked = {c.key for s in self.selections if not s.complete for c in s.study.finals}
         found = {}
         for cell in self.cells.all():
@@ -168,12 +184,12 @@ class Results:
         return found
 
     def attempts(self, cell: Cell) -> int:
-        """How many attempts at a cell have begun."""
-        return int(self.accounts.get(cell.key, {}).get("attempts", 0))
+        """Return how many attempts at a cell have begun."""
+        return int(self.cell_files.get(cell.key, {}).get("attempts", 0))
 
 
 def collect(ledger: Ledger) -> Results:
-    """Reads a sweep's ledger; Mistake where there is none or its sweep.json is not one."""
+    """Read a sweep's ledger; raise Mistake if there is no such sweep or sweep.json is not valid."""
     stored = read_stored(ledger)
     cells = lay_out(stored.specification, stored.fingerprint)
     every = cells.all()
@@ -188,13 +204,13 @@ def collect(ledger: Ledger) -> Results:
             _final(cell, found[cell.key]) for cell in every if cell.phase == FINAL and cell.key in found
         ),
         selections=tuple(_selection(study, found) for study in cells.studies),
-        accounts=ledger.read_cells(keys),
+        cell_files=ledger.read_cells(keys),
         done=frozenset(found),
     )
 
 
 def cells_csv(results: Results) -> str:
-    """One row a final cell, done or not, in fractions."""
+    """Return cells.csv: a row per final cell, done or not, with values in 0..1."""
     finals = {final.cell.key: final for final in results.finals}
     methods = results.specification.methods
     tasks = list(dict.fromkeys(task for method in methods for task in results.specification.tasks(method)))
@@ -231,7 +247,7 @@ def _selection(study: Study, found: Mapping[str, Mapping[str, Any]]) -> Selectio
         values = {cell.holdout: found[cell.key]["values"] for cell in study.searches[index]}
         by_holdout = {holdout: each["value"] for holdout, each in values.items()}
         diverged = any(each["diverged"] for each in values.values())
-        points.append(Trial(index, weights, value, by_holdout, diverged))
+        points.append(SearchPoint(index, weights, value, by_holdout, diverged))
     recorded: list[Weights] = []
     for cell in study.finals:
         used = found[cell.key]["aux_weights"] if cell.key in found else None

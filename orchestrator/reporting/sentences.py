@@ -1,4 +1,4 @@
-"""A report's sentences: what is missing, how lambda was chosen if oddly, what the comparisons say."""
+"""A report's sentences: what is missing, problems in the choice of lambda, and comparisons."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from orchestrator.reporting.statistics import compare, in_words
 from search_spaces.benchmark import Benchmark
 
 NAMED = 8
-"""Cells that a list of missing ones spells out; it counts the others."""
+"""Most names in a list; it counts the others."""
 
 
-def missing(results: Results, go_on: str) -> str:
-    """What is not done, and the command that goes on with it."""
+def missing(results: Results, command: str) -> str:
+    """Return which cells are not done, with the command that resumes the sweep."""
     lists: dict[str, list[str]] = {BEGUN: [], BLOCKED: [], NOT_BEGUN: []}
     for cell, state in results.states.items():
         if state != DONE:
@@ -38,39 +38,43 @@ def missing(results: Results, go_on: str) -> str:
         BLOCKED: "blocked by a search that is not complete",
         NOT_BEGUN: "not begun",
     }
-    parts = [f"{len(names)} {words[state]}: {_some(names)}" for state, names in lists.items() if names]
-    return f"Missing: {count} cells; {'; '.join(parts)}. Go on with: {go_on}"
+    parts = [f"{len(names)} {words[state]}: {_listed(names)}" for state, names in lists.items() if names]
+    return f"Missing: {count} cells; {'; '.join(parts)}. Go on with: {command}"
 
 
 def selection(results: Results) -> list[str]:
-    """Searches that diverged, and final cells whose lambda is not what their search chooses."""
+    """Return warnings of final cells whose lambda is not the chosen or given one, and of diverged cells."""
     odd = [_disagreement(study) for study in results.selections if study.disagrees] + _not_as_given(results)
-    found = [f"WARNING: lambda is not what it should be: {_some(odd, '; ')}."] if odd else []
-    diverged = sum(trial.diverged for study in results.selections for trial in study.trials)
+    found = []
+    if odd:
+        found.append(f"WARNING: lambda is not what it should be: {_listed(odd, '; ')}.")
+    diverged = sum(point.diverged for study in results.selections for point in study.points)
     if diverged:
-        found.append(f"Diverged: {diverged} of the lambdas tried; where that happened accuracy counts as 0.")
+        found.append(f"Diverged: {diverged} of the lambdas tried; a diverged cell's accuracy counts as 0.")
     return found
 
 
 def recipe_departures(results: Results, benchmark: Benchmark) -> list[str]:
-    """A warning where the recipe is not the paper's."""
+    """Return a warning if the recipe is not the paper's, else nothing."""
     listed = departures(results.specification, benchmark)
     if not listed:
         return []
     return [
-        f"WARNING: the recipe departs from the paper's, so differences from its numbers are the recipe's as "
-        f"well: {'; '.join(listed)}."
+        f"WARNING: the recipe departs from the paper's, which may explain differences from its numbers: "
+        f"{'; '.join(listed)}."
     ]
 
 
 def comparisons(results: Results) -> list[str]:
-    """Each other method against classification, a sentence a metric."""
+    """Return a sentence per metric that compares each other method with classification."""
     methods = results.specification.methods
     if BASELINE not in methods or not results.held_out:
         return []
     sentences = []
     for method in methods:
-        for metric, title in METRICS.items() if method != BASELINE else ():
+        if method == BASELINE:
+            continue
+        for metric, title in METRICS.items():
             differences = results.differences(method, metric)
             if differences:
                 sentences.append(in_words(method, title, compare(differences.values())))
@@ -82,7 +86,7 @@ def comparisons(results: Results) -> list[str]:
 def beside_paper(
     results: Results, benchmark: Benchmark, pairs: Sequence[Pair], absent: Sequence[Published]
 ) -> str:
-    """Why the sweep is not compared with the paper, or what of the paper's it lacks; empty for neither."""
+    """Return why the sweep is not compared with the paper, or which of its numbers it lacks; else nothing."""
     if not benchmark.paper_tables:
         return ""
     if not comparable(results.specification, benchmark):
@@ -99,7 +103,7 @@ def _disagreement(study: Selection) -> str:
 
 
 def _not_as_given(results: Results) -> list[str]:
-    """Final cells that were not trained with the weights that were given."""
+    """Return the final cells that were not trained with the weights that were given."""
     found = []
     for final in results.finals:
         expected = results.specification.given_weights(final.cell.method)
@@ -118,6 +122,6 @@ def _weights(weights: Weights) -> str:
     return ", ".join(f"{task} {weight:.4g}" for task, weight in weights.items())
 
 
-def _some(names: Sequence[str], between: str = ", ") -> str:
+def _listed(names: Sequence[str], between: str = ", ") -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return between.join(names[:NAMED]) + more

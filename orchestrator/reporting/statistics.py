@@ -1,4 +1,4 @@
-"""Means and standard deviations over trials, and paired comparisons over held-out classes."""
+"""Means and standard deviations over seeds, and paired comparisons over held-out classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RAISES, LOWERS, NO_CHANGE, TOO_FEW = "raises", "lowers", "no measurable change",
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n trials and the sample standard deviation (ddof = 1), which one trial does not have."""
+    """Mean and sample standard deviation (ddof = 1) over n seeds; one seed has no deviation."""
 
     mean: float
     std: float | None
@@ -24,13 +24,13 @@ class Estimate:
 
     @property
     def standard_error(self) -> float | None:
-        """Of the mean; None for one trial."""
+        """Standard error of the mean; None for one seed."""
         return None if self.std is None else self.std / math.sqrt(self.n)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two means, and its standard error where both have a standard deviation."""
+    """A difference of two means, with its standard error if both have a standard deviation."""
 
     value: float
     standard_error: float | None
@@ -38,23 +38,23 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Paired differences over classes: their mean, a bootstrap interval of it, and a signed-rank test."""
+    """Paired differences over n classes: their mean, a bootstrap interval of it, and a signed-rank test."""
 
     n: int
     mean: float
     interval: tuple[float, float] | None
-    """95%, by percentiles, classes drawn with replacement; None for fewer than 2 classes."""
+    """95% percentile interval, classes drawn with replacement; None for fewer than 2 classes."""
     p: float | None
     """Two-sided p of Wilcoxon's signed-rank test; None for fewer than 2 classes."""
 
     @property
     def smallest_p(self) -> float:
-        """What the test gives where all n differences point one way."""
+        """The p that the test gives if all n differences have one sign."""
         return min(1.0, 2 * 0.5**self.n)
 
     @property
     def verdict(self) -> str:
-        """A change is claimed where the test finds one at 5% and the interval leaves zero out."""
+        """RAISES or LOWERS if p is at most 5% and the interval excludes zero; else NO_CHANGE or TOO_FEW."""
         if self.smallest_p > SIGNIFICANT or self.p is None or self.interval is None:
             return TOO_FEW
         low, high = self.interval
@@ -64,7 +64,7 @@ class Comparison:
 
 
 def estimate(values: Iterable[float]) -> Estimate | None:
-    """Mean and standard deviation (ddof = 1) of the values; None where there are none."""
+    """Return mean and standard deviation (ddof = 1) of the values; None if there are none."""
     found = list(values)
     if not found:
         return None
@@ -78,10 +78,10 @@ def estimate(values: Iterable[float]) -> Estimate | None:
 def average_over_classes(
     by_class: Mapping[str, Mapping[int, float]], classes: Collection[str]
 ) -> Estimate | None:
-    """The estimate over trials (seeds) of each trial's average over the classes.
+    """Return the estimate over seeds of each seed's average over the classes, from values by class and seed.
 
-    Takes values by class and seed. A seed that lacks a class has no average and is left out, so that
-    every average is over the same classes; None where no seed is complete or there are no classes.
+    A seed that lacks a class has no average and is left out, so that every average is over the same classes.
+    None if no seed is complete or there are no classes.
     """
     if not classes or any(name not in by_class for name in classes):
         return None
@@ -94,7 +94,10 @@ def average_over_classes(
 def paired_differences(
     ours: Mapping[str, Mapping[int, float]], others: Mapping[str, Mapping[int, float]]
 ) -> dict[str, float]:
-    """By class, the mean over the seeds that both have of `ours` minus `others`, values by class and seed."""
+    """Return, by class, the mean of `ours` minus `others` over the seeds that both have.
+
+    Both are values by class and seed.
+    """
     found = {}
     for name in ours:
         common = sorted(set(ours[name]) & set(others.get(name, ())))
@@ -104,14 +107,14 @@ def paired_differences(
 
 
 def difference(ours: Estimate, others: Estimate) -> Difference:
-    """`ours` minus `others`, two independent means."""
+    """Return `ours` minus `others`, two independent means."""
     errors = ours.standard_error, others.standard_error
     joint = None if errors[0] is None or errors[1] is None else math.hypot(errors[0], errors[1])
     return Difference(ours.mean - others.mean, joint)
 
 
 def compare(differences: Collection[float]) -> Comparison:
-    """The comparison that paired differences, one a class, make; ValueError where there are none."""
+    """Summarise paired differences, one per class; raise ValueError if there are none."""
     if not differences:
         raise ValueError("a comparison needs at least one difference")
     # Sorted, so that the order of the classes does not change the bootstrap's draws.
@@ -123,7 +126,7 @@ def compare(differences: Collection[float]) -> Comparison:
 
 
 def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95% percentile interval of the mean of values (n,), n >= 2, drawn with replacement; seeded."""
+    """Return the 95% percentile bootstrap interval of the mean of values, (n,) with n >= 2; seeded."""
     drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(values[drawn].mean(axis=1), [tail, 100 - tail])
@@ -131,9 +134,9 @@ def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]
 
 
 def signed_rank_p(values: np.ndarray) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test of values (n,) against zero; zeros are dropped.
+    """Return the two-sided p of Wilcoxon's signed-rank test of values (n,) against zero; zeros are dropped.
 
-    Exact for up to 50 values (13 where some tie), by the normal approximation beyond.
+    It is exact for up to 50 values (13 if some tie) and uses the normal approximation beyond.
     """
     moved = values[values != 0]
     if not len(moved):
@@ -144,7 +147,7 @@ def signed_rank_p(values: np.ndarray) -> float:
 
 
 def in_words(method: str, metric: str, comparison: Comparison) -> str:
-    """A comparison with classification as a sentence, differences of fractions given in percent points."""
+    """Return a comparison with classification as a sentence, with differences in percent points."""
     n, points = comparison.n, f"{100 * comparison.mean:+.2f} points"
     classes = f"{n} held-out classes"
     if comparison.interval is None or comparison.p is None:

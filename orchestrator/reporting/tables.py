@@ -1,6 +1,6 @@
-"""One table as terminal text, Markdown, LaTeX and CSV.
+"""Tables as terminal text, Markdown, LaTeX and CSV.
 
-Entries are fractions; text, Markdown and LaTeX print them in percent with two decimals, CSV keeps them.
+Entries are in 0..1; text, Markdown and LaTeX print them in percent with two decimals, CSV as they are.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.reporting.statistics import Difference, Estimate
 
 TEXT, NUMBER, SHARE, ESTIMATE, DIFFERENCE = "text", "number", "share", "estimate", "difference"
 BLANK = ""
-"""An entry that has no meaning in its row; None is one that is not there yet."""
+"""An entry that has no meaning in its row; None is an entry that is not known yet."""
 
 _MINUS = re.compile(r"^-(?=\d)")
 
@@ -25,7 +25,7 @@ Entry = str | float | Estimate | Difference | None
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, what it holds, its name in CSV and the group of columns that it belongs to."""
+    """A column: its title, its kind of entry, its name in CSV and the group of columns that it belongs to."""
 
     title: str
     kind: str
@@ -35,21 +35,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of entries below columns; consecutive columns of one group share a heading."""
+    """Rows of entries; consecutive columns of one group share a heading."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Entry, ...], ...]
     caption: str
     label: str
     rules: frozenset[int] = frozenset()
-    """Indices of rows that a rule sets apart from the row above."""
+    """Indices of rows with a rule above them."""
     full: int | None = None
-    """How many trials an estimate should have; one with fewer bears an asterisk."""
+    """Number of seeds that estimates should have; one with fewer is marked with an asterisk."""
 
 
 def to_text(table: Table) -> str:
-    """The table for a terminal, caption left out."""
-    body = _aligned(table, _words(table, " ± "))
+    """Return the table for a terminal, without its caption."""
+    body = _aligned(table, _formatted(table))
     titles = [column.title for column in table.columns]
     gaps = _gaps(table)
     widths = _widths(table, [titles, *body], gaps)
@@ -63,8 +63,8 @@ def to_text(table: Table) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """The table and its caption; groups, which Markdown lacks, stand before their columns' titles."""
-    body = _aligned(table, _words(table, " ± "))
+    """Return the table and its caption; a column's group, which Markdown lacks, precedes its title."""
+    body = _aligned(table, _formatted(table))
     titles = [f"{column.group} {column.title}".strip() for column in table.columns]
     rows = [[_escape_markdown(text) for text in row] for row in [titles, *body]]
     widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(titles))]
@@ -80,22 +80,22 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""A table environment of its own; the document needs \usepackage{booktabs} and UTF-8."""
-    rows = _words(table, r" $\pm$ ", escape=escape_latex, missing="--")
+    r"""Return a table environment; the document needs \usepackage{booktabs} and UTF-8."""
     spec = "".join("l" if column.kind == TEXT else "r" for column in table.columns)
     lines = [r"\begin{table}", r"\centering", r"\footnotesize", r"\setlength{\tabcolsep}{4pt}"]
     lines += [rf"\caption{{{_prose(table.caption)}}}", rf"\label{{{table.label}}}"]
     lines += [rf"\begin{{tabular}}{{{spec}}}", r"\toprule", *_latex_groups(table)]
     lines += [_latex_row([_prose(column.title) for column in table.columns]), r"\midrule"]
-    for number, row in enumerate(rows):
+    for number, row in enumerate(table.rows):
         if number in table.rules:
             lines.append(r"\midrule")
-        lines.append(_latex_row([_MINUS.sub("$-$", "".join(parts)) for parts in row]))
+        entries = zip(table.columns, row, strict=True)
+        lines.append(_latex_row([_latex_entry(table, column, entry) for column, entry in entries]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
 
 
 def to_csv(table: Table) -> str:
-    """Fractions; an estimate fills three columns (mean, std, n), a difference two (and standard error)."""
+    """Return values in 0..1; estimates fill columns for mean, std and n, differences one for their error."""
     suffixes = {ESTIMATE: ("_mean", "_std", "_n"), DIFFERENCE: ("", "_standard_error")}
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
@@ -114,7 +114,7 @@ def to_csv(table: Table) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Text with LaTeX's special characters made plain."""
+    """Return text with LaTeX's special characters escaped."""
     special = {
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
@@ -123,7 +123,7 @@ def escape_latex(text: str) -> str:
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
         "±": r"$\pm$",
-        "[": "{[}",  # an argument, and a star a variant, of the line break before it
+        "[": "{[}",  # after a line break, [ would begin its argument, and * its starred form
         "*": "{*}",
         **{character: "\\" + character for character in "&%$#_{}"},
     }
@@ -131,40 +131,50 @@ def escape_latex(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Words of this project in LaTeX, where lambda has a sign of its own."""
+    """Return text in LaTeX with the word lambda as its letter."""
     return re.sub(r"\blambda\b", r"$\\lambda$", escape_latex(text))
 
 
-def _words(
-    table: Table, plus_minus: str, *, escape: Callable[[str], str] = str, missing: str = "-"
-) -> list[list[tuple[str, str]]]:
-    """Each entry as what stands before ± and what from there on."""
-
-    def one(column: Column, entry: Entry) -> tuple[str, str]:
-        if entry is None:
-            return missing, ""
-        if isinstance(entry, str):
-            return escape(entry), ""
-        if isinstance(entry, Estimate):
-            few = "*" if table.full is not None and entry.n < table.full else ""
-            spread = "" if entry.std is None else f"{plus_minus}{100 * entry.std:.2f}"
-            return f"{100 * entry.mean:.2f}", spread + few
-        if isinstance(entry, Difference):
-            error = entry.standard_error
-            return f"{100 * entry.value:+.2f}", "" if error is None else f"{plus_minus}{100 * error:.2f}"
-        return (f"{100 * entry:.2f}" if column.kind == SHARE else f"{entry:.3g}"), ""
-
-    return [[one(c, e) for c, e in zip(table.columns, row, strict=True)] for row in table.rows]
+def _formatted(table: Table) -> list[list[tuple[str, str]]]:
+    """Return each entry in two parts: its value, and its ± and asterisk."""
+    return [
+        [_parts(table, column, entry) for column, entry in zip(table.columns, row, strict=True)]
+        for row in table.rows
+    ]
 
 
-def _aligned(table: Table, words: list[list[tuple[str, str]]]) -> list[list[str]]:
-    """Entries as text, with the ± of a column below one another."""
-    lines: list[list[str]] = [[] for _ in words]
+def _parts(table: Table, column: Column, entry: Entry) -> tuple[str, str]:
+    if entry is None:
+        return "-", ""
+    if isinstance(entry, str):
+        return entry, ""
+    if isinstance(entry, Estimate):
+        few = "*" if table.full is not None and entry.n < table.full else ""
+        spread = "" if entry.std is None else f" ± {100 * entry.std:.2f}"
+        return f"{100 * entry.mean:.2f}", spread + few
+    if isinstance(entry, Difference):
+        error = entry.standard_error
+        return f"{100 * entry.value:+.2f}", "" if error is None else f" ± {100 * error:.2f}"
+    return (f"{100 * entry:.2f}" if column.kind == SHARE else f"{entry:.3g}"), ""
+
+
+def _latex_entry(table: Table, column: Column, entry: Entry) -> str:
+    if entry is None:
+        return "--"
+    value, spread = _parts(table, column, entry)
+    return _MINUS.sub("$-$", escape_latex(value + spread))
+
+
+def _aligned(table: Table, formatted: list[list[tuple[str, str]]]) -> list[list[str]]:
+    """Return entries as text, with the ± of each column aligned."""
+    lines: list[list[str]] = [[] for _ in formatted]
     for i, column in enumerate(table.columns):
-        entries = [row[i] for row in words]
+        entries = [row[i] for row in formatted]
         head = max((len(value) for value, _ in entries), default=0)
         starred = any(spread.endswith("*") for _, spread in entries)
-        tail = max((len(spread.removesuffix("*")) for _, spread in entries), default=0) + starred
+        tail = max((len(spread.removesuffix("*")) for _, spread in entries), default=0)
+        if starred:
+            tail += 1
         for line, (value, spread) in zip(lines, entries, strict=True):
             number = f"{value.rjust(head)}{_widen(spread, tail, starred=starred)}"
             line.append(value if column.kind == TEXT else number)
@@ -172,7 +182,7 @@ def _aligned(table: Table, words: list[list[tuple[str, str]]]) -> list[list[str]
 
 
 def _widen(spread: str, width: int, *, starred: bool) -> str:
-    """A spread such as " ± 1.20" with its number moved right, short of the place of an asterisk."""
+    """Return a spread such as " ± 1.20" with its number right-aligned, leaving room for an asterisk."""
     star = ("*" if spread.endswith("*") else " ") if starred else ""
     spread, room = spread.removesuffix("*"), width - len(star)
     if not spread:
@@ -181,7 +191,7 @@ def _widen(spread: str, width: int, *, starred: bool) -> str:
 
 
 def _gaps(table: Table) -> list[int]:
-    """Spaces before each column: more where a group begins or ends."""
+    """Return the spaces before each column, more if a group begins or ends there."""
     gaps = [0]
     for before, column in itertools.pairwise(table.columns):
         gaps.append(2 if before.group == column.group else 3)
@@ -189,13 +199,14 @@ def _gaps(table: Table) -> list[int]:
 
 
 def _widths(table: Table, rows: list[list[str]], gaps: list[int]) -> list[int]:
-    """The columns' widths; the last of a group is widened where the group's heading needs it."""
+    """Return the columns' widths; the last of a group is widened if the group's heading needs it."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
     start = 0
     for group, count in _groups(table):
         end = start + count
         span = sum(widths[start:end]) + sum(gaps[start + 1 : end])
-        widths[end - 1] += max(0, len(group) + 4 * (count > 1) - span)
+        heading = len(group) + 4 if count > 1 else len(group)
+        widths[end - 1] += max(0, heading - span)
         start = end
     return widths
 
@@ -212,7 +223,7 @@ def _groups(table: Table) -> list[tuple[str, int]]:
 
 
 def _group_line(table: Table, widths: list[int], gaps: list[int]) -> list[str]:
-    """The line of group headings, each centred over its columns; none where there are no groups."""
+    """Return the line of group headings, each centred over its columns; nothing without groups."""
     if not any(column.group for column in table.columns):
         return []
     line, start = "", 0

@@ -1,7 +1,8 @@
-"""What MLflow is to hold of a cell and of a sweep, read from the ledger; no MLflow here.
+"""The contents of MLflow's runs for a cell and for a sweep, read from the ledger; needs no MLflow.
 
-MLflow refuses to change a param, and a sweep can grow. So the fields of the sweep's own run that may grow are
-tags as well: they are written anew each time, and say what its metrics are of; its params say how it began.
+MLflow refuses to change a param, and a sweep can grow. So the fields in which it may grow are also tags of
+the sweep's own run: the tags are written anew each time and describe its current metrics, while its params
+keep the values with which the sweep began.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ LONGEST_PARAM = 500
 
 @dataclass(frozen=True)
 class Point:
-    """One value of a metric: its epoch and the ledger's time, in milliseconds."""
+    """One value of a metric, with its epoch (`step`) and the ledger's time in milliseconds."""
 
     name: str
     value: float
@@ -30,7 +31,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Record:
-    """A run of MLflow: what names it, what it was given and what was measured."""
+    """Contents of a run: its name and tags, its params, and the points of its metrics."""
 
     name: str
     tags: dict[str, str]
@@ -40,13 +41,14 @@ class Record:
 
 
 def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Record:
-    """A cell's run as far as the ledger holds it: curves of a running one, and the values of a done one."""
-    account = ledger.read_cell(cell.key)
-    weights = account.get("run", {}).get("aux_weights", {})
+    """Return a cell's run as far as the ledger holds it: its curves, and its values if it is done."""
+    about = ledger.read_cell(cell.key)
+    weights = about.get("run", {}).get("aux_weights", {})
     result = ledger.read_result(cell.key)
     points = _curves(ledger, cell.key)
     if result is None:
-        # The end's curves come before the result that vouches for them: until then a checkpoint has to.
+        # The last curves are written before the result; without one, only epochs that a checkpoint holds are
+        # certain not to be trained again.
         held = ledger.newest_epoch(cell.key)
         points = [point for point in points if point.step <= held]
     elif cell.phase == FINAL:
@@ -58,12 +60,12 @@ def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Rec
         "sweep": ledger.name,
         "ledger": ledger.identity(),
         "cell": cell.key,
-        "attempts": str(account.get("attempts", 0)),
+        "attempts": str(about.get("attempts", 0)),
     }
     if result is not None and result["values"].get("diverged"):
         tags["diverged"] = "true"
-    # A cell that failed before it had an account has no weights yet, and a param can be written only once.
-    known = bool(account) or not specification.tasks(cell.method)
+    # A cell that failed before it wrote cell.json has no weights yet, and a param can be written only once.
+    known = bool(about) or not specification.tasks(cell.method)
     params = _params(cell, specification, weights if known else None)
     return Record(cell.label, tags, params, points, finished=result is not None)
 
@@ -71,7 +73,10 @@ def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Rec
 def summary_record(
     specification: Specification, ledger: Ledger, metrics: dict[str, float], timestamp: float
 ) -> Record:
-    """The sweep's own run: its specification, as params and where it may grow as tags, and the means."""
+    """Return the sweep's own run: the metrics, the specification as params, and as tags where it may grow.
+
+    `timestamp` is in seconds.
+    """
     points = [Point(name, value, 0, _milliseconds(timestamp)) for name, value in metrics.items()]
     values = specification.as_json()
     flat = {**values.pop("recipe"), **values}
@@ -82,7 +87,7 @@ def summary_record(
 
 
 def _params(cell: Cell, specification: Specification, weights: dict[str, float] | None) -> dict[str, str]:
-    place = {"seed": cell.seed} if cell.search_index is None else {"search_index": cell.search_index}
+    number = {"seed": cell.seed} if cell.search_index is None else {"search_index": cell.search_index}
     lambdas: dict[str, float]
     if weights is None:
         lambdas = {}
@@ -94,7 +99,7 @@ def _params(cell: Cell, specification: Specification, weights: dict[str, float] 
         "benchmark": specification.benchmark,
         "method": cell.method,
         "holdout": cell.holdout,
-        **place,
+        **number,
         **lambdas,
         **dataclasses.asdict(specification.recipe),
         "world_size": specification.workers,

@@ -1,6 +1,7 @@
-"""Errands to a server that may be away, run in order by a thread of its own: nobody waits for them.
+"""A queue of jobs for a server that may be away, run in order by its own thread, so that nobody waits for it.
 
-An errand that fails is tried again until it succeeds, is seen to be hopeless, or the box is given up.
+A job that fails is run again until it succeeds, until it fails with an error that is not retryable, or until
+the queue is closed.
 """
 
 from __future__ import annotations
@@ -11,42 +12,47 @@ import threading
 import time
 from collections.abc import Callable
 
+from trainables.mistake import one_line
+
 RETRY_SECONDS = 3.0
 GRACE_SECONDS = 10.0
-"""For which an end waits for a server that is known to be away, and for the thread to notice the end."""
+"""How long `close` waits for a server that is known to be away, and then for the thread to end."""
 
-Errand = Callable[[], object]
+Job = Callable[[], object]
 
 
-class Outbox:
-    """A queue of errands and the thread that runs them."""
+class RetryQueue:
+    """A queue of jobs and the thread that runs them."""
 
-    def __init__(self, hopeless: Callable[[Exception], bool]) -> None:
-        """`hopeless` tells an error that would only repeat itself from a server that is away."""
+    def __init__(self, retryable: Callable[[Exception], bool]) -> None:
+        """Take a predicate that tells a server that is away from an error that would only repeat itself."""
         self.refusals: list[str] = []
-        """What was said to errands that were hopeless."""
-        self._hopeless = hopeless
-        self._queue: queue.Queue[Errand | None] = queue.Queue()
+        """First lines of the errors that were not retryable."""
+        self._retryable = retryable
+        self._queue: queue.Queue[Job | None] = queue.Queue()
         self._away = threading.Event()
-        self._given_up = threading.Event()
-        """Set at the end: a thread that is still in pyarrow's code when the process ends aborts it."""
+        self._closed = threading.Event()
+        """Ends the thread: one that is still in pyarrow's code when the process ends would abort it."""
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     @property
     def away(self) -> bool:
-        """Whether the last try failed: then an earlier call may have been carried out without an answer."""
+        """Whether the last attempt failed; the server may have carried out that job without answering."""
         return self._away.is_set()
 
     def start(self) -> None:
-        """Begins to run errands, those that were put before included."""
+        """Begin to run jobs, including those that are queued already."""
         self._thread.start()
 
-    def put(self, errand: Errand) -> None:
-        """Adds an errand to the end of the queue."""
-        self._queue.put(errand)
+    def put(self, job: Job) -> None:
+        """Add a job to the end of the queue."""
+        self._queue.put(job)
 
     def close(self, timeout: float) -> bool:
-        """Waits for what is queued; False where the server is away and errands are outstanding."""
+        """Wait up to `timeout` seconds for the queued jobs; return whether all of them were run.
+
+        A server that is away is waited for GRACE_SECONDS only. Jobs that are left then are dropped.
+        """
         self._queue.put(None)
         began = time.monotonic()
         while self._thread.is_alive() and time.monotonic() < began + timeout:
@@ -54,27 +60,21 @@ class Outbox:
             if self.away and time.monotonic() > began + GRACE_SECONDS:
                 break
         done = not self._thread.is_alive()
-        self._given_up.set()
+        self._closed.set()
         self._thread.join(GRACE_SECONDS)
         return done
 
     def _work(self) -> None:
-        while (errand := self._queue.get()) is not None:
-            while not self._given_up.is_set():
+        while (job := self._queue.get()) is not None:
+            while not self._closed.is_set():
                 try:
-                    errand()
+                    job()
                     self._away.clear()
                     break
                 except Exception as error:
-                    if self._hopeless(error):
-                        self.refusals.append(first_line(error))
+                    if not self._retryable(error):
+                        self.refusals.append(one_line(error))
                         break
                     self._away.set()
                     logging.getLogger(__name__).debug("%s", error)
-                    self._given_up.wait(RETRY_SECONDS)
-
-
-def first_line(error: BaseException) -> str:
-    """An error's first line, for a sentence."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:200].rstrip(".")
+                    self._closed.wait(RETRY_SECONDS)

@@ -1,10 +1,11 @@
-"""MLflow's side: one run a cell, for ever, and one of the sweep; all of it read from the ledger.
+"""A sweep's records in MLflow: one run per cell and one for the sweep, all of them read from the ledger.
 
-Only one process writes, the driver, and only what the ledger holds, with the ledger's time stamps: so
-sending something again makes no second point, and the records can be rebuilt from the ledger alone.
+A cell keeps its run: a later attempt reopens it. Only one process writes, the driver, and only what the
+ledger holds, with the ledger's time stamps. So sending something again adds no second point, and the records
+can be rebuilt from the ledger alone.
 
-The report is sent as contents, not as paths: the ledger may be in a bucket, where MLflow finds no file.
-MLflow refuses to change a param, so what a sweep grows in is a tag of its own run as well (`records.py`).
+The report is sent as contents rather than paths, since the ledger may be in a bucket, where MLflow finds no
+file.
 """
 
 from __future__ import annotations
@@ -23,26 +24,32 @@ from orchestrator.planning.cells import FINAL, SEARCH, Cell
 from orchestrator.planning.specification import Specification
 from orchestrator.tracking import uris
 from orchestrator.tracking.records import Record, cell_record, summary_record
-from orchestrator.tracking.retry_queue import Outbox, first_line
-from trainables.mistake import Mistake
+from orchestrator.tracking.retry_queue import RetryQueue
+from trainables.mistake import Mistake, one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ANSWER_SECONDS = 10.0
 
-BATCH = 1000
-"""Metrics that MLflow takes in one call."""
+SUMMARY = "summary"
+"""Key of the sweep's own run among the cells' keys."""
 
-PATIENCE = {
+BATCH = 1000
+"""Most metrics that MLflow takes in one call."""
+
+CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "DO_NOT_TRACK": "true",
 }
-"""Set before MLflow is imported: its own retries hang for minutes, where ours queue and go on, and it
-prints an address of its own for the sweep's run."""
+"""Environment variables to set before MLflow is imported.
+
+MLflow's own retries block for minutes, where ours wait in a queue, and it would print an address of its own
+for the sweep's run.
+"""
 
 REFUSED = (
     "INVALID_PARAMETER_VALUE",
@@ -51,15 +58,15 @@ REFUSED = (
     "RESOURCE_ALREADY_EXISTS",
     "RESOURCE_DOES_NOT_EXIST",
 )
-"""MLflow's words for what it would refuse again: such a record is left out, and the end says so."""
+"""MLflow's codes for requests that it would refuse again: the record is left out and reported at the end."""
 
 
 def open_tracker(
     uri: str, ledger: Ledger, specification: Specification, cells: Iterable[Cell] = ()
 ) -> Tracker | None:
-    """A tracker whose server answers; None where MLflow is not installed.
+    """Return a connected tracker, or None if MLflow is not installed.
 
-    Raises Mistake where there is no answer, or where the URI needs a module that cannot be imported.
+    Raise Mistake if the server does not answer, or if the URI needs a module that cannot be imported.
     """
     tracker = Tracker(uri, ledger, specification, cells)
     try:
@@ -69,14 +76,14 @@ def open_tracker(
             return None
         module = f"the Python module {error.name}" if error.name else "a Python module"
         raise Mistake(
-            f"The tracking URI {uri} needs {module}, which cannot be imported here ({first_line(error)}): "
+            f"The tracking URI {uri} needs {module}, which cannot be imported here ({one_line(error)}): "
             "install it, or give another URI with --tracking-uri."
         ) from None
     return tracker
 
 
 class Tracker:
-    """Writes a sweep's records, from a thread of its own, so that training never waits for MLflow."""
+    """Writes a sweep's records from its own thread, so that training never waits for MLflow."""
 
     def __init__(self, uri: str, ledger: Ledger, specification: Specification, cells: Iterable[Cell]) -> None:
         self._uri = uri
@@ -84,65 +91,67 @@ class Tracker:
         self._specification = specification
         self._cells = {cell.key: cell for cell in cells}
         self._identity = ""
-        """The ledger's: another's runs under the same name are left alone."""
+        """The ledger's identity; runs of another ledger with the same sweep name are left alone."""
         self._experiments: dict[str, str] = {}
+        """Experiment ids by phase."""
         self._runs: dict[str, str] = {}
-        """Run ids by the cell's key, and the summary's by "summary"."""
+        """Run ids by the cell's key; the sweep's own run has the key SUMMARY."""
         self._sent: dict[str, int] = {}
-        """How many points of a run were sent by this process."""
+        """How many points of each run this process has sent."""
         self._finished: set[str] = set()
-        """Cells whose run was finished when this process came."""
-        self._outbox = Outbox(_refused)
+        """Keys of the runs that were finished when this process connected."""
+        self._queue = RetryQueue(_retryable)
 
     @property
     def refusals(self) -> list[str]:
-        """What the server said to records that it will never take."""
-        return self._outbox.refusals
+        """First lines of the errors with which the server refused records for good."""
+        return self._queue.refusals
 
-    # Reaching the server
+    # Connecting
 
     def connect(self) -> None:
-        """Finds the experiments and this sweep's runs; Mistake where no answer comes within 10 s.
+        """Find the experiments and this sweep's runs; raise Mistake without an answer within ANSWER_SECONDS.
 
-        Raises ImportError where MLflow, or something that the URI needs, cannot be imported.
+        Raise ImportError if MLflow, or a module that the URI needs, cannot be imported.
         """
-        os.environ.update(PATIENCE)
-        _import_client()  # which takes seconds that are not the server's
+        os.environ.update(CLIENT_SETTINGS)
+        _import_client()  # takes seconds, which do not count against the server
         try:
             self._identity = self._ledger.identity()
         except OSError as error:
             raise self._ledger.unwritable(error) from None
         failure: list[BaseException] = []
-        asking = threading.Thread(target=self._ask, args=(failure,), daemon=True)
-        asking.start()
-        asking.join(None if self._uri.startswith("sqlite") else ANSWER_SECONDS)
-        if asking.is_alive() or failure:
+        finding = threading.Thread(target=self._find_runs, args=(failure,), daemon=True)
+        finding.start()
+        finding.join(None if self._uri.startswith("sqlite") else ANSWER_SECONDS)
+        if finding.is_alive() or failure:
             if failure and isinstance(failure[0], ImportError | Mistake):
                 raise failure[0]
-            reason = f" ({first_line(failure[0])})" if failure else ""
+            reason = f" ({one_line(failure[0])})" if failure else ""
             raise Mistake(
                 f"The tracking URI {self._uri} does not answer within {ANSWER_SECONDS:.0f} s{reason}: "
                 "start its server, or give another with --tracking-uri."
             )
-        self._outbox.start()
+        self._queue.start()
 
-    def _ask(self, failure: list[BaseException]) -> None:
+    def _find_runs(self, failure: list[BaseException]) -> None:
+        """Set the client and fill in experiments and runs; append the error to `failure` if that fails."""
         try:
             name = self._specification.benchmark
-            with uris.held_alone(self._uri):
+            with uris.opening_lock(self._uri):
                 self._client = _import_client()(self._uri)
                 self._experiments = {
                     FINAL: self._experiment(name),
                     SEARCH: self._experiment(f"{name}-search"),
                 }
             for run in self._search(f"tags.ledger = '{self._identity}'"):
-                key = run.data.tags.get("cell", "summary")
+                key = run.data.tags.get("cell", SUMMARY)
                 self._runs[key] = run.info.run_id
                 if run.info.status == "FINISHED":
                     self._finished.add(key)
                 if run.info.status == "RUNNING":  # left by a driver that died
                     self._client.set_terminated(run.info.run_id, "KILLED")
-        except BaseException as error:  # handed to the thread that waits
+        except BaseException as error:  # raised again by the waiting thread
             failure.append(error)
 
     def _experiment(self, name: str) -> str:
@@ -156,11 +165,13 @@ class Tracker:
             )
         if found is not None:
             return found.experiment_id
-        folder = os.path.dirname(os.path.abspath(self._uri.removeprefix("sqlite:///")))
-        location = f"{folder}/mlartifacts/{name}" if self._uri.startswith("sqlite") else None
+        path = uris.sqlite_path(self._uri)
+        location = (
+            f"{os.path.dirname(os.path.abspath(path))}/mlartifacts/{name}" if path is not None else None
+        )
         try:
             return self._client.create_experiment(name, artifact_location=location)
-        except MlflowException:  # another driver created it meanwhile
+        except MlflowException:  # another driver may have created it meanwhile
             found = self._client.get_experiment_by_name(name)
             if found is None:
                 raise
@@ -176,41 +187,41 @@ class Tracker:
             if not token:
                 return
 
-    # What the driver tells
+    # What the driver reports
 
     def catch_up(self, keys: Iterable[str]) -> None:
-        """Sends the done cells that MLflow does not know to be finished: a driver died before it told."""
+        """Send those of the done cells whose runs are not finished, since an earlier driver died first."""
         for key in keys:
             if key not in self._finished:
                 self.done(key)
 
     def progressed(self, key: str) -> None:
-        """The ledger holds more epochs of a running cell."""
-        self._outbox.put(lambda: self._write_cell(key, "RUNNING"))
+        """Send the epochs of a running cell that the ledger holds by now."""
+        self._queue.put(lambda: self._write_cell(key, "RUNNING"))
 
     def done(self, key: str) -> None:
-        """The ledger holds a cell's result."""
-        self._outbox.put(lambda: self._write_cell(key, "FINISHED"))
+        """Send the result of a cell and finish its run."""
+        self._queue.put(lambda: self._write_cell(key, "FINISHED"))
 
     def failed(self, key: str) -> None:
-        """A cell was given up."""
-        self._outbox.put(lambda: self._write_cell(key, "FAILED"))
+        """Mark the run of a cell that failed on every attempt."""
+        self._queue.put(lambda: self._write_cell(key, "FAILED"))
 
     def summarise(self, metrics: dict[str, float], files: Mapping[str, bytes], *, finished: bool) -> None:
-        """Writes the sweep's own run: means, specification, and the report's files, by name, as artifacts."""
-        self._outbox.put(lambda: self._write_summary(metrics, files, finished))
+        """Send the sweep's own run: metrics, specification, and the report's files, by name, as artifacts."""
+        self._queue.put(lambda: self._write_summary(metrics, files, finished))
 
     def send(self, records: Mapping[str, Record]) -> None:
-        """Writes finished runs that are no cells of a sweep, such as a baseline's, by key."""
+        """Send finished runs that are not cells of a sweep, such as a baseline's, by key."""
         for key, record in records.items():
-            self._outbox.put(partial(self._write, key, self._experiments[FINAL], record, "FINISHED"))
+            self._queue.put(partial(self._write, key, self._experiments[FINAL], record, "FINISHED"))
 
     def close(self, timeout: float) -> bool:
-        """Waits for what is queued; False where the server is away and records are outstanding."""
-        return self._outbox.close(timeout)
+        """Wait up to `timeout` seconds for what is queued; return whether all of it was sent."""
+        return self._queue.close(timeout)
 
     def rebuild(self) -> int:
-        """Writes every done cell's run, from this thread; how many there are."""
+        """Write the runs of all cells that are done, in this thread; return how many there are."""
         results = self._ledger.read_results(self._cells)
         for key in results:
             self._write_cell(key, "FINISHED")
@@ -222,7 +233,7 @@ class Tracker:
         cell = self._cells[key]
         record = cell_record(cell, self._specification, self._ledger)
         if status == "RUNNING" and record.finished:
-            return  # the result came before this was sent, and is queued
+            return  # done meanwhile: sending the result is queued
         self._write(key, self._experiments[cell.phase], record, status)
 
     def _write_summary(self, metrics: dict[str, float], files: Mapping[str, bytes], finished: bool) -> None:
@@ -230,14 +241,14 @@ class Tracker:
         newest = max((result["attempt"]["finished_at"] for result in results), default=0.0)
         record = summary_record(self._specification, self._ledger, metrics, newest)
         status = "FINISHED" if finished else "FAILED"
-        run_id = self._write("summary", self._experiments[FINAL], record, status)
+        run_id = self._write(SUMMARY, self._experiments[FINAL], record, status)
         with tempfile.TemporaryDirectory() as folder:
             for name, data in files.items():
                 Path(folder, name).write_bytes(data)
             self._client.log_artifacts(run_id, folder)
 
     def _write(self, key: str, experiment: str, record: Record, status: str) -> str:
-        """One run: created once, and given what it does not have yet."""
+        """Write to a run, created if it does not exist, what it lacks; return its id."""
         from mlflow.entities import Metric, Param, RunTag
 
         known = key in self._runs
@@ -265,9 +276,9 @@ class Tracker:
         return run_id
 
     def _create(self, key: str, experiment: str, record: Record) -> str:
-        """A new run; one that an unanswered call made before is found again by its tags."""
-        tag = "kind = 'summary'" if key == "summary" else f"cell = '{key}'"
-        if self._outbox.away:
+        """Create a run and return its id; a run that an unanswered call created is found by its tags."""
+        tag = "kind = 'summary'" if key == SUMMARY else f"cell = '{key}'"
+        if self._queue.away:
             for run in self._search(f"tags.ledger = '{self._identity}' and tags.{tag}"):
                 self._runs[key] = str(run.info.run_id)
                 return self._runs[key]
@@ -277,30 +288,30 @@ class Tracker:
         return self._runs[key]
 
     def _missing_params(self, run_id: str, record: Record, known: bool) -> list[tuple[str, str]]:
-        """Params that the run does not have: MLflow refuses to change one, as a grown sweep's would."""
+        """Return the params that the run lacks: MLflow refuses to change one, as a sweep that grew would."""
         have = self._client.get_run(run_id).data.params if known else {}
         return [(name, value) for name, value in record.params.items() if name not in have]
 
-    # Looking at it
+    # Addresses
 
     def ui_command(self) -> str:
-        """The command that opens MLflow's page, or the server's own address."""
+        """Return the command that serves MLflow's pages, or the address of a server that already does."""
         return uris.ui_command(self._uri)
 
     def comparison_address(self) -> str:
-        """The address of the final cells' comparison page, or of their list where they are too many."""
+        """Return the address that compares the final cells, or that of their list if they are too many."""
         finals = [cell.key for cell in self._cells.values() if cell.phase == FINAL]
         runs = [self._runs[key] for key in finals if key in self._runs]
         return uris.comparison_address(self._uri, self._experiments[FINAL], runs, self._ledger.name)
 
     def list_address(self) -> str:
-        """The address of the list of this sweep's runs."""
+        """Return the address of the page that lists this sweep's runs."""
         return uris.list_address(self._uri, self._experiments[FINAL], self._ledger.name)
 
 
-def _refused(error: Exception) -> bool:
-    """Whether MLflow would refuse this again; what misses a module does not get it by waiting either."""
-    return isinstance(error, ImportError) or getattr(error, "error_code", None) in REFUSED
+def _retryable(error: Exception) -> bool:
+    """Return whether a later attempt may succeed: MLflow did not refuse it, and no module is missing."""
+    return not isinstance(error, ImportError) and getattr(error, "error_code", None) not in REFUSED
 
 
 def _import_client() -> type[MlflowClient]:
@@ -309,6 +320,6 @@ def _import_client() -> type[MlflowClient]:
         logging.getLogger(name).setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
-    for name in names:  # MLflow sets its own as it is imported
+    for name in names:  # importing MLflow sets its own levels
         logging.getLogger(name).setLevel(logging.ERROR)
     return MlflowClient

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
-from orchestrator.reporting.leak_check import Verdict, check_firewall
+from orchestrator.reporting.leak_check import Verdict, check_leaks
 from tests.images import folder_request
 from tests.trainables.auxiliary.test_cpc import photographs
 from trainables import cell
@@ -34,7 +34,7 @@ def entry(digits: Prepared, split: str, classes: tuple[str, ...]) -> dict[str, A
 def verdict(running: CellRun) -> Verdict:
     phase, index = (SEARCH, 0) if running.run.search else (FINAL, None)
     one = Cell("k", phase, running.run.holdout, running.run.method, 0, index)
-    return check_firewall([one], {"k": {"opened": running.close_access_log()}}, set())
+    return check_leaks([one], {"k": {"opened": running.close_access_log()}}, set())
 
 
 def test_a_search_run_opens_kept_training_images_and_a_final_run_test_images_too(

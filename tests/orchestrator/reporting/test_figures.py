@@ -1,4 +1,4 @@
-"""Figures: what they show is what the ledger holds, and they come out as PNG files."""
+"""Figures: they show the ledger's values and are PNG files."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_names_that_look_like_formulas_are_shown_as_they_are(tmp_path: Path) -> 
     assert "ap-by-class.png" in draw_figures(collect(ledger))
 
 
-def test_nothing_held_out_or_done_leaves_figures_out(tmp_path: Path) -> None:
+def test_figures_without_content_are_left_out(tmp_path: Path) -> None:
     whole = swept(tmp_path / "whole", holdouts=("none",), aux_weight=("0.4",))
     assert draw_figures(whole) == {}
     ledger, _ = write_sweep(tmp_path / "new", specification())

@@ -1,4 +1,4 @@
-"""The paper's numbers, what a sweep may be compared with, and where its recipe departs."""
+"""The paper's numbers, which of them a sweep is compared with, and where its recipe departs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from orchestrator.reporting.paper import (
     published,
 )
 from orchestrator.reporting.results import Results, collect
-from orchestrator.reporting.sentences import recipe_departures
 from orchestrator.reporting.tables import to_markdown, to_text
 from search_spaces import find_benchmark
 from tests.hand_made_ledger import finish, finish_all, plain_value, specification, write_sweep
@@ -53,8 +52,8 @@ def test_facts_of_the_paper() -> None:
     assert number("4", "stl10", "average", "classification", "ap_odin") == pytest.approx(0.2227)
     assert number("6", "imagenet-snake", "average", "cpc", "test_accuracy") == pytest.approx(0.6802)
     assert number("C", "cifar10", "lsun-resize", "pixel-gaussian", "ap") == pytest.approx(0.9977)
-    places = [(n.table, n.benchmark, n.holdout, n.method, n.metric) for n in published()]
-    assert len(places) == len(set(places))
+    positions = [(n.table, n.benchmark, n.holdout, n.method, n.metric) for n in published()]
+    assert len(positions) == len(set(positions))
 
 
 @pytest.mark.parametrize(("table", "benchmark"), [("3", "cifar10"), ("4", "stl10")])
@@ -86,19 +85,10 @@ def test_table_six_is_the_cpc_network_s_and_table_five_the_other_s() -> None:
     assert {n.method for n in comparable(contrastive, DOG)} == {"classification", "cpc"}
 
 
-def test_a_smaller_network_is_compared_with_a_warning(tmp_path: Path) -> None:
-    results = swept(tmp_path, "cifar10", assignments=("depth=16", "epochs=5"))
-    pairs, _ = beside(results, CIFAR10)
-    assert pairs
-    (warning,) = recipe_departures(results, CIFAR10)
-    assert warning.startswith("WARNING")
-    assert "depth 16 (paper: 28); epochs 5 (paper: 200)" in warning
-
-
-def test_numbers_over_fewer_seeds_are_not_said_to_be_over_all(tmp_path: Path) -> None:
+def test_captions_say_when_not_all_seeds_are_done(tmp_path: Path) -> None:
     wanted = specification(CIFAR10.classes, benchmark="cifar10", seeds=3)
     ledger, cells = write_sweep(tmp_path, wanted, classes=CIFAR10.classes)
-    said = {}
+    captions = {}
     for seed in range(3):
         for cell in cells.all():
             if cell.phase == FINAL and cell.seed == seed:
@@ -106,12 +96,12 @@ def test_numbers_over_fewer_seeds_are_not_said_to_be_over_all(tmp_path: Path) ->
         results = collect(ledger)
         pairs, _ = beside(results, CIFAR10)
         tables = [*difference_tables(results, pairs), *paper_tables(results, pairs, CIFAR10)]
-        said[seed] = " ".join(table.caption for table in tables)
+        captions[seed] = " ".join(table.caption for table in tables)
     for seed in (0, 1):
-        assert "(ours over up to 3 seeds" in said[seed]
-        assert "up to 3 (ours)" in said[seed]
-    assert "(ours over 3 seeds" in said[2]
-    assert "up to" not in said[2]
+        assert "(ours over up to 3 seeds" in captions[seed]
+        assert "up to 3 (ours)" in captions[seed]
+    assert "(ours over 3 seeds" in captions[2]
+    assert "up to" not in captions[2]
 
 
 def test_the_paper_s_own_recipe_departs_in_nothing() -> None:
@@ -223,8 +213,7 @@ def test_tables_five_and_six_have_the_skew_and_one_row(tmp_path: Path) -> None:
     assert text[4].split()[:3] == ["ours", "8.33", "30.00"]
 
 
-def test_values_of_a_place_reach_their_own_cell(tmp_path: Path) -> None:
-    """Every published number is paired with the sweep's of the same class, method and metric."""
+def test_every_number_is_paired_with_the_sweep_s_own(tmp_path: Path) -> None:
     classes = CIFAR10.classes
     assert classes is not None
 
@@ -235,9 +224,9 @@ def test_values_of_a_place_reach_their_own_cell(tmp_path: Path) -> None:
     ledger, cells = write_sweep(tmp_path, wanted, classes=classes)
     finish_all(ledger, wanted, cells, classes=classes, value=value, weights=None)
     for pair in beside(collect(ledger), CIFAR10)[0]:
-        place = pair.published
-        base = {"ap_msp": 0.30, "ap_odin": 0.35, "test_accuracy": 0.90}[place.metric]
-        raised = 0.05 if place.method == "rotation" else 0.0
-        own = 0.0045 if place.holdout == "average" else 0.001 * classes.index(place.holdout)
+        number = pair.published
+        base = {"ap_msp": 0.30, "ap_odin": 0.35, "test_accuracy": 0.90}[number.metric]
+        raised = 0.05 if number.method == "rotation" else 0.0
+        own = 0.0045 if number.holdout == "average" else 0.001 * classes.index(number.holdout)
         assert pair.ours.mean == pytest.approx(base + raised + own)
         assert pair.difference.standard_error is None

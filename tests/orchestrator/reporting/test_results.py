@@ -1,4 +1,4 @@
-"""What is read from a ledger: rows, states, averages and how lambda was chosen."""
+"""What is read from a ledger: final cells, states, averages and the choice of lambda."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_every_cell_has_its_state(tmp_path: Path) -> None:
     assert results.weights("rotation", "3") == {"rotation": 0.4}
 
 
-def test_a_cut_file_makes_a_cell_undone(tmp_path: Path) -> None:
+def test_a_cell_with_a_truncated_file_is_not_done(tmp_path: Path) -> None:
     wanted = specification(seeds=2)
     ledger, cells = write_sweep(tmp_path, wanted)
     finish_all(ledger, wanted, cells)
@@ -82,7 +82,7 @@ def test_a_cut_file_makes_a_cell_undone(tmp_path: Path) -> None:
     assert {results.states[cut], results.states[unreadable]} == {BEGUN}
 
 
-def test_lambda_is_the_recorded_one_and_a_disagreement_shows(tmp_path: Path) -> None:
+def test_lambda_is_the_recorded_one_and_a_disagreement_is_found(tmp_path: Path) -> None:
     wanted = specification()
     ledger, cells = write_sweep(tmp_path, wanted)
     for cell in cells.all():
@@ -95,7 +95,7 @@ def test_lambda_is_the_recorded_one_and_a_disagreement_shows(tmp_path: Path) -> 
     assert results.weights("rotation", "8") == {"rotation": 0.2}
 
 
-def test_one_lambda_for_the_benchmark_goes_by_the_mean_over_held_out_classes(tmp_path: Path) -> None:
+def test_one_lambda_for_the_benchmark_is_chosen_by_the_mean_over_held_out_classes(tmp_path: Path) -> None:
     wanted = specification(select="benchmark")
     ledger, cells = write_sweep(tmp_path, wanted)
     accuracies = {"3": [0.9, 0.5, 0.8, 0.1], "8": [0.1, 0.6, 0.7, 0.1]}  # means .5 .55 .75 .1
@@ -103,7 +103,7 @@ def test_one_lambda_for_the_benchmark_goes_by_the_mean_over_held_out_classes(tmp
         found = accuracies[cell.holdout][cell.search_index] if cell.search_index is not None else 0.0
         finish(ledger, wanted, cell, values={"value": found} if cell.phase == SEARCH else None)
     (study,) = collect(ledger).selections
-    assert [trial.value for trial in study.trials] == pytest.approx([0.5, 0.55, 0.75, 0.1])
+    assert [point.value for point in study.points] == pytest.approx([0.5, 0.55, 0.75, 0.1])
     assert study.chosen == {"rotation": 0.4}
     assert not study.disagrees
 
@@ -130,7 +130,7 @@ def test_ties_go_by_the_order_of_the_tasks_not_of_json(tmp_path: Path) -> None:
     assert study.chosen == {"rotation": 1.0, "cpc": 2.0}
 
 
-def test_cells_csv_has_every_final_cell_in_fractions(tmp_path: Path) -> None:
+def test_cells_csv_has_every_final_cell(tmp_path: Path) -> None:
     wanted = specification(holdouts=("3", "none"))
     ledger, cells = write_sweep(tmp_path, wanted)
     for cell in cells.all():
@@ -149,7 +149,7 @@ def test_cells_csv_has_every_final_cell_in_fractions(tmp_path: Path) -> None:
     assert rows["classification", "3", "0"]["aux_weight_rotation"] == ""
 
 
-def test_what_is_no_sweep_is_a_mistake(tmp_path: Path) -> None:
+def test_a_missing_or_foreign_sweep_is_a_mistake(tmp_path: Path) -> None:
     ledger, _ = write_sweep(tmp_path, specification())
     with pytest.raises(Mistake, match=r"no sweep 'other' .* sweeps there: mine"):
         collect(type(ledger)(ledger.storage, "other"))

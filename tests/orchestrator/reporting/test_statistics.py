@@ -52,7 +52,7 @@ def test_one_value_has_no_deviation_and_none_no_mean() -> None:
     assert estimate([]) is None
 
 
-def test_an_average_s_deviation_is_over_the_trials_averages() -> None:
+def test_an_average_s_deviation_is_over_the_seeds_averages() -> None:
     values = {"cat": {0: 0.30, 1: 0.40, 2: 0.50}, "dog": {0: 0.50, 1: 0.40, 2: 0.30}}
     average = average_over_classes(values, ("cat", "dog"))
     assert average is not None
@@ -93,7 +93,7 @@ def test_a_difference_s_error_adds_the_two_in_quadrature() -> None:
         [0.01 * (-1.2) ** k for k in range(10)],
     ],
 )
-def test_p_values_are_those_of_the_whole_enumeration(values: list[float]) -> None:
+def test_p_values_equal_the_full_enumeration_s(values: list[float]) -> None:
     assert signed_rank_p(np.array(values)) == pytest.approx(enumerated_p(values), rel=1e-9)
 
 
@@ -133,7 +133,7 @@ def test_five_classes_cannot_reach_five_percent_and_six_can() -> None:
     assert compare([0.10, 0.11, 0.12, 0.13, 0.14, 0.15]).verdict == RAISES
 
 
-def test_words_say_what_was_found_and_when_nothing_can_be() -> None:
+def test_sentences_say_what_was_found_and_when_nothing_can_be() -> None:
     raised = in_words("rotation", "AP-MSP", compare([0.04, 0.03, 0.05, 0.15, 0.01, 0.08]))
     assert raised.startswith("rotation raises AP-MSP by 6.00 points [")
     assert "over 6 held-out classes, p = 0.031" in raised

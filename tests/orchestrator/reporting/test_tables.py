@@ -1,4 +1,4 @@
-"""One table in four forms: what they hold, that they line up and that LaTeX takes them."""
+"""A table in four formats: their contents, their alignment, and LaTeX that compiles."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def test_text_is_in_percent_with_two_decimals() -> None:
     assert lines[7].split() == ["average", "10.00", "-"]
 
 
-def test_text_puts_plus_minus_signs_and_points_below_one_another() -> None:
+def test_text_aligns_plus_minus_signs_and_decimal_points() -> None:
     lines = to_text(TABLE).splitlines()
     assert lines[3].index("±") == lines[4].index("±")
     assert lines[3].index("0.92") + 1 == lines[4].index("12.50") + 2 == lines[3].index(".92")
     assert all(line == line.rstrip() for line in lines)
 
 
-def test_a_group_s_heading_stands_over_its_columns_however_long() -> None:
+def test_a_group_s_heading_is_over_its_columns_however_long() -> None:
     long = "rotation+center-mask-and-more"
     columns = tuple(Column(c.title, c.kind, c.name, c.group and long) for c in TABLE.columns)
     lines = to_text(Table(columns, TABLE.rows, "", "")).splitlines()
@@ -76,7 +76,7 @@ def test_a_group_s_heading_stands_over_its_columns_however_long() -> None:
     assert lines[0].rindex("-") == lines[1].index("lambda") + len("lambda") - 1
 
 
-def test_markdown_lines_up_and_keeps_bars_in_names_apart() -> None:
+def test_markdown_is_aligned_and_escapes_bars_in_names() -> None:
     lines = to_markdown(TABLE).splitlines()
     table = lines[: 2 + len(TABLE.rows)]
     assert len({len(line) for line in table}) == 1
@@ -87,7 +87,7 @@ def test_markdown_lines_up_and_keeps_bars_in_names_apart() -> None:
     assert lines[-1] == TABLE.caption
 
 
-def test_csv_holds_fractions_to_the_last_bit() -> None:
+def test_csv_holds_values_to_the_last_bit() -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(TABLE))))
     assert [row["holdout"] for row in rows] == ["cat", HOSTILE, "*none", "average"]
     assert float(rows[1]["random_ap"]) == 1 / 12

@@ -1,4 +1,4 @@
-"""MLflow's records of a ledger: what is written, never twice, and what happens when the server is away."""
+"""MLflow's records of a ledger: what is written, that nothing is written twice, and servers that are away."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlflow.entities import Run
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import Cells
 from orchestrator.planning.specification import GROWING, Specification
-from orchestrator.report import make_report
+from orchestrator.reporting.report import make_report
 from orchestrator.sweep import main
 from orchestrator.tracking.tracker import Tracker, open_tracker
 from tests.hand_made_ledger import (
@@ -64,7 +64,7 @@ def sweep(tmp_path: Path) -> Sweep:
     return Sweep(tmp_path)
 
 
-def test_a_cell_s_run_holds_its_place_its_lambda_its_curves_and_its_values(sweep: Sweep) -> None:
+def test_a_cell_s_run_holds_its_params_its_curves_and_its_values(sweep: Sweep) -> None:
     for cell in sweep.cells.all():
         finish(sweep.ledger, sweep.wanted, cell)
     tracker = sweep.tracker()
@@ -108,10 +108,10 @@ def test_a_cell_s_run_holds_its_place_its_lambda_its_curves_and_its_values(sweep
     assert Path(client.download_artifacts(runs["mine"].info.run_id, "table.md")).read_text() == "# ±"
 
 
-def test_what_is_sent_again_makes_no_second_point_and_no_second_run(sweep: Sweep) -> None:
+def test_sending_again_makes_no_second_point_and_no_second_run(sweep: Sweep) -> None:
     cell = sweep.cells.all()[0]
     finish(sweep.ledger, sweep.wanted, cell)
-    for _ in range(2):  # another process knows nothing of what the first one sent
+    for _ in range(2):  # the second process does not know what the first one sent
         tracker = sweep.tracker()
         tracker.done(cell.key)
         tracker.done(cell.key)
@@ -131,7 +131,7 @@ def test_a_running_cell_is_shown_as_far_as_the_ledger_holds_it(sweep: Sweep) -> 
     tracker.progressed(cell.key)
     assert tracker.close(timeout=60)
     assert sweep.runs()[cell.label].info.status == "RUNNING"
-    # What no checkpoint holds may be trained again.
+    # Epochs that no checkpoint holds may be trained again.
     assert [step for step, _ in sweep.history(cell.label, "train/loss")] == [1, 2, 3]
     finish(sweep.ledger, sweep.wanted, cell)
     tracker = sweep.tracker()  # the driver died; the next one finds the run by its tags
@@ -172,7 +172,7 @@ assert tracker.close(60)
 """
 
 
-def test_two_sweeps_that_come_to_a_new_store_at_once_both_find_it(tmp_path: Path) -> None:
+def test_two_sweeps_that_open_a_new_store_at_once_both_succeed(tmp_path: Path) -> None:
     started = [
         subprocess.Popen([sys.executable, "-c", OPEN_STORE, str(tmp_path), name], stderr=subprocess.PIPE)
         for name in ("one", "two")
@@ -181,7 +181,7 @@ def test_two_sweeps_that_come_to_a_new_store_at_once_both_find_it(tmp_path: Path
     assert [process.returncode for process in started] == [0, 0], "\n".join(said)
 
 
-def test_a_cell_that_was_given_up_is_failed_and_can_finish_later(sweep: Sweep) -> None:
+def test_a_cell_that_failed_on_every_attempt_can_finish_later(sweep: Sweep) -> None:
     cell = sweep.cells.all()[0]
     tracker = sweep.tracker()
     tracker.failed(cell.key)
@@ -194,21 +194,21 @@ def test_a_cell_that_was_given_up_is_failed_and_can_finish_later(sweep: Sweep) -
     assert [run.info.status for run in sweep.runs().values()] == ["FINISHED"]
 
 
-def test_what_a_dead_driver_did_not_tell_follows(sweep: Sweep) -> None:
-    told, untold, *_ = sweep.cells.all()
-    for cell in (told, untold):
+def test_records_that_a_dead_driver_did_not_send_follow(sweep: Sweep) -> None:
+    sent, unsent, *_ = sweep.cells.all()
+    for cell in (sent, unsent):
         finish(sweep.ledger, sweep.wanted, cell)
     tracker = sweep.tracker()
-    tracker.done(told.key)
+    tracker.done(sent.key)
     assert tracker.close(timeout=60)
     tracker = sweep.tracker()
-    tracker.catch_up([told.key, untold.key])
+    tracker.catch_up([sent.key, unsent.key])
     assert tracker.close(timeout=60)
     assert {run.info.status for run in sweep.runs().values()} == {"FINISHED"}
-    assert set(sweep.runs()) == {told.label, untold.label}
+    assert set(sweep.runs()) == {sent.label, unsent.label}
 
 
-def test_a_record_that_mlflow_refuses_holds_up_no_other(sweep: Sweep) -> None:
+def test_a_record_that_mlflow_refuses_does_not_block_the_others(sweep: Sweep) -> None:
     first, second, *_ = sweep.cells.all()
     for cell in (first, second):
         finish(sweep.ledger, sweep.wanted, cell)
@@ -233,7 +233,7 @@ def test_a_deleted_experiment_is_a_mistake(sweep: Sweep) -> None:
         sweep.tracker()
 
 
-def test_a_cell_without_an_account_is_given_no_lambda_yet(sweep: Sweep) -> None:
+def test_a_cell_without_cell_json_is_given_no_lambda_yet(sweep: Sweep) -> None:
     cell = next(c for c in sweep.cells.all() if c.label == "rotation/3/s0")
     tracker = sweep.tracker()
     tracker.failed(cell.key)
@@ -249,8 +249,8 @@ def test_a_cell_without_an_account_is_given_no_lambda_yet(sweep: Sweep) -> None:
 def test_several_weights_are_params_of_their_own(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
     cell = next(c for c in sweep.cells.all() if c.label == "rotation/3/s0")
-    account = {"cell": {}, "run": {"aux_weights": {"rotation": 0.5, "cpc": 10.0}}}
-    sweep.ledger.begin(cell.key, account)
+    about = {"cell": {}, "run": {"aux_weights": {"rotation": 0.5, "cpc": 10.0}}}
+    sweep.ledger.begin(cell.key, about)
     tracker = sweep.tracker()
     tracker.progressed(cell.key)
     assert tracker.close(timeout=60)
@@ -259,13 +259,13 @@ def test_several_weights_are_params_of_their_own(tmp_path: Path) -> None:
     assert "aux_weight" not in params
 
 
-def test_a_grown_sweep_s_run_says_what_its_means_are_of(tmp_path: Path) -> None:
+def test_the_run_of_a_sweep_that_grew_says_what_its_means_are_over(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     stages = [
         {"seeds": 1, "holdouts": ("3",), "methods": ("classification",)},
         {"seeds": 2, "holdouts": ("3", "8"), "methods": ("classification", "rotation")},
     ]
-    told = []
+    grown = []
     for changes in stages:
         wanted = specification(lambda_trials=2, **changes)
         ledger, cells = write_sweep(tmp_path, wanted)
@@ -277,8 +277,8 @@ def test_a_grown_sweep_s_run_says_what_its_means_are_of(tmp_path: Path) -> None:
         assert tracker.refusals == []
         client = MlflowClient(uri)
         (summary,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
-        told.append({name: summary.data.tags[name] for name in GROWING})
-    assert told == [
+        grown.append({name: summary.data.tags[name] for name in GROWING})
+    assert grown == [
         {"seeds": "1", "holdouts": "3", "methods": "classification"},
         {"seeds": "2", "holdouts": "3 8", "methods": "classification rotation"},
     ]
@@ -315,7 +315,7 @@ def test_a_driver_that_the_uri_needs_and_that_is_missing_is_a_mistake_before_any
     assert not (tmp_path / "mine" / "sweep.json").exists()
 
 
-def test_a_module_that_artifacts_need_and_that_is_missing_holds_up_no_end(
+def test_a_missing_module_that_artifacts_need_does_not_delay_the_end(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -328,7 +328,7 @@ def test_a_module_that_artifacts_need_and_that_is_missing_holds_up_no_end(
     assert tracker.refusals == ["No module named 'boto3'"]
 
 
-def test_records_that_are_given_up_leave_no_thread_at_work(
+def test_closing_with_records_left_leaves_no_thread_running(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -340,7 +340,7 @@ def test_records_that_are_given_up_leave_no_thread_at_work(
     for cell in sweep.cells.all():
         tracker.done(cell.key)
     assert not tracker.close(timeout=0.5)
-    assert set(threading.enumerate()) <= before  # others' may end meanwhile
+    assert set(threading.enumerate()) <= before  # threads of other tests may end meanwhile
 
 
 def test_a_server_that_does_not_answer_is_a_mistake_within_ten_seconds(sweep: Sweep) -> None:
@@ -424,7 +424,7 @@ def test_records_follow_once_a_server_that_was_away_is_back(
 
 
 @pytest.mark.slow
-def test_a_server_that_stays_away_does_not_hold_up_the_end(sweep: Sweep, server: Server) -> None:
+def test_a_server_that_stays_away_does_not_delay_the_end(sweep: Sweep, server: Server) -> None:
     tracker = sweep.tracker(server.uri)
     server.stop()
     cell = sweep.cells.all()[0]
