@@ -32,6 +32,8 @@ class Valid:
         if kind is str:
             return "a word"
         noun = "a whole number" if kind is int else "a number"
+        if self.at_least is not None and self.at_most is not None:
+            return f"{noun} from {self.at_least:g} to {self.at_most:g}"
         bounds = [
             ("of at least", self.at_least),
             ("above", self.more_than),

@@ -28,6 +28,7 @@ from orchestrator.ledger.storage import Files, flush, open_storage, reason
 from trainables.mistake import Mistake
 
 SWEEP, IDENTITY, BASELINE, LOCK = "sweep.json", "identity", "baseline.json", "lock.json"
+LOCAL_LOCK = "lock"
 CELLS, REPORT, SCRATCH = "cells", "report", "ray"
 CELL, CURVES, SCORES, RESULT = "cell.json", "curves.parquet", "scores.parquet", "result.json"
 CHECKPOINTS, CHECKPOINT_SUFFIX = "checkpoint", ".pt"
@@ -167,7 +168,12 @@ class Ledger:
         folders = [info.base_name for info in found if info.type == pafs.FileType.Directory]
         return sorted(name for name in folders if Ledger(self.storage, name).exists())
 
-    # The lock of an object store (lock.py)
+    # The lock (lock.py)
+
+    @property
+    def lock_file(self) -> str | None:
+        """The file that a driver locks; None on object stores, where the lock is what a file says."""
+        return None if self.local_folder is None else self._path(LOCAL_LOCK)
 
     def read_lock(self) -> Json:
         """Return what the lock says, empty if there is none to read."""

@@ -40,16 +40,16 @@ def hold(ledger: Ledger) -> Iterator[None]:
     once. On an object store the owner renews a lock file, and one that is not renewed is taken over; an
     owner that was only suspended, or cut off, finds that out at its next beat and is interrupted.
     """
-    folder = ledger.local_folder
-    with _local(ledger, folder) if folder is not None else _remote(ledger):
+    path = ledger.lock_file
+    with _local(ledger, path) if path is not None else _remote(ledger):
         yield
 
 
 @contextlib.contextmanager
-def _local(ledger: Ledger, folder: str) -> Iterator[None]:
+def _local(ledger: Ledger, path: str) -> Iterator[None]:
     try:
-        os.makedirs(folder, exist_ok=True)
-        lock = FileLock(os.path.join(folder, "lock"))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        lock = FileLock(path)
         lock.acquire(timeout=0)
     except Timeout:
         raise Mistake(_busy(ledger, "another process")) from None
