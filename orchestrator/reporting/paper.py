@@ -130,7 +130,7 @@ def comparable(specification: Specification, benchmark: Benchmark) -> list[Publi
     return list(found.values())
 
 
-def beside(results: Results, benchmark: Benchmark) -> tuple[list[Pair], list[Published]]:
+def pair_with_paper(results: Results, benchmark: Benchmark) -> tuple[list[Pair], list[Published]]:
     """Return the paper's numbers paired with the sweep's, and those that the sweep lacks."""
     pairs, absent = [], []
     for number in comparable(results.specification, benchmark):
@@ -151,7 +151,7 @@ def _ours(results: Results, number: Published) -> Estimate | None:
     return results.average(number.method, number.metric)
 
 
-def absent_in_words(results: Results, absent: Sequence[Published]) -> str:
+def describe_absent(results: Results, absent: Sequence[Published]) -> str:
     """Return the numbers that a sweep lacks as text, by table, method and held-out class; empty if none."""
     by_table: dict[str, dict[str, dict[str, None]]] = {}
     for number in absent:
