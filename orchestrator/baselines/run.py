@@ -69,7 +69,7 @@ def _specification(options: Options, classes: tuple[str, ...] | None) -> Specifi
 def _check_side(method: str, side: int) -> None:
     if method == PIXEL_GAUSSIAN and side > LARGEST_SIDE:
         raise Mistake(
-            f"Pixel Gaussians at {side}x{side} would take {8 * side**4 / 2**30:.0f} GiB a matrix: choose a "
+            f"Pixel Gaussians at {side}x{side} would take {8 * side**4 / 2**30:.0f} GiB per matrix: choose a "
             f"side of at most {LARGEST_SIDE}, such as --set image_size=32."
         )
 

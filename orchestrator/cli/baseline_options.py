@@ -93,9 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m orchestrator.baseline",
         usage="python -m orchestrator.baseline pixel-gaussian|edge-energy [BENCHMARK] [options]",
-        description="Scores a benchmark by a detector that trains no network: every class held out in turn,\n"
-        "or the benchmark's test images against named image sets. The same command again computes\n"
-        "nothing anew; under one --name, more classes or sets are added to the report.",
+        description="Score a benchmark with a detector that trains no network: "
+        "every class held out in turn,\n"
+        "or the benchmark's test images against named image sets. The same command again computes only\n"
+        "what is missing; under one --name, more classes or sets are added to the report.",
         formatter_class=wide,
         allow_abbrev=False,
     )
@@ -114,7 +115,7 @@ def _what(group: argparse._ArgumentGroup) -> None:
         nargs="+",
         action="extend",
         metavar="NAME=PATH",
-        help="image sets to tell from the test images: folders, tar archives or Parquet files",
+        help="image sets to tell apart from the test images: folders, tar archives or Parquet files",
     )
     add(
         "--ood-resize",
@@ -133,4 +134,4 @@ def _where(group: argparse._ArgumentGroup) -> None:
     add("--cache", metavar="DIR", default="", help="prepared data (default: the user's cache folder)")
     add("--storage", metavar="URI", default=Request().storage, help="a folder, s3://, ... (default: ./runs)")
     add("--tracking-uri", metavar="URI", help="MLflow's (default: an SQLite file in the storage folder)")
-    add("--name", metavar="NAME", help="where results stand below the storage (default: from what is asked)")
+    add("--name", metavar="NAME", help="folder of the results in the storage (default: from the options)")

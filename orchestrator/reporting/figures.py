@@ -14,6 +14,7 @@ from orchestrator.ledger.ledger import THREADS
 from orchestrator.reporting.results import AP_MSP, AP_ODIN, METRICS, Final, Results, Selection
 from search_spaces.benchmark import LogUniform, Space
 
+# matplotlib is imported inside the functions that need it: it takes 0.6 s, and not every report is drawn.
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -298,7 +299,7 @@ def _style(number: int) -> dict[str, Any]:
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure  # 0.6 s: only where figures are drawn
+    from matplotlib.figure import Figure
 
     return Figure(figsize=(width, min(height, 40.0)), layout="constrained")
 

@@ -21,7 +21,7 @@ from search_spaces.benchmark import Benchmark
 from trainables.run import NO_HOLDOUT, Recipe
 
 PAPER_SEEDS = 3
-"""Number of seeds ("trials" in the paper) of which each of its means is taken."""
+"""Number of seeds ("trials" in the paper) behind each of its means."""
 CPC_TABLE = "6"
 """Its classification rows are of the CPC network, so other runs than those of table 5."""
 METHODS_BY_ROWS = "7"
@@ -119,7 +119,7 @@ def _changes(ours: Recipe, paper: Recipe, fields: Iterable[str]) -> list[str]:
 def comparable(specification: Specification, benchmark: Benchmark) -> list[Published]:
     """Return the paper's numbers for the sweep's benchmark and kind of network, each once.
 
-    Recipes may differ, as `departures` tells; differences between the numbers then come from that as well.
+    Recipes may differ, which `departures` lists and which can explain differences between the numbers.
     """
     cpc = on_cpc_network(specification, benchmark)
     found: dict[tuple[str, str, str], Published] = {}
@@ -130,7 +130,7 @@ def comparable(specification: Specification, benchmark: Benchmark) -> list[Publi
     return list(found.values())
 
 
-def beside(results: Results, benchmark: Benchmark) -> tuple[list[Pair], list[Published]]:
+def pair_with_paper(results: Results, benchmark: Benchmark) -> tuple[list[Pair], list[Published]]:
     """Return the paper's numbers paired with the sweep's, and those that the sweep lacks."""
     pairs, absent = [], []
     for number in comparable(results.specification, benchmark):
@@ -151,7 +151,7 @@ def _ours(results: Results, number: Published) -> Estimate | None:
     return results.average(number.method, number.metric)
 
 
-def absent_in_words(results: Results, absent: Sequence[Published]) -> str:
+def describe_absent(results: Results, absent: Sequence[Published]) -> str:
     """Return the numbers that a sweep lacks as text, by table, method and held-out class; empty if none."""
     by_table: dict[str, dict[str, dict[str, None]]] = {}
     for number in absent:

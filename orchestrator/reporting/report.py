@@ -11,9 +11,10 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.request import Request
 from orchestrator.reporting import sentences
+from orchestrator.reporting.figures import draw_figures
 from orchestrator.reporting.leak_check import Verdict, check_leaks
 from orchestrator.reporting.main_table import WIDTH, main_tables, wide_table
-from orchestrator.reporting.paper import Pair, Published, beside, difference_tables, paper_tables
+from orchestrator.reporting.paper import Pair, Published, difference_tables, pair_with_paper, paper_tables
 from orchestrator.reporting.results import BEGUN, DONE, METRICS, Results, cells_csv, collect
 from orchestrator.reporting.tables import Table, to_csv, to_latex, to_markdown, to_text
 from search_spaces import find_benchmark
@@ -57,8 +58,8 @@ class Report:
             parts.append(_wrap(self.verdict.sentence))
         parts += [*_printed(main_tables(self.results)), "\n".join(map(_wrap, self._sentences()))]
         parts += _printed(self._differences)
-        if self._beside_in_words:
-            parts.append(_wrap(self._beside_in_words))
+        if self._about_paper:
+            parts.append(_wrap(self._about_paper))
         if self._comparisons:
             heading = f"Against classification, paired over held-out classes ({PAIRED}):"
             parts.append("\n".join([_wrap(heading), *(_wrap(f"- {s}", "  ") for s in self._comparisons)]))
@@ -97,8 +98,6 @@ class Report:
     @cached_property
     def files(self) -> dict[str, bytes]:
         """The contents of tables (Markdown, LaTeX, CSV) and figures (PNG), by file name."""
-        from orchestrator.reporting.figures import draw_figures
-
         return {
             "table.md": self.markdown().encode(),
             "table.tex": self.latex().encode(),
@@ -117,12 +116,12 @@ class Report:
         """Return all tables and sentences as Markdown."""
         parts = [f"# {self._head()}", *(to_markdown(table) for table in main_tables(self.results))]
         parts.append("\n".join(f"- {sentence}" for sentence in self._sentences()))
-        if self._differences or self._beside_in_words:
+        if self._differences or self._about_paper:
             parts.append("## Beside the paper")
         for table in [*self._differences, *self._paper_tables]:
             parts.append(to_markdown(table))
-        if self._beside_in_words:
-            parts.append(self._beside_in_words)
+        if self._about_paper:
+            parts.append(self._about_paper)
         if self._comparisons:
             parts.append("## Against classification, paired over held-out classes")
             parts.append(f"{PAIRED[0].upper()}{PAIRED[1:]}.")
@@ -135,20 +134,20 @@ class Report:
         return "\n\n".join(to_latex(table) for table in [*tables, *self._paper_tables]) + "\n"
 
     @cached_property
-    def _beside(self) -> tuple[list[Pair], list[Published]]:
-        return beside(self.results, self.benchmark)
+    def _paired_with_paper(self) -> tuple[list[Pair], list[Published]]:
+        return pair_with_paper(self.results, self.benchmark)
 
     @cached_property
     def _differences(self) -> list[Table]:
-        return difference_tables(self.results, self._beside[0])
+        return difference_tables(self.results, self._paired_with_paper[0])
 
     @cached_property
     def _paper_tables(self) -> list[Table]:
-        return paper_tables(self.results, self._beside[0], self.benchmark)
+        return paper_tables(self.results, self._paired_with_paper[0], self.benchmark)
 
     @cached_property
-    def _beside_in_words(self) -> str:
-        return sentences.beside_paper(self.results, self.benchmark, *self._beside)
+    def _about_paper(self) -> str:
+        return sentences.about_paper(self.results, self.benchmark, *self._paired_with_paper)
 
     @cached_property
     def _comparisons(self) -> list[str]:

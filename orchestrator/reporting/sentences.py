@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.specification import Weights
-from orchestrator.reporting.paper import Pair, Published, absent_in_words, comparable, departures
+from orchestrator.reporting.paper import Pair, Published, comparable, departures, describe_absent
 from orchestrator.reporting.results import (
     BASELINE,
     BEGUN,
@@ -17,7 +17,7 @@ from orchestrator.reporting.results import (
     Results,
     Selection,
 )
-from orchestrator.reporting.statistics import compare, in_words
+from orchestrator.reporting.statistics import compare, describe_comparison
 from search_spaces.benchmark import Benchmark
 
 NAMED = 8
@@ -77,13 +77,13 @@ def comparisons(results: Results) -> list[str]:
         for metric, title in METRICS.items():
             differences = results.differences(method, metric)
             if differences:
-                sentences.append(in_words(method, title, compare(differences.values())))
+                sentences.append(describe_comparison(method, title, compare(differences.values())))
             else:
                 sentences.append(f"{method}, {title}: no class and seed is done with both methods yet.")
     return sentences
 
 
-def beside_paper(
+def about_paper(
     results: Results, benchmark: Benchmark, pairs: Sequence[Pair], absent: Sequence[Published]
 ) -> str:
     """Return why the sweep is not compared with the paper, or which of its numbers it lacks; else nothing."""
@@ -92,7 +92,7 @@ def beside_paper(
     if not comparable(results.specification, benchmark):
         return f"Beside the paper: it has no numbers for {benchmark.name} with this network."
     nothing = "" if pairs else "Beside the paper: this sweep has none of its numbers yet. "
-    listed = absent_in_words(results, absent)
+    listed = describe_absent(results, absent)
     return nothing + (f"The paper's numbers that this sweep lacks: {listed}." if listed else "")
 
 

@@ -146,7 +146,7 @@ def signed_rank_p(values: np.ndarray) -> float:
     return float(wilcoxon(moved).pvalue)
 
 
-def in_words(method: str, metric: str, comparison: Comparison) -> str:
+def describe_comparison(method: str, metric: str, comparison: Comparison) -> str:
     """Return a comparison with classification as a sentence, with differences in percent points."""
     n, points = comparison.n, f"{100 * comparison.mean:+.2f} points"
     classes = f"{n} held-out classes"

@@ -162,7 +162,7 @@ def _latex_entry(table: Table, column: Column, entry: Entry) -> str:
     if entry is None:
         return "--"
     value, spread = _parts(table, column, entry)
-    return _MINUS.sub("$-$", escape_latex(value + spread))
+    return _MINUS.sub("$-$", escape_latex(value)) + spread.replace("±", r"$\pm$")
 
 
 def _aligned(table: Table, formatted: list[list[tuple[str, str]]]) -> list[list[str]]:

@@ -25,7 +25,7 @@ class RetryQueue:
     """A queue of jobs and the thread that runs them."""
 
     def __init__(self, retryable: Callable[[Exception], bool]) -> None:
-        """Take a predicate that tells a server that is away from an error that would only repeat itself."""
+        """Take the predicate that decides whether a job that failed with an error is worth running again."""
         self.refusals: list[str] = []
         """First lines of the errors that were not retryable."""
         self._retryable = retryable

@@ -27,6 +27,8 @@ from orchestrator.tracking.records import Record, cell_record, summary_record
 from orchestrator.tracking.retry_queue import RetryQueue
 from trainables.mistake import Mistake, one_line
 
+# MLflow is imported inside the functions that need it: it takes seconds, may not be installed, and must find
+# CLIENT_SETTINGS in the environment.
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 

@@ -55,7 +55,7 @@ def opening_lock(uri: str) -> Iterator[None]:
     if path is None:
         yield
         return
-    with contextlib.suppress(OSError):  # opening a file whose folder cannot be made reports it better
+    with contextlib.suppress(OSError):  # opening the store reports it better
         os.makedirs(os.path.dirname(path), exist_ok=True)
     with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
         yield

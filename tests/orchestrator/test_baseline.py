@@ -1,4 +1,4 @@
-"""The baseline command: on digits from end to end, and on real images where there are some."""
+"""The baseline command: end to end on digits, and on real images if there are any."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BY_CLASS = [7.68, 18.87, 8.04, 8.89, 7.94, 8.28, 16.84, 12.84, 7.33, 14.94]
 
 
 class Runs:
-    """A storage folder, the command on it, and what stands there afterwards."""
+    """A storage folder, the command that writes to it, and its contents."""
 
     def __init__(self, storage: Path) -> None:
         self.storage = storage
@@ -42,7 +42,7 @@ class Runs:
         return main([*words, "--storage", str(self.storage), "--tracking-uri", self.uri, "--name", name])
 
     def table(self, name: str = "mine") -> dict[str, dict[str, str]]:
-        """table.csv by its first column."""
+        """Return the rows of table.csv by their first column."""
         with (self.storage / name / "report" / "table.csv").open(newline="") as file:
             return {next(iter(row.values())): row for row in csv.DictReader(file)}
 
@@ -50,9 +50,9 @@ class Runs:
         return 100 * float(self.table(name)[row]["ap"])
 
     def cells(self, name: str = "mine") -> dict[str, Path]:
-        """Folders by the name of what was scored."""
-        asked = json.loads((self.storage / name / "baseline.json").read_text())
-        return {p["name"]: self.storage / name / "cells" / p["key"] for p in asked["places"]}
+        """Return the folders of scores by target."""
+        stored = json.loads((self.storage / name / "baseline.json").read_text())
+        return {p["name"]: self.storage / name / "cells" / p["key"] for p in stored["places"]}
 
     def tracked(self, benchmark: str = "digits") -> list[Run]:
         client = MlflowClient(self.uri)
@@ -61,7 +61,7 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables, whose making takes longer than a test."""
+    """An MLflow store without runs, which takes longer to create than most tests take."""
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
@@ -147,7 +147,7 @@ def test_a_result_that_was_damaged_is_scored_again(runs: Runs) -> None:
     assert path.read_bytes() == good
 
 
-def test_image_sets_stand_beside_all_test_images(runs: Runs, tmp_path: Path) -> None:
+def test_image_sets_are_scored_against_all_test_images(runs: Runs, tmp_path: Path) -> None:
     for folder, side in (("small", 8), ("large", 20)):
         (tmp_path / folder).mkdir()
         for seed in range(30):
@@ -182,7 +182,7 @@ def test_image_sets_stand_beside_all_test_images(runs: Runs, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["pixel-gauss"], "Method: invalid choice"),
         (["edge-energy", "didgits"], "Did you mean 'digits'?"),
@@ -196,22 +196,22 @@ def test_image_sets_stand_beside_all_test_images(runs: Runs, tmp_path: Path) -> 
         (["edge-energy", "--ood", "a=.", "--crops-per-image", "2"], "no use without --ood-resize crop"),
         (["edge-energy", "--seed", "-1"], "whole number from 0 to"),
         (["edge-energy", "--set", "epochs=3"], "--set takes image_size and skip_bad_images, not epochs"),
-        (["pixel-gaussian", "cifar10", "--set", "image_size=224"], "19 GiB a matrix"),
+        (["pixel-gaussian", "cifar10", "--set", "image_size=224"], "19 GiB per matrix"),
         (["edge-energy", "cifar10", "--data", "nowhere"], "--data"),
     ],
 )
 def test_mistakes_are_one_sentence_and_exit_2(
-    runs: Runs, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+    runs: Runs, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert runs.run(*words) == 2
     error = capsys.readouterr().err
     assert error.startswith("Error: ")
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
     assert not (runs.storage / "mine").exists()
 
 
-def test_a_class_called_none_is_named_before_any_work(
+def test_a_class_called_none_is_a_mistake_before_any_work(
     runs: Runs, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     few = {"one": 2, "none": 2, "two": 2}
@@ -222,7 +222,7 @@ def test_a_class_called_none_is_named_before_any_work(
     assert not (runs.storage / "mine").exists()
 
 
-def test_a_tracking_uri_whose_driver_is_missing_is_a_mistake_and_no_missing_mlflow(
+def test_a_tracking_uri_whose_driver_is_missing_is_a_mistake_unlike_a_missing_mlflow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uri = "postgresql+psycopg://u:p@127.0.0.1:1/x"
@@ -237,7 +237,7 @@ def test_a_tracking_uri_whose_driver_is_missing_is_a_mistake_and_no_missing_mlfl
     assert (tmp_path / "mine" / "report" / "table.csv").exists()
 
 
-def test_a_name_stands_for_one_thing(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_belongs_to_one_baseline(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     assert runs.run("edge-energy", "--holdouts", "1") == 0
     assert runs.run("pixel-gaussian", "--holdouts", "1") == 2
     assert "method edge-energy (asked: pixel-gaussian)" in capsys.readouterr().err
@@ -258,7 +258,7 @@ def test_help_imports_neither_torch_nor_mlflow() -> None:
     assert "--ood-resize" in done.stdout
 
 
-def test_the_paper_s_numbers_stand_beside_sets_of_its_names_and_below() -> None:
+def test_the_paper_s_numbers_are_beside_sets_of_its_names_and_below() -> None:
     sets = (Target("lsun-crop", "k1", 100), Target("mine", "k2", 50, "crop", 1, 0))
     baseline = Baseline("cifar10", "pixel-gaussian", OOD, 32, "f", tuple(CLASSES), sets)
     results = {key: {"values": {"final/ap": 0.25, "final/skew": 0.5}} for key in ("k1", "k2")}

@@ -1,4 +1,4 @@
-"""Sweeps of the methods that the other tests of the command leave out: with CPC, and with center-mask."""
+"""Sweeps of the methods that other tests of the command leave out: CPC and center-mask."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.reporting.paper import published
 from orchestrator.sweep import main
 from tests.images import write_folder
 
-PLACE = ["--executor", "inline", "--gpus-per-worker", "0", "--name", "mine"]
+INLINE = ["--executor", "inline", "--gpus-per-worker", "0", "--name", "mine"]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_rotation_and_cpc_are_trained_together_with_a_weight_each(storage: Path,
     words += ["--methods", "classification", "rotation+cpc", "--aux-weight", "rotation=0.25", "cpc=10"]
     words += ["--set", "image_size=56", "stored_size=56", "depth=12", "width=1", "cpc_channels=16"]
     words += ["batch_size=4", "cpc_batch_size=2", "epochs=2", "ap_window=1", "crop_padding=0"]
-    assert main([*words, *PLACE, "--storage", str(storage)]) == 0
+    assert main([*words, *INLINE, "--storage", str(storage)]) == 0
     client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
     experiments = [each.experiment_id for each in client.search_experiments()]
     runs = {run.info.run_name: run for run in client.search_runs(experiments)}
@@ -44,10 +44,10 @@ def test_the_methods_of_the_paper_s_table_7_are_compared_by_one_command(
     storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     methods = ["classification", "rotation", "center-mask"]
-    assert set(methods) == {number.method for number in published() if number.table == "7"}
+    assert set(methods) == {each.method for each in published() if each.table == "7"}
     words = ["digits", "--methods", *methods, "--holdouts", "3", "8", "--seeds", "1", "--lambda-trials", "1"]
     words += ["--set", "epochs=1", "ap_window=1"]
-    assert main([*words, *PLACE, "--storage", str(storage)]) == 0
+    assert main([*words, *INLINE, "--storage", str(storage)]) == 0
     printed = capsys.readouterr().out
     assert "8 of 8 cells done" in printed  # for each held-out class three methods and one search cell
     with (storage / "mine" / "report" / "cells.csv").open(newline="") as file:
@@ -55,7 +55,7 @@ def test_the_methods_of_the_paper_s_table_7_are_compared_by_one_command(
     assert {cell["state"] for cell in cells} == {"done"}
     assert [line for line in printed.splitlines() if all(f" {method} " in line for method in methods)]
     (average,) = [line.split()[1:] for line in printed.splitlines() if line.startswith("average ")]
-    for place, method in enumerate(methods):
+    for number, method in enumerate(methods):
         values = [100 * float(cell["ap_msp"]) for cell in cells if cell["method"] == method]
         assert len(values) == 2
-        assert float(average[1 + 3 * place]) == pytest.approx(sum(values) / 2, abs=0.0051)
+        assert float(average[1 + 3 * number]) == pytest.approx(sum(values) / 2, abs=0.0051)

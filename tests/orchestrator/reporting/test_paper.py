@@ -8,11 +8,11 @@ import pytest
 
 from orchestrator.planning.cells import FINAL, Cell
 from orchestrator.reporting.paper import (
-    absent_in_words,
-    beside,
     comparable,
     departures,
+    describe_absent,
     difference_tables,
+    pair_with_paper,
     paper_tables,
     published,
 )
@@ -94,7 +94,7 @@ def test_captions_say_when_not_all_seeds_are_done(tmp_path: Path) -> None:
             if cell.phase == FINAL and cell.seed == seed:
                 finish(ledger, wanted, cell, classes=CIFAR10.classes)
         results = collect(ledger)
-        pairs, _ = beside(results, CIFAR10)
+        pairs, _ = pair_with_paper(results, CIFAR10)
         tables = [*difference_tables(results, pairs), *paper_tables(results, pairs, CIFAR10)]
         captions[seed] = " ".join(table.caption for table in tables)
     for seed in (0, 1):
@@ -144,7 +144,7 @@ def test_benchmarks_that_the_paper_lacks_depart_from_nothing() -> None:
 
 def test_differences_have_the_error_of_both_sides(tmp_path: Path) -> None:
     results = swept(tmp_path, "cifar10")
-    pairs, absent = beside(results, CIFAR10)
+    pairs, absent = pair_with_paper(results, CIFAR10)
     (cat,) = [
         p
         for p in pairs
@@ -153,7 +153,7 @@ def test_differences_have_the_error_of_both_sides(tmp_path: Path) -> None:
     # Ours is 0.35, 0.36 and 0.37; the paper's 53.12 with a deviation of 0.92 over 3.
     assert cat.difference.value == pytest.approx(0.36 - 0.5312)
     assert cat.difference.standard_error == pytest.approx(((0.01**2 + 0.0092**2) / 3) ** 0.5)
-    assert absent_in_words(results, absent) == "table 7: center-mask; table 2: classification, rotation"
+    assert describe_absent(results, absent) == "table 7: center-mask; table 2: classification, rotation"
     (table,) = difference_tables(results, pairs)
     row = next(line for line in to_text(table).splitlines() if line.startswith("cat"))
     assert "-17.12 ± 0.78" in row
@@ -161,9 +161,9 @@ def test_differences_have_the_error_of_both_sides(tmp_path: Path) -> None:
 
 def test_an_average_over_fewer_classes_is_not_the_paper_s(tmp_path: Path) -> None:
     results = swept(tmp_path, "cifar10", holdouts=("cat", "dog"), methods=("rotation",))
-    pairs, absent = beside(results, CIFAR10)
+    pairs, absent = pair_with_paper(results, CIFAR10)
     assert {p.published.holdout for p in pairs} == {"cat", "dog"}
-    words = absent_in_words(results, absent)
+    words = describe_absent(results, absent)
     assert words.startswith("table 3: classification, rotation (airplane, automobile, bird, deer,")
     assert "average)" in words
     (table,) = difference_tables(results, pairs)
@@ -171,7 +171,7 @@ def test_an_average_over_fewer_classes_is_not_the_paper_s(tmp_path: Path) -> Non
 
 
 def test_each_of_the_paper_s_numbers_is_compared_once(tmp_path: Path) -> None:
-    pairs, _ = beside(swept(tmp_path, "cifar10", methods=("classification", "center-mask")), CIFAR10)
+    pairs, _ = pair_with_paper(swept(tmp_path, "cifar10", methods=("classification", "center-mask")), CIFAR10)
     averages = [p for p in pairs if p.published.holdout == "average"]
     assert sorted((p.published.method, p.published.table) for p in averages) == [
         ("center-mask", "7"),
@@ -187,7 +187,8 @@ def test_tables_in_the_paper_s_layout(tmp_path: Path) -> None:
         tmp_path, "cifar10", holdouts=(*CIFAR10.classes, "none"), methods=("classification", "rotation")
     )
     tables = {
-        t.label.rpartition("-")[2]: t for t in paper_tables(results, beside(results, CIFAR10)[0], CIFAR10)
+        t.label.rpartition("-")[2]: t
+        for t in paper_tables(results, pair_with_paper(results, CIFAR10)[0], CIFAR10)
     }
     assert set(tables) == {"2", "3", "7"}
     third = to_markdown(tables["3"]).splitlines()
@@ -207,7 +208,7 @@ def test_tables_in_the_paper_s_layout(tmp_path: Path) -> None:
 
 def test_tables_five_and_six_have_the_skew_and_one_row(tmp_path: Path) -> None:
     results = swept(tmp_path, "imagenet-dog", methods=("classification", "cpc"), seeds=1)
-    (table,) = paper_tables(results, beside(results, DOG)[0], DOG)
+    (table,) = paper_tables(results, pair_with_paper(results, DOG)[0], DOG)
     text = to_text(table).splitlines()
     assert text[3].split()[:4] == ["imagenet-dog", "paper", "8.33", "20.84"]
     assert text[4].split()[:3] == ["ours", "8.33", "30.00"]
@@ -223,7 +224,7 @@ def test_every_number_is_paired_with_the_sweep_s_own(tmp_path: Path) -> None:
     wanted = specification(classes, benchmark="cifar10", seeds=1, aux_weight=("0.5",))
     ledger, cells = write_sweep(tmp_path, wanted, classes=classes)
     finish_all(ledger, wanted, cells, classes=classes, value=value, weights=None)
-    for pair in beside(collect(ledger), CIFAR10)[0]:
+    for pair in pair_with_paper(collect(ledger), CIFAR10)[0]:
         number = pair.published
         base = {"ap_msp": 0.30, "ap_odin": 0.35, "test_accuracy": 0.90}[number.metric]
         raised = 0.05 if number.method == "rotation" else 0.0

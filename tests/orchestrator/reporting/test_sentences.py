@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.planning.cells import FINAL, SEARCH
-from orchestrator.reporting.paper import beside
+from orchestrator.reporting.paper import pair_with_paper
 from orchestrator.reporting.results import collect
 from orchestrator.reporting.sentences import comparisons, missing, recipe_departures, selection
 from search_spaces import find_benchmark
@@ -65,7 +65,7 @@ def test_a_smaller_network_is_compared_with_a_warning(tmp_path: Path) -> None:
         if cell.phase == FINAL:
             finish(ledger, wanted, cell, classes=benchmark.classes)
     results = collect(ledger)
-    pairs, _ = beside(results, benchmark)
+    pairs, _ = pair_with_paper(results, benchmark)
     assert pairs
     (warning,) = recipe_departures(results, benchmark)
     assert warning.startswith("WARNING")

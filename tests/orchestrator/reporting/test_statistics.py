@@ -18,9 +18,9 @@ from orchestrator.reporting.statistics import (
     average_over_classes,
     bootstrap_interval,
     compare,
+    describe_comparison,
     difference,
     estimate,
-    in_words,
     paired_differences,
     signed_rank_p,
 )
@@ -134,13 +134,13 @@ def test_five_classes_cannot_reach_five_percent_and_six_can() -> None:
 
 
 def test_sentences_say_what_was_found_and_when_nothing_can_be() -> None:
-    raised = in_words("rotation", "AP-MSP", compare([0.04, 0.03, 0.05, 0.15, 0.01, 0.08]))
+    raised = describe_comparison("rotation", "AP-MSP", compare([0.04, 0.03, 0.05, 0.15, 0.01, 0.08]))
     assert raised.startswith("rotation raises AP-MSP by 6.00 points [")
     assert "over 6 held-out classes, p = 0.031" in raised
-    unclear = in_words("rotation", "AP-MSP", compare([0.02, -0.03, 0.01, -0.015, 0.005, 0.03]))
+    unclear = describe_comparison("rotation", "AP-MSP", compare([0.02, -0.03, 0.01, -0.015, 0.005, 0.03]))
     assert unclear.startswith("rotation does not measurably change AP-MSP: +0.33 points [")
-    assert "too few classes to tell" in in_words("rotation", "AP-MSP", compare([0.1, 0.2, 0.3]))
-    single = in_words("rotation", "AP-MSP", compare([-0.1]))
+    assert "too few classes to tell" in describe_comparison("rotation", "AP-MSP", compare([0.1, 0.2, 0.3]))
+    single = describe_comparison("rotation", "AP-MSP", compare([-0.1]))
     assert (
         single == "rotation, AP-MSP: -10.00 points on 1 held-out class; fewer than 2 classes allow no test."
     )

@@ -177,8 +177,8 @@ def test_two_sweeps_that_open_a_new_store_at_once_both_succeed(tmp_path: Path) -
         subprocess.Popen([sys.executable, "-c", OPEN_STORE, str(tmp_path), name], stderr=subprocess.PIPE)
         for name in ("one", "two")
     ]
-    said = [process.communicate(timeout=600)[1].decode() for process in started]
-    assert [process.returncode for process in started] == [0, 0], "\n".join(said)
+    errors = [process.communicate(timeout=600)[1].decode() for process in started]
+    assert [process.returncode for process in started] == [0, 0], "\n".join(errors)
 
 
 def test_a_cell_that_failed_on_every_attempt_can_finish_later(sweep: Sweep) -> None:
@@ -295,9 +295,9 @@ def test_without_mlflow_a_sweep_on_ray_is_refused_before_any_cell(
 ) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     assert main(["--storage", str(tmp_path), "--name", "mine"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("Error: MLflow is not installed here")
-    assert "--executor inline" in said
+    error = capsys.readouterr().err
+    assert error.startswith("Error: MLflow is not installed here")
+    assert "--executor inline" in error
     assert not (tmp_path / "mine" / "sweep.json").exists()
 
 
@@ -309,9 +309,9 @@ def test_a_driver_that_the_uri_needs_and_that_is_missing_is_a_mistake_before_any
     uri = "postgresql+psycopg://u:p@127.0.0.1:1/x"
     words = ["--storage", str(tmp_path), "--name", "mine", "--executor", executor, "--tracking-uri", uri]
     assert main(words) == 2
-    said = capsys.readouterr().err
-    assert f"The tracking URI {uri} needs the Python module psycopg" in said
-    assert "MLflow is not installed" not in said
+    error = capsys.readouterr().err
+    assert f"The tracking URI {uri} needs the Python module psycopg" in error
+    assert "MLflow is not installed" not in error
     assert not (tmp_path / "mine" / "sweep.json").exists()
 
 
@@ -379,7 +379,7 @@ class Server:
             try:
                 MlflowClient(self.uri).search_experiments()
                 return
-            except Exception:  # it is not there yet
+            except Exception:  # it is still starting
                 time.sleep(0.5)
         raise AssertionError("the server did not start")
 
