@@ -29,7 +29,7 @@ def test_failed_cells_are_named_with_the_command_that_tries_them_again(
     assert conclude(request, ledger, plan, None) == 1
     printed = capsys.readouterr().out
     assert "1 of 2 cells done" in printed
-    assert f"1 cells failed on every attempt:\n  {second.cell.label}: the disk is full\n" in printed
+    assert f"1 cell failed on every attempt:\n  {second.cell.label}: the disk is full\n" in printed
     assert f"--resume --name mine --storage {tmp_path}" in printed
     assert (tmp_path / "mine" / "report" / "table.csv").exists()
     plan = Plan(cells, suggest, retries=0)
