@@ -27,7 +27,8 @@ from trainables.data.holdout import open_final
 from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
 from trainables.networks.flops import AUXILIARY_FLOPS, training_flops
-from trainables.run import Recipe, Run
+from trainables.recipe import Recipe
+from trainables.run import Run
 from trainables.train import Training
 
 STEPS = 2

@@ -1,6 +1,7 @@
 """`python -m orchestrator.sweep`: plan a sweep, select lambda, run the cells and report.
 
-Exit codes: 0 every cell done; 1 some cells failed; 2 a mistake in what was asked, said before any work.
+Exit codes: 0 every cell is done; 1 some cells failed, or the leak firewall did not hold; 2 a mistake in what
+was asked, said before any work; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from trainables.mistake import Mistake
-from trainables.run import Recipe, parse_method
+from trainables.recipe import Recipe
+from trainables.run import parse_method
 
 
 @dataclass(frozen=True)

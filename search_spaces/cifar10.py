@@ -22,7 +22,7 @@ With no class held out (--holdouts none) the accuracy is 95.87 ± 0.05, and with
 from __future__ import annotations
 
 from search_spaces.benchmark import Benchmark, LogUniform
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

@@ -14,7 +14,7 @@ off, since a digit fills its 8 pixels and its mirror image is not a digit.
 from __future__ import annotations
 
 from search_spaces.benchmark import Benchmark, LogUniform
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 RECIPE = Recipe(
     depth=10,

@@ -21,7 +21,7 @@ compare AP with the skew, the share of anomalies in the test split, which is wha
 from __future__ import annotations
 
 from search_spaces.benchmark import Benchmark, Grid, LogUniform
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 CPC_NETWORK = {
     "depth": 20,

@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from search_spaces.benchmark import Benchmark, Grid, LogUniform
 from trainables.data.readers.imagenet_classes import SUBSETS, TRAIN_TOTALS
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 TRAIN_IMAGES_PER_CLASS = 1300
 TEST_IMAGES_PER_CLASS = 50

@@ -24,7 +24,7 @@ With no class held out (--holdouts none) the accuracy is 85.51 ± 0.17, and with
 from __future__ import annotations
 
 from search_spaces.benchmark import Benchmark, LogUniform
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 

@@ -18,8 +18,10 @@ def unknown(kind: str, value: str, valid: Iterable[str]) -> Mistake:
     """Return the mistake for a name that does not exist, with the valid names and the closest one."""
     names = [str(name) for name in valid]
     close = difflib.get_close_matches(str(value), names, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return Mistake(f"There is no {kind} {value!r}; valid: {', '.join(names)}.{hint}")
+    listed = ", ".join(names)
+    if close:
+        return Mistake(f"There is no {kind} {value!r}. Did you mean {close[0]!r}? Valid: {listed}.")
+    return Mistake(f"There is no {kind} {value!r}; valid: {listed}.")
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:

@@ -30,7 +30,8 @@ from trainables.memory import keep_freed_memory
 from trainables.networks.batch_norm import fresh_statistics, frozen_statistics, synchronise, unsynchronised
 from trainables.networks.wide_resnet import WideResNet, initialise
 from trainables.randomness import stream, stream_seed
-from trainables.run import Run, parse_method, total_batch_size
+from trainables.recipe import total_batch_size
+from trainables.run import Run, parse_method
 from trainables.workers import Workers
 
 DROPS = (0.3, 0.6, 0.8)

@@ -14,6 +14,9 @@ from trainables.mistake import Mistake
 MOST = 10_000
 """Seeds, lambdas, workers and cells at once: more is a slip of the finger."""
 
+WIDTH = 110
+"""Columns of help."""
+
 INTERRUPTED = 130
 
 
@@ -28,7 +31,7 @@ class Parser(argparse.ArgumentParser):
 
 def wide(prog: str) -> argparse.HelpFormatter:
     """Lay help out as it was written, in lines of up to 110 characters; for commands with many options."""
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110)
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=WIDTH)
 
 
 def run_command(command: Callable[[list[str] | None], int], words: list[str] | None) -> int:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from typing import Any
 
-from orchestrator.cli.parser import Parser, number, plain_name, whole_number, wide
+from orchestrator.cli.parser import WIDTH, Parser, number, plain_name, whole_number, wide
 from orchestrator.ledger.storage import absolute_path
-from orchestrator.planning.request import Request
+from orchestrator.planning.request import DEFAULT_DATA, Request
 from orchestrator.planning.specification import RunSettings, Specification
 from search_spaces import all_benchmarks
 from trainables.mistake import Mistake
-from trainables.run import METHODS, Recipe
+from trainables.recipe import Recipe
+from trainables.run import METHODS
 from trainables.settings import valid_of
 
 DEFAULTS = Request()
@@ -92,7 +94,11 @@ def _what(group: argparse._ArgumentGroup) -> None:
         choices=("holdout", "benchmark"),
         help=f"one lambda per held-out class, or one for the benchmark (default: {DEFAULTS.select})",
     )
-    add("--lambda-trials", metavar="N", help="search cells per study (default: the benchmark's)")
+    add(
+        "--lambda-trials",
+        metavar="N",
+        help="lambdas that a study tries in a range (default: the benchmark's)",
+    )
     add("--aux-weight", nargs="+", metavar="X", help="lambda given instead of searched: X, or task=X")
     add(
         "--set",
@@ -106,7 +112,7 @@ def _what(group: argparse._ArgumentGroup) -> None:
 
 def _where(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--data", metavar="PATH", help="where the benchmark's data is (default: ./data)")
+    add("--data", metavar="PATH", help=f"where the benchmark's data is (default: {DEFAULT_DATA})")
     add("--download", action="store_true", help="let a reader fetch its data; nothing downloads without it")
     add("--cache", metavar="DIR", help="folder for prepared data (default: the user's cache folder)")
     add(
@@ -114,7 +120,11 @@ def _where(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help=f"Ray Train workers per cell (default: {DEFAULTS.workers}, without Ray Train)",
     )
-    add("--cpus-per-worker", metavar="F", help="CPUs of a worker, and its threads (default: 1)")
+    add(
+        "--cpus-per-worker",
+        metavar="F",
+        help=f"CPUs of a worker, and its threads (default: {DEFAULTS.cpus_per_worker:g})",
+    )
     add(
         "--gpus-per-worker",
         metavar="F",
@@ -122,11 +132,15 @@ def _where(group: argparse._ArgumentGroup) -> None:
     )
     add("--max-concurrent", metavar="N", help="cells that run at once (default: as many as fit)")
     add("--storage", metavar="URI", help=f"a folder, s3://, gs://, ... (default: {DEFAULTS.storage})")
-    add("--tracking-uri", metavar="URI", help="MLflow's (default: an SQLite file in the storage folder)")
+    add(
+        "--tracking-uri",
+        metavar="URI",
+        help="where MLflow's records go (default: an SQLite file in the storage folder)",
+    )
     add(
         "--executor",
         choices=("ray", "inline"),
-        help="inline runs cells one after another in this process, without Ray",
+        help=f"inline: cells one after another in this process, without Ray (default: {DEFAULTS.executor})",
     )
     add("--address", metavar="A", help="a Ray cluster's address (default: RAY_ADDRESS, else a local Ray)")
     add(
@@ -143,11 +157,13 @@ def _where(group: argparse._ArgumentGroup) -> None:
 
 
 def _settings_help() -> str:
-    lines = ["fields that --set knows (their defaults are the benchmark's):"]
-    for cls in (Recipe, Specification, RunSettings):
-        for name, (kind, valid) in valid_of(cls).items():
-            lines.append(f"  {name:<24} {valid.meaning}: {valid.words(kind)}")
-    lines.append(
-        "  lambda.<task>            where a task's lambda is searched: 0.05..5 (log scale), or 0.5,1.0"
-    )
+    fields = {
+        name: f"{valid.meaning}: {valid.words(kind)}"
+        for cls in (Recipe, Specification, RunSettings)
+        for name, (kind, valid) in valid_of(cls).items()
+    }
+    fields["lambda.<task>"] = "where a task's lambda is searched: 0.05..5 (log scale), or 0.5,1.0"
+    lines = ["fields that --set knows (the benchmark's file in search_spaces/ has the recipe's defaults):"]
+    for name, text in fields.items():
+        lines += textwrap.wrap(text, WIDTH, initial_indent=f"  {name:<24} ", subsequent_indent=" " * 29)
     return "\n".join(lines)

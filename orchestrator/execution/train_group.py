@@ -16,8 +16,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.dispatcher import describe
-from orchestrator.execution.endings import done, failed
 from orchestrator.execution.resources import Resources
+from orchestrator.execution.trial_reports import done, failed
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.specification import Weights
 from orchestrator.planning.sweep import Sweep

@@ -25,9 +25,9 @@ from ray.tune.search import Searcher
 
 from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.dispatcher import Dispatcher, describe
-from orchestrator.execution.endings import done, failed
 from orchestrator.execution.executor import Executor
 from orchestrator.execution.resources import Resources, cells_at_once, check_fits
+from orchestrator.execution.trial_reports import done, failed
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.machines.cluster_file import nodes_at_most
 from orchestrator.machines.devices import check_gpus, check_gpus_here, device_kind

@@ -9,7 +9,8 @@ from orchestrator.planning.cells import SEARCH, Cell
 from orchestrator.planning.specification import Specification
 from search_spaces.benchmark import Benchmark
 from trainables.networks.flops import Work, run_flops
-from trainables.run import NO_HOLDOUT, used_count, validation_count
+from trainables.recipe import used_count, validation_count
+from trainables.run import NO_HOLDOUT
 
 
 @dataclass(frozen=True)

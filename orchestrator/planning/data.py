@@ -17,7 +17,8 @@ from trainables.data.readers import parquet
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
 from trainables.networks.wide_resnet import WideResNet
-from trainables.run import NO_HOLDOUT, Recipe, parse_method, total_batch_size, used_count, validation_count
+from trainables.recipe import Recipe, total_batch_size, used_count, validation_count
+from trainables.run import NO_HOLDOUT, parse_method
 
 FEWEST_KEPT = 2
 

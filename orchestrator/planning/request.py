@@ -15,18 +15,20 @@ from orchestrator.planning.specification import RunSettings, Specification, Weig
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark, Grid, Space, parse_space
 from trainables.mistake import Mistake, unknown
-from trainables.run import NO_HOLDOUT, Recipe, canonical, check_fits, parse_method, with_fidelity
+from trainables.recipe import Recipe, with_fidelity
+from trainables.run import NO_HOLDOUT, canonical, check_fits, parse_method
 from trainables.settings import assign, split_assignments, valid_of
 
 T = TypeVar("T")
 
+DEFAULT_DATA = "./data"
 GPU_PRECISION = "bfloat16"
 """What trains on GPUs unless it is set: their matrix units are for it. Validation and scores stay float32."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A sweep as it was asked for; every default of the command line stands here and nowhere else."""
+    """A sweep as it was asked for; the defaults of the command line stand here and nowhere else."""
 
     benchmark: str = "digits"
     methods: tuple[str, ...] = ("classification", "rotation")
@@ -43,6 +45,7 @@ class Request:
     workers: int = 1
 
     data: str | None = None
+    """None for DEFAULT_DATA, or for where the ledger says that the data was."""
     cache: str = ""
     download: bool = False
     cpus_per_worker: float = 1.0
@@ -141,6 +144,8 @@ def draft(request: Request) -> Draft:
     specification = _assigned(specification, fields)
     if request.lambda_trials is not None:
         _check_trials(request, spaces)
+        if "lambda_trials" in fields:
+            raise Mistake("--lambda-trials and --set lambda_trials say the same thing: give one of them.")
         specification = dataclasses.replace(specification, lambda_trials=request.lambda_trials)
     return Draft(request, _assigned(RunSettings(), fields), "precision" in fields, specification)
 

@@ -13,7 +13,8 @@ from search_spaces import find_benchmark
 from search_spaces.benchmark import Space, parse_space
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
-from trainables.run import Recipe, parse_method
+from trainables.recipe import Recipe
+from trainables.run import parse_method
 from trainables.settings import check, setting
 
 GROWING = ("methods", "holdouts", "seeds")
@@ -53,7 +54,7 @@ class Specification:
     aux_weights: Weights | None = None
     """Weights that were given, by task: then nothing is searched."""
     select: str = "holdout"
-    lambda_trials: int = setting(8, "search cells per study", at_least=1)
+    lambda_trials: int = setting(8, "lambdas that a study tries in a range", at_least=1)
     sweep_seed: int = setting(0, "what every random stream starts from", at_least=0)
     search_round: int = setting(1, "lambdas that a study asks for at a time", at_least=1)
     skip_bad_images: bool = setting(False, "go on without images that cannot be read")

@@ -8,7 +8,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.provenance import provenance
 from orchestrator.ledger.storage import absolute_path, open_storage
 from orchestrator.planning.data import check_named, open_data
-from orchestrator.planning.request import Draft, Request
+from orchestrator.planning.request import DEFAULT_DATA, Draft, Request
 from orchestrator.planning.specification import (
     SETTINGS,
     RunSettings,
@@ -22,8 +22,6 @@ from search_spaces import find_benchmark
 from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
-
-DEFAULT_DATA = "./data"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from orchestrator.reporting.results import METRICS, Results
 from orchestrator.reporting.statistics import Difference, Estimate, difference
 from orchestrator.reporting.tables import BLANK, DIFFERENCE, ESTIMATE, SHARE, TEXT, Column, Entry, Table
 from search_spaces.benchmark import Benchmark
-from trainables.run import NO_HOLDOUT, Recipe
+from trainables.recipe import Recipe
+from trainables.run import NO_HOLDOUT
 
 PAPER_SEEDS = 3
 """Number of seeds ("trials" in the paper) behind each of its means."""

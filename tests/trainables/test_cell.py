@@ -21,7 +21,8 @@ from trainables.data.access_log import AccessLog
 from trainables.data.cache import prepare
 from trainables.data.holdout import SearchData, open_search
 from trainables.data.prepared import Prepared
-from trainables.run import Recipe, Run
+from trainables.recipe import Recipe
+from trainables.run import Run
 
 KEPT = tuple("012456789")
 

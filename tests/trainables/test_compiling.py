@@ -20,7 +20,7 @@ from tests.sweeps import ROOT
 from trainables import compiling
 from trainables.compiling import can_compile, compile_trunk
 from trainables.networks.wide_resnet import WideResNet
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

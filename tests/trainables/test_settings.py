@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainables.mistake import Mistake
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 from trainables.settings import assign, split_assignments, valid_of
 
 
@@ -32,7 +32,7 @@ def test_an_invalid_value_is_named(typed: str) -> None:
 
 
 def test_an_unknown_field_lists_the_valid_ones_and_the_closest() -> None:
-    with pytest.raises(Mistake, match=r"no field 'epoch'; valid: depth, .*epochs.* Did you mean 'epochs'\?"):
+    with pytest.raises(Mistake, match=r"no field 'epoch'. Did you mean 'epochs'\? Valid: depth, .*epochs"):
         assign(Recipe(), {"epoch": "3"})
 
 

@@ -23,7 +23,8 @@ from trainables.data.prepared import Prepared
 from trainables.detectors import scoring
 from trainables.detectors.scoring import score
 from trainables.networks.batch_norm import SynchronisedBatchNorm
-from trainables.run import Recipe, Run, parse_method
+from trainables.recipe import Recipe
+from trainables.run import Run, parse_method
 from trainables.train import Training
 from trainables.workers import Workers
 

@@ -9,7 +9,7 @@ import importlib
 
 from trainables.auxiliary.contract import AuxiliaryTask
 from trainables.networks.wide_resnet import WideResNet
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 OWN_NORM_TASKS = ("cpc",)
 """Tasks with separate batch norm in the shared groups (paper, appendix B)."""

@@ -17,7 +17,7 @@ from trainables.data.augment import Views, draw_views, random_crop
 from trainables.data.normalisation import Normalisation
 from trainables.networks.shapes import GRID, code_size, patch_geometry
 from trainables.networks.wide_resnet import Conv, Norm, WideResNet
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 PATCHES = GRID * GRID
 DISTANCES = GRID - 1

@@ -14,7 +14,7 @@ from trainables.auxiliary.contract import AuxiliaryTask, Draws
 from trainables.data.augment import center_crop
 from trainables.data.normalisation import Normalisation
 from trainables.networks.wide_resnet import WideResNet
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 ORIENTATIONS = 4
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 MASK_SIDE = 16 / 32
 MASK_REGION = 21 / 32

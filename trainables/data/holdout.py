@@ -15,7 +15,8 @@ from trainables.data.image_table import ImageTable
 from trainables.data.prepared import Prepared
 from trainables.mistake import Mistake, unknown
 from trainables.randomness import stream
-from trainables.run import NO_HOLDOUT, Recipe, Run, used_count, validation_count
+from trainables.recipe import Recipe, used_count, validation_count
+from trainables.run import NO_HOLDOUT, Run
 
 ANOMALY = -1
 """Label of a test image of the held-out class."""

@@ -23,7 +23,7 @@ from trainables.data.holdout import ANOMALY, Part, TestData
 from trainables.data.image_table import ImageTable
 from trainables.data.normalisation import Normalisation
 from trainables.networks.wide_resnet import WideResNet
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 from trainables.workers import Workers
 
 TEMPERATURE = 1000.0

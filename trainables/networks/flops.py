@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 
 from trainables.networks.shapes import GRID, block_shapes, code_size, patch_geometry, stem_shape
-from trainables.run import Recipe, parse_method
+from trainables.recipe import Recipe
+from trainables.run import parse_method
 
 
 @dataclass(frozen=True)

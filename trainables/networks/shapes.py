@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.run import CPC_SIDES, Recipe
+from trainables.recipe import Recipe
+from trainables.run import CPC_SIDES
 
 GRID = 6
 """CPC divides an image into GRID x GRID patches (paper, appendix B)."""

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.networks.shapes import block_shapes, stem_shape
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 CLASSIFICATION = "classification"
 """The task for which every layer has batch norm."""

@@ -11,8 +11,8 @@ import pytest
 from ray.tune.search import Searcher
 
 from orchestrator.execution.dispatcher import Dispatcher
-from orchestrator.execution.endings import failed
 from orchestrator.execution.progress import Progress
+from orchestrator.execution.trial_reports import failed
 from orchestrator.execution.tune import CellSearcher, FailureStreak
 from orchestrator.planning.cells import lay_out
 from orchestrator.planning.plan import Plan

@@ -12,7 +12,8 @@ from trainables.auxiliary import OWN_NORM_TASKS, build_task
 from trainables.auxiliary.rotation import orient
 from trainables.data.normalisation import Normalisation
 from trainables.networks.wide_resnet import WideResNet, initialise
-from trainables.run import AUXILIARY_TASKS, Recipe
+from trainables.recipe import Recipe
+from trainables.run import AUXILIARY_TASKS
 
 RECIPES = {
     "rotation": Recipe(depth=10, width=1, image_size=16),

@@ -15,7 +15,7 @@ from trainables.data.normalisation import Normalisation
 from trainables.networks.flops import AUXILIARY_FLOPS
 from trainables.networks.shapes import patch_geometry
 from trainables.networks.wide_resnet import Conv, WideResNet, initialise, symmetric_pad
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 SMALL = Recipe(
     depth=10, width=1, image_size=56, padding="symmetric", batch_size=16, cpc_batch_size=16, cpc_channels=64

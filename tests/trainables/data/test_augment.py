@@ -16,7 +16,7 @@ from trainables.data.augment import (
     random_crop,
 )
 from trainables.data.normalisation import Normalisation
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 
 @pytest.mark.parametrize(

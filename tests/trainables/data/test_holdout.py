@@ -11,7 +11,7 @@ import torch
 from trainables.data.holdout import ANOMALY, check_counts, kept_classes, open_final, open_search, open_test
 from trainables.data.prepared import Prepared
 from trainables.mistake import Mistake
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 DIGITS = tuple("0123456789")
 

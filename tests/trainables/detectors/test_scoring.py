@@ -14,7 +14,7 @@ from trainables.data.image_table import ImageTable
 from trainables.data.prepared import Prepared
 from trainables.detectors.scoring import _batch_size, average_precision, msp, odin, odin_step
 from trainables.networks.wide_resnet import WideResNet
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 
 def test_average_precision_is_scikit_learn_s_with_ties() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainables.networks.flops import Work, forward_flops, run_flops, training_flops
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 RECIPE = Recipe(depth=10, width=1, image_size=8, epochs=20, ap_window=5)
 

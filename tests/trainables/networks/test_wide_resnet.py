@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.networks.flops import training_flops
 from trainables.networks.wide_resnet import WideResNet, initialise, symmetric_pad
-from trainables.run import Recipe
+from trainables.recipe import Recipe
 
 CIFAR = Recipe(depth=28, width=10, image_size=32)
 STL = Recipe(depth=36, width=4, groups=4, image_size=96)
