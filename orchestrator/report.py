@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from collections.abc import Mapping
 
 from orchestrator.cli.next_commands import resume_command
 from orchestrator.cli.parser import Parser, run_command
@@ -39,8 +40,9 @@ def _run(words: list[str] | None) -> int:
         raise unreadable(given.storage, error) from None
     tracker = connect(report, request) if given.rebuild_tracking else None
     print(report.text, flush=True)
-    files = report.files
+    files: Mapping[str, bytes] = {}
     try:
+        files = report.files
         report.write()
         print(f"\nTables and figures: {ledger.report_uri}")
     except OSError as error:

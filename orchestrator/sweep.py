@@ -23,18 +23,18 @@ def main(words: list[str] | None = None) -> int:
 
 def _main(words: list[str] | None) -> int:
     request = read_request(words)
-    resolved = None if request.goes_on_as_it_was else draft(request)
-    if request.dry_run:
+    try:
+        resolved = None if request.goes_on_as_it_was else draft(request)
+        if not request.dry_run:
+            return _run(request, resolved)
         specification, images = look_ahead(request, resolved)
         print(describe_plan(specification, request.name, images))
-        return 0
-    try:
-        return _run(request, resolved)
     except StorageAway as error:
         raise no_answer(request.storage, error) from None
     except KeyboardInterrupt:
         print("Stopped before any cell began.", file=sys.stderr)
         return INTERRUPTED
+    return 0
 
 
 def _run(request: Request, resolved: Draft | None) -> int:
@@ -47,10 +47,11 @@ def _run(request: Request, resolved: Draft | None) -> int:
         try:
             driver.run()
         except KeyboardInterrupt:
-            print(
-                f"Stopped. Nothing that was done is lost; go on with: {resume_command(request, ledger.name)}"
-            )
+            command = resume_command(request, ledger.name)
+            print(f"Stopped. Nothing that was done is lost; go on with: {command}", flush=True)
             return INTERRUPTED
+        finally:
+            driver.stop()
         return conclude(request, ledger, driver.plan, driver.tracker)
 
 

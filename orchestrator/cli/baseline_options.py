@@ -14,7 +14,7 @@ from trainables.run import NO_HOLDOUT
 from trainables.settings import split_assignments
 
 PIXEL_GAUSSIAN, EDGE_ENERGY = "pixel-gaussian", "edge-energy"
-LARGEST_SEED = 10**9 - 1
+LARGEST_NUMBER = 10**9 - 1
 RESIZES = ("nearest", "box", "bilinear", "crop")
 SETTINGS = ("image_size", "skip_bad_images")
 """Recipe fields that --set takes: those that matter without a network."""
@@ -66,8 +66,8 @@ def read_arguments(words: list[str] | None = None) -> Options:
         holdouts=holdouts,
         sets=sets,
         resize=values["ood_resize"],
-        crops_per_image=whole_number("--crops-per-image", values["crops_per_image"] or "1"),
-        seed=whole_number("--seed", values["seed"] or "0", at_least=0, at_most=LARGEST_SEED),
+        crops_per_image=_number("--crops-per-image", values["crops_per_image"], 1, at_least=1),
+        seed=_number("--seed", values["seed"], 0, at_least=0),
         assignments=tuple(values["set"] or ()),
         **{key: values[key] for key in ("data", "download", "cache", "storage", "tracking_uri")},
         name=name,
@@ -87,6 +87,10 @@ def _sets(words: tuple[str, ...]) -> dict[str, str]:
             raise Mistake(f"--ood {word}: {path} does not exist; give a folder, an archive or Parquet file.")
         sets[name] = path
     return sets
+
+
+def _number(option: str, text: str | None, default: int, *, at_least: int) -> int:
+    return default if text is None else whole_number(option, text, at_least=at_least, at_most=LARGEST_NUMBER)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,7 +126,11 @@ def _what(group: argparse._ArgumentGroup) -> None:
         choices=RESIZES,
         help="how images of other sizes are brought to the benchmark's (default: they are refused)",
     )
-    add("--crops-per-image", metavar="N", help="with --ood-resize crop, crops of each image (default: 1)")
+    add(
+        "--crops-per-image",
+        metavar="N",
+        help="with --ood-resize crop, crops of each image (default: 1)",
+    )
     add("--seed", metavar="N", help="seed of the crops (default: 0)")
     add("--set", nargs="+", action="extend", metavar="KEY=VALUE", help=f"override {' or '.join(SETTINGS)}")
 

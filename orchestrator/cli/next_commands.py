@@ -14,7 +14,7 @@ def resume_command(request: Request, name: str) -> str:
     """Return the command that goes on with a sweep, where and how the request ran it."""
     defaults, words = Request(), []
     for field, value in vars(request).items():
-        if field not in ASIDE and value != getattr(defaults, field):
+        if field not in ASIDE and value not in (getattr(defaults, field), ""):
             words += [
                 f"--{field.replace('_', '-')}",
                 f"{value:g}" if isinstance(value, float) else str(value),

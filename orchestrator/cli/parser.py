@@ -45,7 +45,7 @@ def run_command(command: Callable[[list[str] | None], int], words: list[str] | N
 
 def whole_number(option: str, text: str, *, at_least: int = 1, at_most: int = MOST) -> int:
     """Return an option's whole number; raise Mistake for anything else."""
-    if not re.fullmatch(r"\+?[0-9]+", text) or not at_least <= int(text) <= at_most:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not at_least <= int(text) <= at_most:
         raise Mistake(f"{option} {text} is not valid: give a whole number from {at_least} to {at_most}.")
     return int(text)
 

@@ -25,6 +25,7 @@ def read_request(words: list[str] | None = None) -> Request:
     fields: dict[str, Any] = {name: _value(name, value) for name, value in given.items()}
     request = Request(**fields, given=frozenset(fields))
     _check_share(request.gpus_per_worker, request.workers)
+    _check_needs_ray(request)
     return request
 
 
@@ -51,6 +52,16 @@ def _check_share(gpus: float | None, workers: int) -> None:
             f"--gpus-per-worker {gpus:g} does not go with --workers {workers}: workers that talk to each "
             "other need a GPU each; give 1, or leave --workers out to share one among cells."
         )
+
+
+def _check_needs_ray(request: Request) -> None:
+    """Raise Mistake for an option that means something to Ray alone, without Ray."""
+    for field in ("address", "max_concurrent"):
+        if request.executor == "inline" and field in request.given:
+            raise Mistake(
+                f"--{field.replace('_', '-')} has no use with --executor inline, which runs one cell "
+                "after another in this process: leave one of them out."
+            )
 
 
 def _parser() -> argparse.ArgumentParser:

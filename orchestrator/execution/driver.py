@@ -10,6 +10,7 @@ from orchestrator.execution.attempt import PATIENCE_SECONDS
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.executor import Executor
 from orchestrator.execution.inline import InlineExecutor
+from orchestrator.execution.on_ray import RayExecutor
 from orchestrator.execution.progress import Progress
 from orchestrator.ledger.lock import hold
 from orchestrator.planning.cells import Cells, lay_out
@@ -42,19 +43,22 @@ class Driver:
         return self.dispatcher.plan
 
     def run(self) -> None:
-        """Say what there is to do and run it to its end; records that are under way are sent in any case."""
+        """Say what there is to do and run it to its end."""
         counts, ledger = self.plan.counts(), self.sweep.ledger
         total = sum(counts.values())
         if self.existed:
             print(f"Going on with sweep {ledger.name}: {counts['done']} of {total} cells are done.")
         else:
             print(f"Sweep {ledger.name}: {counted(total, 'cell')}, in {ledger.storage}.")
-        try:
-            if not self.plan.finished:
-                self.executor.run(self.dispatcher, self.sweep)
-        finally:
-            if self.tracker is not None and not self.plan.finished:
-                self.tracker.close(timeout=10)
+        if not self.plan.finished:
+            # Attempts wait for a storage that is away; the driver says so at once.
+            patient = replace(ledger, patience=PATIENCE_SECONDS)
+            self.executor.run(self.dispatcher, replace(self.sweep, ledger=patient))
+
+    def stop(self) -> None:
+        """Send the records that are under way, if the sweep was not run to its end."""
+        if self.tracker is not None and not self.plan.finished:
+            self.tracker.close(timeout=10)
 
 
 @contextlib.contextmanager
@@ -63,7 +67,7 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
 
     Raises Mistake, before any cell runs, for whatever is missing or does not fit.
     """
-    executor = _executor(request)
+    executor: Executor = InlineExecutor(request) if request.executor == "inline" else RayExecutor(request)
     sweep, prepared = go_on(request) if draft is None else begin(draft, executor.device_kind())
     executor.check(sweep.specification)
     check_data(sweep.specification, prepared)
@@ -74,24 +78,7 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
         tracker = _tracker(request, sweep, executor, cells)
         write_down(sweep, prepared)
         dispatcher = _dispatcher(sweep, prepared, cells, tracker)
-        patient = replace(sweep, ledger=replace(sweep.ledger, patience=PATIENCE_SECONDS))
-        yield Driver(patient, executor, dispatcher, tracker, existed)
-
-
-def _executor(request: Request) -> Executor:
-    """Return the executor that was asked for; raise Mistake if it is not installed or options do not fit."""
-    if request.executor == "inline":
-        return InlineExecutor(request)
-    try:
-        from orchestrator.execution.tune import RayExecutor  # Ray may not be installed
-    except ImportError as error:
-        if (error.name or "").split(".")[0] != "ray":
-            raise
-        raise Mistake(
-            "Ray is not installed here: install the project as its README says, or add --executor inline, "
-            "which runs the cells without it."
-        ) from None
-    return RayExecutor(request)
+        yield Driver(sweep, executor, dispatcher, tracker, existed)
 
 
 def _tracker(request: Request, sweep: Sweep, executor: Executor, cells: Cells) -> Tracker | None:

@@ -12,9 +12,6 @@ from orchestrator.planning.sweep import Sweep
 from trainables.mistake import Mistake
 from trainables.train import Diverged
 
-ONLY_RAY = ("address", "max_concurrent")
-"""Options that mean something to Ray alone."""
-
 
 class InlineExecutor(Executor):
     """Runs every cell in this process; a failing cell leaves the others to go on, an interrupt ends it."""
@@ -22,13 +19,6 @@ class InlineExecutor(Executor):
     tracking_is_optional = True
 
     def __init__(self, request: Request) -> None:
-        """Raise Mistake for an option that has no meaning without Ray."""
-        for field in ONLY_RAY:
-            if field in request.given:
-                raise Mistake(
-                    f"--{field.replace('_', '-')} has no use with --executor inline, which runs one cell "
-                    "after another in this process: leave one of them out."
-                )
         self._request = request
 
     def device_kind(self) -> str:
@@ -47,12 +37,13 @@ class InlineExecutor(Executor):
 
     def run(self, dispatcher: Dispatcher, sweep: Sweep) -> None:
         """Run the cells one after another."""
-        while (assignment := dispatcher.next()) is not None:
-            cell = assignment.cell
-            try:
-                result = run_attempt(sweep, cell, assignment.aux_weights, dispatcher.progressed)
-            except Exception as error:  # whatever a cell dies of, the others go on
-                retryable = not isinstance(error, Diverged)
-                dispatcher.failed(cell.key, cell.label, describe(error), retryable=retryable)
-            else:
-                dispatcher.done(cell.key, result["values"].get("value"))
+        with dispatcher.progress.running():
+            while (assignment := dispatcher.next()) is not None:
+                cell = assignment.cell
+                try:
+                    result = run_attempt(sweep, cell, assignment.aux_weights, dispatcher.progressed)
+                except Exception as error:  # whatever a cell dies of, the others go on
+                    retryable = not isinstance(error, Diverged)
+                    dispatcher.failed(cell.key, cell.label, describe(error), retryable=retryable)
+                else:
+                    dispatcher.done(cell.key, result["values"].get("value"))

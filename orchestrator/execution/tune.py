@@ -1,4 +1,4 @@
-"""The executor on Ray: one Tuner.fit() whose trials are the plan's cells.
+"""A sweep on Ray: one Tuner.fit() whose trials are the plan's cells.
 
 Tune provides resources, placement, autoscaling and the detection of failures. What comes next, what is done
 and what is tried again is the plan's to say, and resuming is the ledger's: Tune's own snapshots are not used.
@@ -25,18 +25,14 @@ from ray.tune.search import Searcher
 
 from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.dispatcher import Dispatcher, describe
-from orchestrator.execution.executor import Executor
 from orchestrator.execution.resources import Resources, cells_at_once, check_fits
 from orchestrator.execution.trial_reports import done, failed
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.machines.cluster_file import nodes_at_most
-from orchestrator.machines.devices import check_gpus, check_gpus_here, device_kind
 from orchestrator.machines.nodes import check_listens
 from orchestrator.machines.preflight import check_nodes
-from orchestrator.machines.ray_token import token_path
+from orchestrator.machines.ray_token import has_private_token
 from orchestrator.planning.cells import Cell
-from orchestrator.planning.request import Request
-from orchestrator.planning.specification import Specification
 from orchestrator.planning.sweep import Sweep
 from trainables.mistake import Mistake
 from trainables.train import Diverged
@@ -61,49 +57,31 @@ LONGEST_REST = 60.0
 """Seconds."""
 
 
-class RayExecutor(Executor):
-    """Runs cells as the trials of one Tune run, on the cluster at an address or on a Ray of this machine."""
+def run_on_ray(
+    address: str | None, dispatcher: Dispatcher, sweep: Sweep, resources: Resources, *, gpus_named: bool
+) -> None:
+    """Start Ray, or connect to it at an address, and run the plan to its end.
 
-    tracking_is_optional = False
+    Raises Mistake, before any cell runs, if the cluster cannot hold a cell, or its nodes do not share the
+    storage or cannot read the data.
+    """
+    with ray_started(address), dispatcher.progress.running():
+        nodes = nodes_at_most()
+        if not gpus_named:
+            _check_gpus_were_meant(resources, nodes)
+        check_fits(resources, nodes)
+        check_nodes(sweep.ledger.storage, sweep.data, sweep.fingerprint)
+        with _scratch(sweep.ledger, alone=len(nodes) == 1) as scratch:
+            _fit(dispatcher, sweep, resources, cells_at_once(resources, nodes), scratch)
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._address = request.address or os.environ.get("RAY_ADDRESS")
 
-    def device_kind(self) -> str:
-        """Return "cuda" if workers get GPUs, else "cpu"; on a cluster this machine's own do not count."""
-        elsewhere = bool(self._address)
-        return device_kind(self._request.gpus_per_worker, self._request.cpus_per_worker, elsewhere=elsewhere)
-
-    def check(self, specification: Specification) -> None:
-        """Raise Mistake if the GPUs that were asked for do not go with the sweep's cells."""
-        check_gpus(self._request.gpus_per_worker, specification.device, specification.workers)
-        if not self._address:
-            check_gpus_here(specification.device)
-
-    def run(self, dispatcher: Dispatcher, sweep: Sweep) -> None:
-        """Start Ray, or connect to it, and run the plan to its end.
-
-        Raises Mistake, before any cell runs, if the cluster cannot hold a cell, or its nodes do not share the
-        storage or cannot read the data.
-        """
-        resources = Resources.of(self._request, sweep.specification)
-        with ray_started(self._address), dispatcher.progress.running():
-            nodes = nodes_at_most()
-            self._check_gpus_were_meant(resources, nodes)
-            check_fits(resources, nodes)
-            check_nodes(sweep.ledger.storage, sweep.data, sweep.fingerprint)
-            with _scratch(sweep.ledger, alone=len(nodes) == 1) as scratch:
-                _fit(dispatcher, sweep, resources, cells_at_once(resources, nodes), scratch)
-
-    def _check_gpus_were_meant(self, resources: Resources, nodes: list[dict[str, float]]) -> None:
-        """Raise Mistake if cells would train on CPUs beside GPUs that nobody has ruled out."""
-        named = self._request.gpus_per_worker is not None
-        if not named and not resources.gpus_per_worker and any(node.get("GPU") for node in nodes):
-            raise Mistake(
-                "The cluster has GPUs, and this machine, which has none, cannot tell whether they are meant: "
-                "give --gpus-per-worker 1, or a share such as 0.25, or 0 to train on CPUs."
-            )
+def _check_gpus_were_meant(resources: Resources, nodes: list[dict[str, float]]) -> None:
+    """Raise Mistake if cells would train on CPUs beside GPUs that nobody has ruled out."""
+    if not resources.gpus_per_worker and any(node.get("GPU") for node in nodes):
+        raise Mistake(
+            "The cluster has GPUs, and this machine, which has none, cannot tell whether they are meant: "
+            "give --gpus-per-worker 1, or a share such as 0.25, or 0 to train on CPUs."
+        )
 
 
 def _fit(dispatcher: Dispatcher, sweep: Sweep, resources: Resources, at_once: int, scratch: str) -> None:
@@ -258,7 +236,7 @@ def _bring_token() -> None:
     it into the home folder, where everybody can.
     """
     wanted = os.environ.get("RAY_AUTH_MODE", "token") == "token"
-    if wanted and "RAY_AUTH_TOKEN" not in os.environ and not token_path().exists():
+    if wanted and not has_private_token():
         os.environ["RAY_AUTH_TOKEN"] = _own_token()
 
 

@@ -10,9 +10,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import sqlalchemy
-from sqlalchemy.exc import SQLAlchemyError
-
 from orchestrator.machines.findings import Finding, wrong
 from trainables.mistake import one_line
 
@@ -73,6 +70,9 @@ def _credentials() -> tuple[str, str]:
 
 
 def _check_database(uri: str) -> Finding:
+    import sqlalchemy  # comes with MLflow, which may not be installed
+    from sqlalchemy.exc import SQLAlchemyError
+
     path = uri.removeprefix("sqlite:///")
     if path != uri and not os.path.exists(path):
         return Finding(f"The tracking database {uri} is not there yet: the first sweep makes it.")

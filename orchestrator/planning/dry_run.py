@@ -10,8 +10,9 @@ from orchestrator.planning.costs import Images, cell_flops
 from orchestrator.planning.request import Draft, Request
 from orchestrator.planning.specification import Specification, data_request, read_stored
 from search_spaces import find_benchmark
+from trainables.data.file_errors import explained
 from trainables.data.readers.finding import find_reader
-from trainables.data.readers.source import SPLITS
+from trainables.data.readers.source import SPLITS, check_source
 from trainables.mistake import counted
 from trainables.networks.flops import training_flops
 
@@ -63,10 +64,12 @@ def look_ahead(request: Request, draft: Draft | None) -> tuple[Specification, Im
 def _images(request: Request, specification: Specification) -> Images | None:
     benchmark = find_benchmark(specification.benchmark)
     known = Images.of_benchmark(benchmark)
-    if known is not None or benchmark.classes is not None or request.data is None:
+    if known is not None or benchmark.classes is not None or not request.data:
         return known
     data = data_request(specification, request.data, cache=request.cache, download=False)
-    source = find_reader(data).read(data)
+    with explained(data.cache_folder):
+        source = find_reader(data).read(data)
+    check_source(source, data)
     counts = {split: source.counts(split) for split in SPLITS}
     return Images.of_counts(source.class_names, counts, benchmark.channels)
 

@@ -134,10 +134,6 @@ class Plan:
         """Return the weights that each finished study chose, by the study's label."""
         return {s.study.label: s.chosen for s in self._studies if s.chosen is not None}
 
-    def is_done(self, key: str) -> bool:
-        """Return whether the cell is done."""
-        return self._status[key] == DONE
-
     def _set(self, key: str, status: str) -> None:
         self._counts[self._status[key]] -= 1
         self._counts[status] += 1

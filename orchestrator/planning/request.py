@@ -72,7 +72,9 @@ class Request:
     @property
     def goes_on_as_it_was(self) -> bool:
         """Whether the ledger says what the sweep is: --resume --name NAME with no word on what it is."""
-        return self.resume and self.name is not None and not self.given & WHAT
+        defaults = Request()
+        says_what = self.given & WHAT or any(getattr(self, f) != getattr(defaults, f) for f in WHAT)
+        return self.resume and self.name is not None and not says_what
 
 
 WHAT = frozenset(

@@ -36,7 +36,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         (["digist"], "no benchmark 'digist'"),
         (["--methods", "rotaton"], "no method 'rotaton'"),
         (["--methods", "cpc"], "digits cannot run the method 'cpc'"),
-        (["--holdouts", "11"], "no class to hold out '11'; valid: 0, 1"),
+        (["--holdouts", "11"], "no class to hold out '11'. did you mean '1'? valid: 0, 1"),
         (["--holdouts", "3", "3"], "'3' twice"),
         (["--set", "epoch=3"], "no field 'epoch'"),
         (["--set", "epochs=0"], "epochs=0 is not valid"),
@@ -208,3 +208,36 @@ def test_a_sweep_of_several_workers_does_not_run_in_one_process(
 ) -> None:
     words = ["--workers", "2", "--executor", "inline", "--storage", tmp_path / "runs"]
     assert "2 workers" in refused(capsys, *words)
+
+
+@pytest.mark.parametrize("extra", [[], ["--dry-run"]])
+@pytest.mark.parametrize("option", [["--address", "auto"], ["--max-concurrent", "2"]])
+def test_options_of_ray_have_no_use_inline(
+    capsys: pytest.CaptureFixture[str], option: list[str], extra: list[str]
+) -> None:
+    assert f"{option[0]} has no use with --executor inline" in refused(
+        capsys, "--executor", "inline", *option, *extra
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seeds", "9" * 5000], "from 1 to 10000"),
+        (["--lambda-trials", "2", "--set", "lambda_trials=7"], "give one of them"),
+        (["--resume", "--name", "x", "--storage", "/tmp/" + "a" * 300], "does not answer"),
+    ],
+)
+def test_a_dry_run_s_mistakes_are_sentences_too(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert said in refused(capsys, *words, "--dry-run")
+
+
+def test_a_dry_run_of_a_folder_that_will_not_do_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "train" / "only").mkdir(parents=True)
+    (tmp_path / "train" / "only" / "0.png").write_bytes(b"")
+    said = refused(capsys, "image-folder", "--data", tmp_path, "--dry-run")
+    assert "The class 'only' has 1 image" in said

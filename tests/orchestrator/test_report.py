@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.ledger.storage import StorageAway
 from orchestrator.report import main
 from tests.hand_made_ledger import finish, finish_all, opened, specification, write_sweep
 from tests.sweeps import run
@@ -54,3 +55,20 @@ def test_the_command_needs_neither_torch_nor_mlflow_nor_ray(tmp_path: Path) -> N
     done = run("mine", "--storage", tmp_path, module="orchestrator.report", blocked=True)
     assert done.returncode == 0, done.stderr
     assert "average" in done.stdout
+
+
+def test_a_storage_that_goes_away_costs_the_files_and_not_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = specification(seeds=1, methods=("classification",))
+    ledger, cells = write_sweep(tmp_path, wanted)
+    finish_all(ledger, wanted, cells)
+
+    def away(*_: object) -> None:
+        raise StorageAway(5, "Input/output error")
+
+    monkeypatch.setattr("orchestrator.reporting.report.draw_figures", away)
+    assert main(["mine", "--storage", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert "average" in printed.out
+    assert "The report's files were not written" in printed.err

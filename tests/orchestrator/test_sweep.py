@@ -202,3 +202,10 @@ def test_a_dry_run_counts_the_cells_and_touches_nothing(tmp_path: Path) -> None:
     assert ["final", "classification", "30"] in [row[:3] for row in rows]
     assert "TFLOPs" in done.stdout
     assert not (tmp_path / "runs").exists()
+
+
+def test_inline_sweeps_say_how_far_they_are(tmp_path: Path) -> None:
+    words = ["--holdouts", "3", "--seeds", "1", "--methods", "classification", "--set", "epochs=1"]
+    done = run(*words, "--executor", "inline", "--storage", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1/1 cells done" in done.stderr

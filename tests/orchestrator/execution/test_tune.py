@@ -91,20 +91,30 @@ from orchestrator.execution.tune import ray_started
 before = dict(os.environ)
 for _ in range(2):
     with ray_started(None):
-        inside = ray.get(ray.remote(lambda: os.environ.get("RAY_AUTH_MODE")).remote())
+        ask = ray.remote(lambda: (os.environ["RAY_AUTH_MODE"], "RAY_AUTH_TOKEN" in os.environ))
+        mode, own = ray.get(ask.remote())
     assert dict(os.environ) == before, set(os.environ.items()) ^ set(before.items())
-print(inside, *sorted(str(path.name) for path in pathlib.Path.home().rglob("*")))
+print(mode, own, *sorted(path.name for path in pathlib.Path.home().rglob("*")))
 """
 
 
-@pytest.mark.parametrize("token", [None, "0123456789abcdef" * 4])
-def test_a_local_ray_asks_for_a_token_and_leaves_no_trace(tmp_path: Path, token: str | None) -> None:
-    if token:
-        (tmp_path / ".ray").mkdir()
-        (tmp_path / ".ray" / "auth_token").write_text(token)
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [(None, "token True"), (0o600, "token False .ray auth_token"), (0o644, "token True .ray auth_token")],
+)
+def test_a_local_ray_asks_for_a_private_token_and_leaves_no_trace(
+    tmp_path: Path, mode: int | None, said: str
+) -> None:
+    """It uses a person's own token if nobody else can read it, and otherwise one that no file holds."""
+    token = "0123456789abcdef" * 4
+    file = tmp_path / ".ray" / "auth_token"
+    if mode is not None:
+        file.parent.mkdir()
+        file.write_text(token)
+        file.chmod(mode)
     code = f"import os\nos.environ['HOME'] = {str(tmp_path)!r}\n{LOCAL_RAY}"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["token", *([".ray", "auth_token"] if token else [])]
-    if token:  # whoever has a token keeps it
-        assert (tmp_path / ".ray" / "auth_token").read_text() == token
+    assert done.stdout.strip() == said
+    if mode is not None:
+        assert file.read_text() == token
