@@ -16,8 +16,8 @@ import torch
 from trainables.data.access_log import AccessLog
 from trainables.data.holdout import Part, SearchData, open_final, open_search, open_test
 from trainables.data.prepared import Prepared
-from trainables.detectors.scoring import Scores, score, validate
 from trainables.run import NO_HOLDOUT, Run
+from trainables.scoring import Scores, score, validate
 from trainables.train import Diverged, Training
 from trainables.workers import Workers
 

@@ -16,8 +16,8 @@ from trainables.data.holdout import ANOMALY, kept_classes
 from trainables.data.image_sets import ImageSet
 from trainables.data.image_table import ImageTable
 from trainables.data.prepared import Prepared
-from trainables.detectors.scoring import average_precision
-from trainables.detectors.training_free import edge_energy, pixel_gaussian, pixel_gaussian_by_holdout
+from trainables.scoring import average_precision
+from trainables.training_free import edge_energy, pixel_gaussian, pixel_gaussian_by_holdout
 
 
 def score_targets(

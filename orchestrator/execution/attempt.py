@@ -28,7 +28,7 @@ from trainables.cell import CellRun, History
 from trainables.data.cache import prepare
 from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
-from trainables.detectors.scoring import Scores
+from trainables.scoring import Scores
 from trainables.workers import Workers
 
 Report = Callable[[str, int], None]

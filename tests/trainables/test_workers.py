@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from tests.images import folder_request
 from tests.trainables.auxiliary.test_cpc import photographs
+from trainables import scoring
 from trainables.data.cache import prepare
 from trainables.data.holdout import open_final, open_test
 from trainables.data.prepared import Prepared
-from trainables.detectors import scoring
-from trainables.detectors.scoring import score
 from trainables.networks.batch_norm import SynchronisedBatchNorm
 from trainables.recipe import Recipe
 from trainables.run import Run, parse_method
+from trainables.scoring import score
 from trainables.train import Training
 from trainables.workers import Workers
 

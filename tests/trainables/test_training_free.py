@@ -8,9 +8,9 @@ import torch
 from scipy.ndimage import sobel
 from scipy.stats import multivariate_normal
 
+from trainables import training_free
 from trainables.data.image_table import ImageTable
-from trainables.detectors import training_free
-from trainables.detectors.training_free import (
+from trainables.training_free import (
     Moments,
     PixelGaussian,
     edge_energy,

@@ -12,9 +12,9 @@ from sklearn.metrics import average_precision_score
 from trainables.cell import CellRun
 from trainables.data.image_table import ImageTable
 from trainables.data.prepared import Prepared
-from trainables.detectors.scoring import _batch_size, average_precision, msp, odin, odin_step
 from trainables.networks.wide_resnet import WideResNet
 from trainables.recipe import Recipe
+from trainables.scoring import _batch_size, average_precision, msp, odin, odin_step
 
 
 def test_average_precision_is_scikit_learn_s_with_ties() -> None:
