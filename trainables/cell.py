@@ -9,15 +9,18 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 
 from trainables.data.access_log import AccessLog
 from trainables.data.holdout import Part, SearchData, open_final, open_search, open_test
 from trainables.data.prepared import Prepared
+from trainables.detectors import DEFAULT_DETECTORS
+from trainables.kept_weights import Trained, to_bytes
 from trainables.run import NO_HOLDOUT, Run
-from trainables.scoring import Scores, score, validate
+from trainables.scoring import Scorer, Scores, validate
 from trainables.train import Diverged, Training
 from trainables.workers import Workers
 
@@ -28,7 +31,14 @@ History = list[dict[str, float]]
 class CellRun:
     """A run that can stop after any epoch and be resumed elsewhere from the bytes of `snapshot`."""
 
-    def __init__(self, run: Run, prepared: Prepared, workers: Workers | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        prepared: Prepared,
+        workers: Workers | None = None,
+        detectors: Sequence[str] = DEFAULT_DETECTORS,
+    ) -> None:
+        """Open the run's data; `detectors` score a final run's test images."""
         self.run = run
         self.workers = workers or Workers()
         self._access_log = AccessLog()
@@ -36,8 +46,13 @@ class CellRun:
         self.data = open_search(prepared, run) if run.search else open_final(prepared, run)
         self.training = Training(run, self.data, self.workers)
         self.test = None if run.search else open_test(prepared, run).to(self.training.device)
+        self.scorer = Scorer(
+            () if run.search else detectors, run.recipe, self.training.normalisation, self.workers
+        )
         self.history: History = []
         self.scores: Scores | None = None
+        self.window: dict[int, np.ndarray] = {}
+        """Logits (n, K) of the evaluations in the window before the last one, by epoch."""
         self.diverged = False
 
     def close_access_log(self) -> list[dict[str, object]]:
@@ -80,7 +95,11 @@ class CellRun:
             self._check(not math.isnan(accuracy))
             return {"val/accuracy": accuracy}
         assert self.test is not None
-        self.scores = score(network, self.test, normalisation, recipe, self.workers)
+        epoch = self.training.epoch
+        last = epoch == recipe.epochs
+        self.scores = self.scorer.score(network, self.test, self.training.part if last else None)
+        if not last and epoch > recipe.epochs - recipe.ap_window:
+            self.window[epoch] = self.scores.logits
         if self.training.device.type == "cuda":
             torch.cuda.empty_cache()  # gives what scoring took beyond training to others on the GPU
         self._check(self.scores.finite)
@@ -94,13 +113,14 @@ class CellRun:
                 "diverged; a smaller learning_rate or lambda may help."
             )
 
-    def result(self) -> dict[str, object]:
+    def result(self) -> dict[str, float]:
         """Return the reported values, once every epoch is done.
 
         A search run reports the validation accuracy of its last epoch (0 if it diverged). A final run reports
-        the accuracy of the last epoch and the mean AP of the last min(ap_window, epochs) evaluations, each
-        with its other form (`_window`, `_last`), and the share of anomalies, to which a random detector's AP
-        tends.
+        the accuracy of the last epoch and each detector's mean AP of the last min(ap_window, epochs)
+        evaluations, with their other forms (`_window`, `_last`), the detector's AUROC and FPR at 95% TPR at
+        the last evaluation, and the share of anomalies, to which a random detector's AP tends. A detector
+        that took part in the last evaluation only has no mean.
         """
         if self.run.search:
             value = 0.0 if self.diverged else self.history[-1]["val/accuracy"]
@@ -109,28 +129,37 @@ class CellRun:
             self._evaluate()
         assert self.scores is not None
         last = self.history[-1]
-        values: dict[str, object] = {
+        values: dict[str, float] = {
             "final/test_accuracy": last["test/accuracy"],
             "final/test_accuracy_window": self._windowed("test/accuracy"),
             "epochs": len(self.history),
         }
         if self.run.holdout == NO_HOLDOUT:
             return values
-        for name in ("msp", "odin"):
-            values[f"final/ap_{name}"] = self._windowed(f"ap/{name}")
-            values[f"final/ap_{name}_last"] = last[f"ap/{name}"]
+        window, at_last = self.history[-self.run.recipe.ap_window :], self.scores.metrics()
+        for name in self.scores.by_detector:
+            if all(f"ap/{name}" in row for row in window):
+                values[f"final/ap_{name}"] = self._windowed(f"ap/{name}")
+            values[f"final/ap_{name}_last"] = at_last[f"ap/{name}"]
         values["final/skew"] = float(self.scores.is_anomaly.mean())
-        return values
+        thresholds = self.scores.threshold_metrics()
+        return {**values, **{f"final/{name}": value for name, value in thresholds.items()}}
 
     def _windowed(self, metric: str) -> float:
         """Return a metric's mean over the last min(ap_window, epochs) evaluations."""
         window = self.history[-self.run.recipe.ap_window :]
         return math.fsum(row[metric] for row in window) / len(window)
 
+    def weights(self) -> bytes:
+        """Return the network as it is now, as a safetensors file (kept_weights.py)."""
+        trained = Trained(self.training.network, self.data.classes, self.training.normalisation)
+        return to_bytes(trained, self.run.recipe)
+
     def snapshot(self) -> bytes:
         """Return the run's state and history as bytes."""
+        window = {epoch: torch.from_numpy(logits) for epoch, logits in self.window.items()}
         buffer = io.BytesIO()
-        torch.save({"training": self.training.state(), "history": self.history}, buffer)
+        torch.save({"training": self.training.state(), "history": self.history, "window": window}, buffer)
         return buffer.getvalue()
 
     def restore(self, snapshot: bytes) -> None:
@@ -138,3 +167,5 @@ class CellRun:
         saved = torch.load(io.BytesIO(snapshot), map_location=self.training.device, weights_only=True)
         self.training.load(saved["training"])
         self.history = saved["history"]
+        # Snapshots of version 0.1 have none.
+        self.window = {epoch: logits.cpu().numpy() for epoch, logits in saved.get("window", {}).items()}

@@ -1,16 +1,17 @@
-"""Anomaly scores of test images, and average precision (AP).
+"""The scoring pass: what every detector says of the test images, and the validation of search runs.
 
 Higher scores are more anomalous, and anomalies are the positives. Scoring runs in float32 without autocast
-and TF32, which would round ODIN's step away. Softmax maxima are computed in float64, where neither confident
-predictions (up to a logit gap of about 36) nor T = 1000 cause ties that the logits do not have.
+and TF32, which would round a detector's small steps away. Detectors on logits get them in float64, where
+neither confident predictions (up to a logit gap of about 36) nor large temperatures cause ties that the
+logits do not have.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,35 +23,35 @@ from trainables.data.augment import center_crop
 from trainables.data.holdout import ANOMALY, Part, TestData
 from trainables.data.image_table import ImageTable
 from trainables.data.normalisation import Normalisation
+from trainables.detectors import DETECTORS, Detector
+from trainables.detectors.contract import FEATURES, LOGITS, NETWORK
+from trainables.failures import DetectorFailed
+from trainables.metrics import auroc, average_precision, fpr_at_95_tpr
+from trainables.mistake import one_line
 from trainables.networks.wide_resnet import WideResNet
 from trainables.recipe import Recipe
 from trainables.workers import Workers
 
-TEMPERATURE = 1000.0
-"""ODIN's temperature T."""
-EPSILON = 5e-5
-"""ODIN's step for pixels scaled to 0..1, the same for all experiments (paper, section 4)."""
-
 LARGEST_BATCH, PIXELS_PER_BATCH = 256, 2**19
 """Limits on the images and the pixels of a batch: 256 images of up to 45x45, 56 of 96x96, 8 of 256x256.
 
-ODIN keeps the activations that its gradient needs. For 256 images these would take 4.7 GB with CIFAR-10's
-network in float32, and 25 GB with ImageNet's at 224x224, four times as much as a training step.
+A detector's gradient for the input needs the activations. For 256 images these would take 4.7 GB with
+CIFAR-10's network in float32, and 25 GB with that for 224x224 images, four times as much as a training step.
 """
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of n test images in the table's order: arrays (n,), and logits (n, K).
+    """The logits of n test images in the table's order, float32 (n, K), and each detector's scores of them.
 
-    `index` is the position in the test split's original order; `label` is ANOMALY for the held-out class.
+    `index`, int64 (n,), is the position in the test split's original order; `label`, int64 (n,), is ANOMALY
+    for the held-out class. Scores are float64 (n,) by the detector's name, none if a logit is not finite.
     """
 
     index: np.ndarray
     label: np.ndarray
     logits: np.ndarray
-    msp: np.ndarray
-    odin: np.ndarray
+    by_detector: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def is_anomaly(self) -> np.ndarray:
@@ -60,11 +61,11 @@ class Scores:
 
     @property
     def finite(self) -> bool:
-        """Whether all logits and scores are finite."""
-        return bool(np.isfinite(self.logits).all() and np.isfinite(self.odin).all())
+        """Whether all logits are finite."""
+        return bool(np.isfinite(self.logits).all())
 
     def metrics(self) -> dict[str, float]:
-        """Return loss and accuracy on the kept classes, and the AP of both scores if there are anomalies."""
+        """Return loss and accuracy on the kept classes and, if there are anomalies, every detector's AP."""
         kept = ~self.is_anomaly
         logits = torch.from_numpy(self.logits[kept]).double()
         label = torch.from_numpy(self.label[kept])
@@ -73,80 +74,187 @@ class Scores:
             "test/accuracy": (logits.argmax(1) == label).double().mean().item(),
         }
         if self.is_anomaly.any():
-            found["ap/msp"] = average_precision(self.msp, self.is_anomaly)
-            found["ap/odin"] = average_precision(self.odin, self.is_anomaly)
+            for name, scores in self.by_detector.items():
+                found[f"ap/{name}"] = average_precision(scores, self.is_anomaly)
+        return found
+
+    def threshold_metrics(self) -> dict[str, float]:
+        """Return every detector's AUROC and FPR at 95% TPR; there must be anomalies."""
+        found = {}
+        for name, scores in self.by_detector.items():
+            found[f"auroc_{name}"] = auroc(scores, self.is_anomaly)
+            found[f"fpr95_{name}"] = fpr_at_95_tpr(scores, self.is_anomaly)
         return found
 
 
-def average_precision(scores: np.ndarray, is_anomaly: np.ndarray) -> float:
-    """Return the sum over thresholds of precision x gain in recall, without interpolation, ties grouped.
+class Scorer:
+    """The detectors of one run, made anew for it, and the passes that they share."""
 
-    Scores are (n,), `is_anomaly` is bool (n,). Raise ValueError if there is no anomaly or a score is NaN.
-    """
-    positives = int(np.count_nonzero(is_anomaly))
-    if positives == 0 or np.isnan(scores).any():
-        raise ValueError("average precision needs at least one anomaly and no score that is NaN")
-    order = np.argsort(-scores, kind="stable")
-    ranked, hits = scores[order], is_anomaly[order]
-    last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
-    found = np.cumsum(hits)[last_of_tie]
-    flagged = np.flatnonzero(last_of_tie) + 1
-    return float(np.sum(found / flagged * np.diff(found, prepend=0)) / positives)
+    def __init__(
+        self, detectors: Sequence[str], recipe: Recipe, normalisation: Normalisation, workers: Workers
+    ) -> None:
+        """Make the detectors with these names; raise Mistake for one that does not exist."""
+        self._recipe, self._normalisation, self._workers = recipe, normalisation, workers
+        self._detectors: dict[str, Detector] = {}
+        for name in detectors:
+            with _blamed(name):
+                detector = DETECTORS.find(name)()
+                detector.recipe, detector.normalisation = recipe, normalisation
+            self._detectors[name] = detector
+
+    def score(self, network: WideResNet, test: TestData, training: Part | None = None) -> Scores:
+        """Score every test image in one pass that the workers share.
+
+        Detectors on features take part if `training` is given, the training images to fit them to, which
+        costs one more pass over these. Raise DetectorFailed, on all workers alike, if a detector fails.
+        """
+        fitted = self._of(FEATURES) if training is not None else {}
+        with _evaluating(network, gradients=False):
+            passed = self._pass(network, test.images, keep_features=bool(fitted))
+            scores = Scores(test.images.indices.numpy(), test.labels.numpy(), passed.logits.numpy())
+            if not scores.finite:
+                return scores
+            found = passed.scores(self._workers)
+            for name, detector in self._of(LOGITS).items():
+                with _blamed(name):
+                    found[name] = detector.score(passed.logits.double())
+            if training is not None and fitted:
+                seen, seen_logits = self.embed(network, training.images, training.rows)
+                for name, detector in fitted.items():
+                    with _blamed(name):
+                        detector.fit(seen, seen_logits, training.labels)
+                        found[name] = detector.score(passed.features, passed.logits)
+        in_order = [name for name in self._detectors if name in found]
+        n = len(scores.index)
+        return replace(scores, by_detector={name: checked(name, found[name], n) for name in in_order})
+
+    def embed(self, network: WideResNet, images: ImageTable, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (n, D) and logits (n, K) of centre crops of these rows, float32 on the CPU."""
+        share = rows[self._workers.share(len(rows))]
+        features, logits = [], []
+        with _evaluating(network, gradients=False), torch.no_grad():
+            for batch in _batches(images, share):
+                found = network.embed(self._inputs(batch))
+                features.append(found)
+                logits.append(network.classifier(found))
+        gather = self._workers.gather
+        return gather(torch.cat(features)).float().cpu(), gather(torch.cat(logits)).float().cpu()
+
+    def _of(self, need: str) -> dict[str, Detector]:
+        return {name: each for name, each in self._detectors.items() if each.needs == need}
+
+    def _inputs(self, batch: Tensor) -> Tensor:
+        return self._normalisation(center_crop(batch, self._recipe.image_size))
+
+    def _pass(self, network: WideResNet, images: ImageTable, *, keep_features: bool) -> _Passed:
+        """Run the network over this worker's share of the images, and its detectors batch by batch."""
+        detectors = self._of(NETWORK)
+        graph = any(each.gradients for each in detectors.values())
+        features, logits = [], []
+        running = {name: _Running(each) for name, each in detectors.items()}
+        for batch in _batches(images, torch.arange(len(images))[self._workers.share(len(images))]):
+            inputs = self._inputs(batch).detach().requires_grad_(graph)
+            with torch.set_grad_enabled(graph):
+                embedded = network.embed(inputs)
+                found = network.classifier(embedded)
+            logits.append(found.detach())
+            if keep_features:
+                features.append(embedded.detach())
+            fresh = True
+            for each in running.values():
+                if each.detector.gradients and not fresh:  # the first one has used the graph up
+                    with torch.enable_grad():
+                        found = network(inputs)
+                each.take(network, inputs, found)
+                fresh = fresh and not each.detector.gradients
+        gather = self._workers.gather
+        return _Passed(
+            gather(torch.cat(logits)).float().cpu(),
+            gather(torch.cat(features)).float().cpu() if keep_features else None,
+            running,
+        )
 
 
-def msp(logits: Tensor) -> Tensor:
-    """Return minus the maximum softmax probability of logits (n, K): float64 (n,)."""
-    return -F.log_softmax(logits.double(), 1).max(1).values.exp()
+class _Running:
+    """A detector on the network in the middle of a pass: its scores so far, or the error that ended it."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+        self.scores: list[Tensor] = []
+        self.failure: str | None = None
+
+    def take(self, network: WideResNet, inputs: Tensor, logits: Tensor) -> None:
+        """Score a batch; an error is kept until the pass is over, since other workers are in it too."""
+        if self.failure is not None:
+            return
+        try:
+            with _blamed(self.detector.name), torch.set_grad_enabled(self.detector.gradients):
+                given = (inputs, logits) if self.detector.gradients else (inputs.detach(), logits.detach())
+                found = self.detector.score(network, *given)
+                self.scores.append(_shaped(self.detector.name, found, len(inputs)).detach())
+        except DetectorFailed as error:
+            self.failure = str(error)
 
 
-def odin(network: WideResNet, inputs: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logits (n, K) of normalised inputs (n, C, H, W), and ODIN's scores, float64 (n,).
+@dataclass(frozen=True)
+class _Passed:
+    """What a pass over all images gave: logits (n, K), features (n, D) if they were kept, float32."""
 
-    The input is changed by -step * sign(gradient of the cross-entropy between softmax(logits / T) and the
-    predicted class), with sign(0) = +1. The score is minus the maximum of softmax(logits / T) there. `step`
-    is in normalised units and broadcast over the inputs.
-    """
-    inputs = inputs.detach().requires_grad_()
-    with torch.enable_grad():
-        logits = network(inputs)
-        loss = F.cross_entropy(logits / TEMPERATURE, logits.argmax(1), reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, inputs)
-    with torch.no_grad():
-        stepped = torch.where(gradient >= 0, inputs - step, inputs + step)
-        return logits.detach(), msp(network(stepped).double() / TEMPERATURE)
+    logits: Tensor
+    features: Tensor | None
+    running: dict[str, _Running]
 
-
-def odin_step(normalisation: Normalisation, recipe: Recipe) -> Tensor:
-    """Return ODIN's step in normalised units, (1, C, 1, 1); "byte" divides by deviations of 0..255 pixels."""
-    scale = 255.0 if recipe.odin_units == "byte" else 1.0
-    return (EPSILON / (scale * normalisation.std)).view(1, -1, 1, 1)
+    def scores(self, workers: Workers) -> dict[str, Tensor]:
+        """Return the scores (n,) of the detectors on the network, or raise any worker's DetectorFailed."""
+        for each in self.running.values():
+            failure = workers.any_of(each.failure)
+            if failure is not None:
+                raise DetectorFailed(failure)
+        return {name: workers.gather(torch.cat(each.scores)) for name, each in self.running.items()}
 
 
-def score(
-    network: WideResNet,
-    test: TestData,
-    normalisation: Normalisation,
-    recipe: Recipe,
-    workers: Workers,
-) -> Scores:
-    """Score every test image by MSP and ODIN in one pass that the workers share."""
-    images = test.images
-    normalisation = normalisation.to(next(network.parameters()).device)
-    step = odin_step(normalisation, recipe)
-    logits, odin_scores = [], []
-    with _evaluating(network, gradients=False):
-        for batch in _batches(images, torch.arange(len(images))[workers.share(len(images))]):
-            found, scored = odin(network, normalisation(center_crop(batch, recipe.image_size)), step)
-            logits.append(found)
-            odin_scores.append(scored)
-    all_logits = workers.gather(torch.cat(logits)).float().cpu()
-    return Scores(
-        images.indices.numpy(),
-        test.labels.numpy(),
-        all_logits.numpy(),
-        msp(all_logits).numpy(),
-        workers.gather(torch.cat(odin_scores)).cpu().numpy(),
-    )
+def checked(name: str, scores: object, n: int) -> np.ndarray:
+    """Return a detector's scores of n images as float64 (n,); raise DetectorFailed if they cannot be used."""
+    found: np.ndarray = _shaped(name, scores, n).detach().double().cpu().numpy()
+    broken = ~np.isfinite(found)
+    if broken.any():
+        raise DetectorFailed(
+            f"the detector {name} gave {found[broken][0]:g} for {broken.sum()} of {n} images: every score "
+            "must be a finite number"
+        )
+    return found
+
+
+def _shaped(name: str, scores: object, n: int) -> Tensor:
+    """Return the scores; raise DetectorFailed unless they are a tensor (n,)."""
+    if isinstance(scores, Tensor) and scores.shape == (n,):
+        return scores
+    got = f"a tensor of shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+    raise DetectorFailed(f"the detector {name} returned {got} for {n} images: it must return shape ({n},)")
+
+
+@contextlib.contextmanager
+def _blamed(name: str) -> Iterator[None]:
+    """Turn an error inside a detector's code into DetectorFailed, which names the detector."""
+    try:
+        yield
+    except (DetectorFailed, MemoryError, torch.OutOfMemoryError):  # memory may suffice another time
+        raise
+    except Exception as error:
+        where = f" (line {_line_of(error)} of it)" if _line_of(error) else ""
+        raise DetectorFailed(
+            f"the detector {name} failed{where}: {type(error).__name__}: {one_line(error)}"
+        ) from error
+
+
+def _line_of(error: BaseException) -> int | None:
+    """Return the innermost line of a plug-in's file in an error's traceback, or None if none is in it."""
+    traceback, found = error.__traceback__, None
+    while traceback is not None:
+        if traceback.tb_frame.f_globals.get("__plugin__"):
+            found = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return found
 
 
 def validate(
@@ -172,14 +280,15 @@ def validate(
 @contextlib.contextmanager
 def _evaluating(network: WideResNet, *, gradients: bool = True) -> Iterator[None]:
     """Set evaluation mode and full precision and, without `gradients`, freeze the parameters."""
-    was_training = network.training
+    was_training, wanted = network.training, [p.requires_grad for p in network.parameters()]
     network.eval()
     network.requires_grad_(gradients)
     try:
         with full_precision(next(network.parameters()).device):
             yield
     finally:
-        network.requires_grad_(True)
+        for parameter, before in zip(network.parameters(), wanted, strict=True):
+            parameter.requires_grad_(before)
         network.train(was_training)
 
 

@@ -26,6 +26,7 @@ from trainables.compiling import compile_trunk, uncompiled
 from trainables.data.augment import Views, center_crop, draw_views, mask_squares, random_crop
 from trainables.data.holdout import FinalData, Part, SearchData
 from trainables.data.normalisation import measure
+from trainables.failures import PermanentFailure
 from trainables.memory import keep_freed_memory
 from trainables.networks.batch_norm import fresh_statistics, frozen_statistics, synchronise, unsynchronised
 from trainables.networks.wide_resnet import WideResNet, initialise
@@ -39,7 +40,7 @@ DROP = 0.2
 """The learning rate is divided by 5 after 60, 120 and 160 of the paper's 200 epochs."""
 
 
-class Diverged(ArithmeticError):
+class Diverged(PermanentFailure):
     """The loss, a weight or an output is no longer finite; the message names the epoch."""
 
 

@@ -31,6 +31,14 @@ class Workers:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def any_of(self, value: Any) -> Any:
+        """Return the first worker's value that is not None, on every worker alike; None if there is none."""
+        if self.size == 1:
+            return value
+        found = [None] * self.size
+        dist.all_gather_object(found, value)
+        return next((each for each in found if each is not None), None)
+
     def share(self, n: int) -> slice:
         """Return this worker's part of n examples; the parts are consecutive, disjoint and complete."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)

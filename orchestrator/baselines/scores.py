@@ -16,7 +16,7 @@ from trainables.data.holdout import ANOMALY, kept_classes
 from trainables.data.image_sets import ImageSet
 from trainables.data.image_table import ImageTable
 from trainables.data.prepared import Prepared
-from trainables.scoring import average_precision
+from trainables.metrics import average_precision
 from trainables.training_free import edge_energy, pixel_gaussian, pixel_gaussian_by_holdout
 
 

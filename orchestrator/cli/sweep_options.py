@@ -8,9 +8,10 @@ from typing import Any
 
 from orchestrator.cli.parser import WIDTH, Parser, number, plain_name, whole_number, wide
 from orchestrator.ledger.storage import absolute_path
-from orchestrator.planning.request import DEFAULT_DATA, Request
+from orchestrator.planning.request import DEFAULT_DATA, Request, check_detectors
 from orchestrator.planning.specification import RunSettings, Specification
 from search_spaces import all_benchmarks
+from trainables.detectors import DETECTORS
 from trainables.mistake import Mistake
 from trainables.recipe import Recipe
 from trainables.run import METHODS
@@ -24,6 +25,7 @@ def read_request(words: list[str] | None = None) -> Request:
     given = vars(_parser().parse_args(words))
     fields: dict[str, Any] = {name: _value(name, value) for name, value in given.items()}
     request = Request(**fields, given=frozenset(fields))
+    check_detectors(request.detectors)
     _check_share(request.gpus_per_worker, request.workers)
     _check_needs_ray(request)
     return request
@@ -111,6 +113,13 @@ def _what(group: argparse._ArgumentGroup) -> None:
         help="lambdas that a study tries in a range (default: the benchmark's)",
     )
     add("--aux-weight", nargs="+", metavar="X", help="lambda given instead of searched: X, or task=X")
+    add(
+        "--detectors",
+        nargs="+",
+        metavar="D",
+        help=f"scores of the test images, out of {', '.join(DETECTORS.names)} "
+        f"(default: {' '.join(DEFAULTS.detectors)})",
+    )
     add(
         "--set",
         dest="assignments",

@@ -12,16 +12,17 @@ import os
 import queue
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.planning.cells import Cell, run_of
+from orchestrator.planning.cells import FINAL, Cell, run_of
 from orchestrator.planning.specification import Weights
 from orchestrator.planning.sweep import Sweep
 from trainables.cell import CellRun, History
@@ -62,7 +63,8 @@ def run_attempt(
         return dict(there)
     started = time.time()
     run = run_of(cell, sweep.specification, aux_weights)
-    running = CellRun(run, _prepared(sweep.data, sweep.fingerprint), workers)
+    prepared = _prepared(sweep.data, sweep.fingerprint)
+    running = CellRun(run, prepared, workers, sweep.settings.detectors)
     about_cell = {"cell": asdict(cell), "run": asdict(run), "opened": running.close_access_log()}
     attempt = workers.from_leader(sweep.ledger.begin(cell.key, about_cell) if workers.leads else 0)
     resumed = _restore(running, sweep.ledger, cell.key)
@@ -184,19 +186,34 @@ class _Writer:
 
 
 def scores_table(scores: Scores) -> pa.Table:
-    """One row per test image: index, label (-1 for the held-out class), is_anomaly, logits, msp, odin."""
-    classes = scores.logits.shape[1]
-    logits = pa.FixedSizeListArray.from_arrays(pa.array(scores.logits.ravel()), classes)
+    """Return a row per test image: index, label (-1: held out), is_anomaly, logits, and every detector."""
     return pa.table(
         {
             "index": scores.index,
             "label": scores.label,
             "is_anomaly": scores.is_anomaly,
-            "logits": logits,
-            "msp": scores.msp,
-            "odin": scores.odin,
+            "logits": _rows_of(scores.logits),
+            **scores.by_detector,
         }
     )
+
+
+def window_table(index: np.ndarray, window: Mapping[int, np.ndarray]) -> pa.Table | None:
+    """Return a row per earlier evaluation and test image, epoch, index and logits; None if there is none."""
+    if not window:
+        return None
+    epochs = sorted(window)
+    return pa.table(
+        {
+            "epoch": np.repeat(epochs, len(index)),
+            "index": np.tile(index, len(epochs)),
+            "logits": _rows_of(np.concatenate([window[epoch] for epoch in epochs])),
+        }
+    )
+
+
+def _rows_of(logits: np.ndarray) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
 
 
 def _conclude(
@@ -207,16 +224,19 @@ def _conclude(
     aux_weights: Weights,
     about: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write curves, scores and result, and drop the checkpoints."""
+    """Write curves, scores, weights and result, and drop the checkpoints."""
     values = running.result()
     if not running.workers.leads:
         return {"values": values}
+    scores, kept = running.scores, cell.phase == FINAL and sweep.settings.keep_weights
     result = sweep.ledger.finish(
         cell.key,
         attempt,
         {"phase": cell.phase, "aux_weights": aux_weights, "values": values},
         about,
-        scores=None if running.scores is None else scores_table(running.scores),
+        scores=None if scores is None else scores_table(scores),
+        window=None if scores is None else window_table(scores.index, running.window),
+        weights=running.weights() if kept else None,
         curves=running.history,
     )
     if not sweep.settings.keep_checkpoints:

@@ -19,7 +19,7 @@ from orchestrator.planning.data import check_data
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.request import Draft, Request
 from orchestrator.planning.studies import Outcome, suggest
-from orchestrator.planning.sweep import Sweep, begin, check_name, go_on, write_down
+from orchestrator.planning.sweep import Sweep, begin, check_name, go_on, with_detectors, write_down
 from orchestrator.tracking.tracker import Tracker, open_tracker
 from orchestrator.tracking.uris import resolve_tracking_uri
 from trainables.data.prepared import Prepared
@@ -72,7 +72,9 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
     executor.check(sweep.specification)
     check_data(sweep.specification, prepared)
     with hold(sweep.ledger):
-        check_name(sweep, must_exist=request.resume)
+        stored = check_name(sweep, must_exist=request.resume)
+        if stored is not None:
+            sweep = with_detectors(sweep, stored, request)
         existed = sweep.ledger.exists()
         cells = lay_out(sweep.specification, sweep.fingerprint)
         tracker = _tracker(request, sweep, executor, cells)

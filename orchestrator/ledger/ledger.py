@@ -31,6 +31,7 @@ SWEEP, IDENTITY, BASELINE, LOCK = "sweep.json", "identity", "baseline.json", "lo
 LOCAL_LOCK = "lock"
 CELLS, REPORT, SCRATCH = "cells", "report", "ray"
 CELL, CURVES, SCORES, RESULT = "cell.json", "curves.parquet", "scores.parquet", "result.json"
+WINDOW, WEIGHTS = "window.parquet", "weights.safetensors"
 CHECKPOINTS, CHECKPOINT_SUFFIX = "checkpoint", ".pt"
 KEPT_CHECKPOINTS = 2
 THREADS = 32
@@ -318,6 +319,22 @@ class Ledger:
         """Return a cell's scores, one row per test image; OSError or ArrowInvalid if missing or cut."""
         return self._read_table(CELLS, key, SCORES)
 
+    def read_window(self, key: str) -> pa.Table | None:
+        """Return the logits of a cell's earlier evaluations, a row per epoch and image; None without any."""
+        try:
+            return self._read_table(CELLS, key, WINDOW)
+        except FileNotFoundError:
+            return None
+
+    def read_weights(self, result: Json) -> bytes | None:
+        """Return the weights that a result vouches for; None if none were kept or the file is not whole."""
+        kept = result.get("weights")
+        try:
+            data = self._read(CELLS, result["key"], WEIGHTS) if kept else b""
+        except FileNotFoundError:
+            return None
+        return data if kept and hashlib.sha256(data).hexdigest() == kept["sha256"] else None
+
     def finish(
         self,
         key: str,
@@ -326,20 +343,27 @@ class Ledger:
         about: Json,
         *,
         scores: pa.Table | None = None,
+        window: pa.Table | None = None,
+        weights: bytes | None = None,
         curves: Rows | None = None,
     ) -> Json:
-        """Write scores and curves, then the result that vouches for them; return the result.
+        """Write scores, weights and curves, then the result that vouches for them; return the result.
 
         `about` holds what may differ between equal runs: it stands under "attempt". Raises Superseded for an
         older attempt.
         """
         with self._writing(key, attempt):
             checksums, of_attempt = {}, {}
-            if scores is not None:
-                checksums[SCORES] = self._write_table(scores, CELLS, key, SCORES)
+            for name, table in ((SCORES, scores), (WINDOW, window)):
+                if table is not None:
+                    checksums[name] = self._write_table(table, CELLS, key, name)
             if curves is not None:  # which hold speeds, so their checksum differs between equal runs
                 of_attempt[CURVES] = self._write_table(_curves(curves), CELLS, key, CURVES)
             result = {**values, "key": key, "checksums": checksums}
+            if weights is not None:
+                self._write(weights, CELLS, key, WEIGHTS)
+                # Not among the checksums, which every reader of the result checks: weights can be large.
+                result["weights"] = {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)}
             result["attempt"] = {**about, "checksums": of_attempt}
             self._write_json(result, CELLS, key, RESULT)
         return result

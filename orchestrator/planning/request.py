@@ -14,6 +14,7 @@ from typing import TypeVar
 from orchestrator.planning.specification import RunSettings, Specification, Weights
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark, Grid, Space, parse_space
+from trainables.detectors import DEFAULT_DETECTORS, DETECTORS
 from trainables.mistake import Mistake, unknown
 from trainables.recipe import Recipe, with_fidelity
 from trainables.run import NO_HOLDOUT, canonical, check_fits, parse_method
@@ -44,6 +45,8 @@ class Request:
     """Words of --set, key=value."""
     workers: int = 1
 
+    detectors: tuple[str, ...] = DEFAULT_DETECTORS
+    """What scores the test images."""
     data: str | None = None
     """None for DEFAULT_DATA, or for where the ledger says that the data was."""
     cache: str = ""
@@ -149,7 +152,15 @@ def draft(request: Request) -> Draft:
         if "lambda_trials" in fields:
             raise Mistake("--lambda-trials and --set lambda_trials say the same thing: give one of them.")
         specification = dataclasses.replace(specification, lambda_trials=request.lambda_trials)
-    return Draft(request, _assigned(RunSettings(), fields), "precision" in fields, specification)
+    settings = dataclasses.replace(_assigned(RunSettings(), fields), detectors=request.detectors)
+    return Draft(request, settings, "precision" in fields, specification)
+
+
+def check_detectors(names: tuple[str, ...]) -> None:
+    """Raise Mistake for a detector that does not exist or is named twice."""
+    for name in _unique("--detectors", names):
+        if name not in DETECTORS.names:
+            raise unknown("detector", name, DETECTORS.names)
 
 
 def _check_known(names: dict[str, str]) -> None:

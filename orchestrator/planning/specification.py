@@ -12,6 +12,8 @@ from orchestrator.ledger.ledger import Ledger
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Space, parse_space
 from trainables.data.readers.request import DataRequest
+from trainables.detectors import DEFAULT_DETECTORS, DEFAULT_LABELS, DETECTORS
+from trainables.detectors.contract import FEATURES
 from trainables.mistake import Mistake
 from trainables.recipe import Recipe
 from trainables.run import parse_method
@@ -34,10 +36,22 @@ class RunSettings:
     retries: int = setting(3, "further attempts at a cell that fails", at_least=0)
     checkpoint_seconds: float = setting(60.0, "seconds between checkpoints, 0 for every epoch", at_least=0)
     keep_checkpoints: bool = setting(False, "keep the checkpoints of cells that are done")
+    keep_weights: bool = setting(True, "keep the last weights of final cells")
+    detectors: tuple[str, ...] = DEFAULT_DETECTORS
+    """What scores the test images."""
 
     def __post_init__(self) -> None:
         """Raise Mistake for a setting that is not valid."""
         check(self)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**dataclasses.asdict(self), "detectors": list(self.detectors)}
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> RunSettings:
+        """Return the settings that `as_json` described; version 0.1 had fewer, and their defaults hold."""
+        return RunSettings(**{**values, "detectors": tuple(values.get("detectors", DEFAULT_DETECTORS))})
 
 
 @dataclass(frozen=True)
@@ -109,6 +123,29 @@ class Specification:
 
 
 @dataclass(frozen=True)
+class DetectorColumn:
+    """What tables need to know of a detector, so that a report need not import it."""
+
+    name: str
+    label: str
+    windowed: bool
+    """Whether it takes part in every evaluation; otherwise in the last one only."""
+
+    @staticmethod
+    def of(name: str) -> DetectorColumn:
+        """Return the column of a detector that can be imported."""
+        detector = DETECTORS.find(name)
+        return DetectorColumn(name, detector.label, detector.needs != FEATURES)
+
+
+def _columns(stored: dict[str, Any] | None, names: tuple[str, ...]) -> tuple[DetectorColumn, ...]:
+    """Return the columns that sweep.json describes; version 0.1 had the default detectors only."""
+    if stored is None:
+        return tuple(DetectorColumn(name, DEFAULT_LABELS[name], windowed=True) for name in names)
+    return tuple(DetectorColumn(name=name, **stored[name]) for name in names)
+
+
+@dataclass(frozen=True)
 class StoredSweep:
     """What sweep.json says."""
 
@@ -118,18 +155,22 @@ class StoredSweep:
     classes: tuple[str, ...]
     data: str | None
     """Where the data was; a ledger of another make may not say."""
+    detectors: tuple[DetectorColumn, ...]
+    """What scores the test images."""
 
 
 def read_stored(ledger: Ledger) -> StoredSweep:
     """Read sweep.json; raise Mistake if there is none or it was not written by this version."""
     values = ledger.read_sweep()
     try:
+        settings = RunSettings.from_json(values.get(SETTINGS, {}))
         return StoredSweep(
             specification=Specification.from_json(values["specification"]),
-            settings=RunSettings(**values.get(SETTINGS, {})),
+            settings=settings,
             fingerprint=values["fingerprint"],
             classes=tuple(values["classes"]),
             data=values.get("data"),
+            detectors=_columns(values.get("detectors"), settings.detectors),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ledger.foreign_sweep(error) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.provenance import provenance
@@ -11,6 +11,7 @@ from orchestrator.planning.data import check_named, open_data
 from orchestrator.planning.request import DEFAULT_DATA, Draft, Request
 from orchestrator.planning.specification import (
     SETTINGS,
+    DetectorColumn,
     RunSettings,
     Specification,
     StoredSweep,
@@ -63,21 +64,32 @@ def go_on(request: Request) -> tuple[Sweep, Prepared]:
     path = request.data or stored.data or DEFAULT_DATA
     data = data_request(stored.specification, path, cache=request.cache, download=request.download)
     prepared = open_data(data)
-    return Sweep(stored.specification, stored.settings, ledger, data, prepared.fingerprint), prepared
+    sweep = Sweep(stored.specification, stored.settings, ledger, data, prepared.fingerprint)
+    return with_detectors(sweep, stored, request), prepared
 
 
-def check_name(sweep: Sweep, *, must_exist: bool) -> None:
-    """Raise Mistake unless the sweep's name is free, or belongs to this very sweep or one that it extends."""
+def with_detectors(sweep: Sweep, stored: StoredSweep, request: Request) -> Sweep:
+    """Return a sweep with the detectors that are asked for or, if none are, those it was begun with."""
+    names = request.detectors if "detectors" in request.given else stored.settings.detectors
+    return replace(sweep, settings=replace(sweep.settings, detectors=names))
+
+
+def check_name(sweep: Sweep, *, must_exist: bool) -> StoredSweep | None:
+    """Return the sweep of this name that this one goes on with or extends, or None if the name is free.
+
+    Raise Mistake if the name belongs to another sweep.
+    """
     ledger = sweep.ledger
     if ledger.is_baseline():
         raise Mistake(
             f"{ledger.name!r} is the name of a baseline in {ledger.storage}: choose another --name."
         )
     if not must_exist and not (ledger.exists() and ledger.begun()):
-        return  # a sweep that was refused before its first cell has not taken the name
+        return None  # a sweep that was refused before its first cell has not taken the name
     stored = read_stored(ledger)
     _check_data_is_the_same(sweep, stored)
     check_extends(sweep.specification, stored.specification, ledger.name)
+    return stored
 
 
 def _check_data_is_the_same(sweep: Sweep, stored: StoredSweep) -> None:
@@ -90,10 +102,12 @@ def _check_data_is_the_same(sweep: Sweep, stored: StoredSweep) -> None:
 
 def write_down(sweep: Sweep, prepared: Prepared) -> None:
     """Write sweep.json: the specification, the data, versions and the project's commit."""
+    columns = [DetectorColumn.of(name) for name in sweep.settings.detectors]
     sweep.ledger.write_sweep(
         {
             "specification": sweep.specification.as_json(),
-            SETTINGS: asdict(sweep.settings),
+            SETTINGS: sweep.settings.as_json(),
+            "detectors": {c.name: {"label": c.label, "windowed": c.windowed} for c in columns},
             "fingerprint": sweep.fingerprint,
             "classes": list(prepared.classes),
             "images": {split: list(counts) for split, counts in prepared.counts.items()},

@@ -61,4 +61,4 @@ def _point_to_records(
             f"try again with: {rebuild}"
         )
     print(f"Compare the cells in MLflow:  {tracker.ui_command()}")
-    print(f"then open:  {tracker.comparison_address()}")
+    print(f"then open:  {tracker.comparison_address(report.compared)}")

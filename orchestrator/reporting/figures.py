@@ -6,12 +6,14 @@ import io
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from orchestrator.ledger.ledger import THREADS
-from orchestrator.reporting.results import AP_MSP, AP_ODIN, METRICS, Final, Results, Selection
+from orchestrator.planning.specification import DetectorColumn
+from orchestrator.reporting.results import Final, Results, Selection
 from search_spaces.benchmark import LogUniform, Space
 
 # matplotlib is imported inside the functions that need it: it takes 0.6 s, and not every report is drawn.
@@ -28,6 +30,10 @@ CURVE_HOLDOUTS = 3
 """Most held-out classes in the figure of learning curves, as in the paper's figure 1."""
 PANELS = 30
 """Most panels, one per study and task, in a figure of lambda; the other studies are left out."""
+MOST_ACROSS = 4
+"""Most panels in a line of a figure of AP."""
+AP_LINES = ("-", "-.", ":", "--")
+"""Line styles of detectors in the figure of learning curves, which shows as many of them."""
 FEW_POINTS = 12
 """Most evaluations for which a curve shows its points."""
 CHANCE = "chance"
@@ -50,17 +56,24 @@ def draw_figures(results: Results) -> dict[str, bytes]:
 
 
 def ap_by_class(results: Results) -> Figure | None:
-    """Draw AP-MSP and AP-ODIN of every method by held-out class, ± one standard deviation, and chance."""
+    """Draw each detector's AP of every method by held-out class, ± one standard deviation, and chance."""
     shown = [name for name in results.held_out if results.skew(name) is not None]
     if not shown:
         return None
-    figure = _figure(9.5, 1.9 + len(shown) * max(0.32, 0.13 * len(results.specification.methods)))
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, metric in zip(panels, (AP_MSP, AP_ODIN), strict=True):
-        _ap_panel(axes, results, shown, metric)
-    panels[0].set_yticks(range(len(shown)), [_plain(name) for name in shown])
-    panels[0].set_ylabel("held-out class")
-    panels[0].set_ylim(len(shown) - 0.5, -0.5)
+    columns = min(MOST_ACROSS, len(results.aps))
+    lines = math.ceil(len(results.aps) / columns)
+    height = 0.9 + len(shown) * max(0.32, 0.13 * len(results.specification.methods))
+    figure = _figure(1.1 + 4.2 * columns, 1.0 + height * lines)
+    grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
+    for axes, metric in zip_longest(grid.flat, results.aps):
+        if metric is None:
+            axes.set_visible(False)
+        else:
+            _ap_panel(axes, results, shown, metric)
+    grid[0, 0].set_yticks(range(len(shown)), [_plain(name) for name in shown])
+    grid[0, 0].set_ylim(len(shown) - 0.5, -0.5)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("held-out class")
     n = results.specification.seeds
     spread = f"mean ± standard deviation over {n} seeds" if n > 1 else "one seed"
     figure.suptitle(f"{results.specification.benchmark}: AP by held-out class, {spread}", fontsize=11)
@@ -93,7 +106,7 @@ def _ap_panel(axes: Axes, results: Results, shown: list[str], metric: str) -> No
     )
     for edge in edges[1:-1]:
         axes.axhline(edge, color="0.92", linewidth=0.6, zorder=0)
-    axes.set_xlabel(f"{METRICS[metric]} (%)")
+    axes.set_xlabel(f"{results.aps[metric]} (%)")
     axes.set_xlim(left=0)
     axes.grid(axis="x", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -115,7 +128,7 @@ def learning_curves(results: Results) -> Figure | None:
     _log_scale(grid[0, 0])
     grid[2, 0].set_ylim(bottom=0)
     _line_legend(grid[0, 0], {"training": "-", "test": "--"}, "upper right")
-    _line_legend(grid[2, 0], {"AP-MSP": "-", "AP-ODIN": "-."}, "best")
+    _line_legend(grid[2, 0], {f"AP-{d.label}": line for d, line in _followed(results).items()}, "best")
     n = results.specification.seeds
     spread = f", mean of {n} seeds, bands ± one standard deviation" if n > 1 else ", one seed"
     figure.suptitle(f"{results.specification.benchmark}: during training{spread}", fontsize=11)
@@ -135,8 +148,8 @@ def _curve_column(panels: Sequence[Axes], results: Results, holdout: str) -> Non
         _plot(loss, curves, "test/loss", number, "--")
         _plot(accuracy, curves, "train/accuracy", number, "-", scale=100)
         _plot(accuracy, curves, "test/accuracy", number, "--", scale=100)
-        _plot(ap, curves, "ap/msp", number, "-", scale=100)
-        _plot(ap, curves, "ap/odin", number, "-.", scale=100)
+        for detector, line in _followed(results).items():
+            _plot(ap, curves, f"ap/{detector.name}", number, line, scale=100)
     skew = results.skew(holdout)
     if skew is not None:
         ap.axhline(100 * skew, color=GREY, linestyle=":", linewidth=1.2, label=CHANCE)
@@ -144,6 +157,12 @@ def _curve_column(panels: Sequence[Axes], results: Results, holdout: str) -> Non
     for axes in panels:
         axes.grid(color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
+
+
+def _followed(results: Results) -> dict[DetectorColumn, str]:
+    """Return the first detectors that are evaluated during training, with their line styles."""
+    windowed = [detector for detector in results.detectors if detector.windowed]
+    return dict(zip(windowed, AP_LINES, strict=False))
 
 
 def _curves(results: Results, finals: Sequence[Final]) -> dict[str, Curve]:

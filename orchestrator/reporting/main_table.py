@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.planning.dry_run import describe_network
 from orchestrator.planning.specification import Specification
-from orchestrator.reporting.results import ACCURACY, METRICS, Results
+from orchestrator.reporting.results import ACCURACY, LAST, Results
 from orchestrator.reporting.tables import BLANK, ESTIMATE, NUMBER, SHARE, TEXT, Column, Entry, Table, to_text
 from trainables.run import NO_HOLDOUT, parse_method
 
@@ -23,11 +23,15 @@ Entries = Mapping[tuple[str, Row, str], Entry]
 
 @dataclass(frozen=True)
 class Content:
-    """What a table shows: entries, the kind of their columns, the methods in order, and the caption."""
+    """What a table shows: entries, the kind of their columns, the methods in order, and the caption.
+
+    `metrics` has the title of each metric that is shown.
+    """
 
     entries: Entries
     kind: str
     methods: Sequence[str]
+    metrics: Mapping[str, str]
     caption: str
 
 
@@ -58,7 +62,7 @@ def arrange(results: Results, content: Content) -> list[Table]:
     width = max(len(line) for line in to_text(whole).splitlines())
     if width <= WIDTH or len(content.methods) == 1:
         return [whole]
-    tables = [_of_one_metric(results, content, metric) for metric in _metrics(results)]
+    tables = [_of_one_metric(results, content, metric) for metric in content.metrics]
     lambdas = _lambda_table(results) if content.kind == ESTIMATE else None
     return [*tables, lambdas] if lambdas else tables
 
@@ -71,19 +75,15 @@ def table_rows(results: Results) -> list[Row]:
     return rows
 
 
-def _metrics(results: Results) -> list[str]:
-    return list(METRICS) if results.held_out else [ACCURACY]
-
-
 def _main_content(results: Results) -> Content:
     methods = results.specification.methods
     entries = {
         (method, row, metric): _estimate(results, method, row, metric)
         for method in methods
         for row in table_rows(results)
-        for metric in _metrics(results)
+        for metric in results.metrics
     }
-    return Content(entries, ESTIMATE, methods, _caption(results))
+    return Content(entries, ESTIMATE, methods, results.metrics, _caption(results))
 
 
 def _estimate(results: Results, method: str, row: Row, metric: str) -> Entry:
@@ -113,6 +113,8 @@ def _caption(results: Results) -> str:
                 "epoch's"
             )
         parts.append(f"{taken}; random AP is the share of anomalies, which a random detector's AP tends to.")
+        if window > 1 and any(title.endswith(LAST) for title in results.aps.values()):
+            parts.append(f"AP marked{LAST} is of the last evaluation alone.")
     if n > 1 and len(results.held_out) > 1:
         parts.append("The average's ± is the standard deviation over seeds of each seed's average.")
     parts.append(_about_lambda(specification))
@@ -138,13 +140,12 @@ def _lacks_average(results: Results) -> bool:
 
 def _side_by_side(results: Results, content: Content) -> Table:
     """Return a table of every method's metrics and, for estimates, lambda of the methods that have one."""
-    metrics = _metrics(results)
     columns = [_names(results)]
-    if content.kind == ESTIMATE and len(metrics) > 1:
+    if content.kind == ESTIMATE and len(content.metrics) > 1:
         columns.append(_random_ap(results))
     for method in content.methods:
-        for metric in metrics:
-            column = Column(METRICS[metric], content.kind, f"{method}_{metric}", method)
+        for metric, title in content.metrics.items():
+            column = Column(title, content.kind, f"{method}_{metric}", method)
             columns.append(_filled(results, column, content, method, metric))
         if content.kind == ESTIMATE:
             columns += _lambdas(results, method)
@@ -156,7 +157,7 @@ def _of_one_metric(results: Results, content: Content, metric: str) -> Table:
     if content.kind == ESTIMATE and metric != ACCURACY:
         columns.append(_random_ap(results))
     for method in content.methods:
-        column = Column(method, content.kind, f"{method}_{metric}", METRICS[metric])
+        column = Column(method, content.kind, f"{method}_{metric}", content.metrics[metric])
         columns.append(_filled(results, column, content, method, metric))
     return _table(results, columns, content.caption, metric)
 

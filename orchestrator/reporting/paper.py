@@ -14,13 +14,15 @@ from pathlib import Path
 
 from orchestrator.planning.specification import Specification
 from orchestrator.reporting.main_table import AVERAGE, Content, Row, arrange
-from orchestrator.reporting.results import METRICS, Results
+from orchestrator.reporting.results import Results
 from orchestrator.reporting.statistics import Difference, Estimate, difference
 from orchestrator.reporting.tables import BLANK, DIFFERENCE, ESTIMATE, SHARE, TEXT, Column, Entry, Table
 from search_spaces.benchmark import Benchmark
 from trainables.recipe import Recipe
 from trainables.run import NO_HOLDOUT
 
+METRICS = {"ap_msp": "AP-MSP", "ap_odin": "AP-ODIN", "test_accuracy": "accuracy"}
+"""The metrics of the paper's tables and their titles."""
 PAPER_SEEDS = 3
 """Number of seeds ("trials" in the paper) behind each of its means."""
 CPC_TABLE = "6"
@@ -174,13 +176,14 @@ def difference_tables(results: Results, pairs: Sequence[Pair]) -> list[Table]:
     entries = {(number.method, number.row, number.metric): found for number, found in numbers}
     compared = {number.method for number, _ in numbers}
     methods = [name for name in results.specification.methods if name in compared]
+    metrics = {name: title for name, title in results.metrics.items() if name in METRICS}
     if not methods:
         return []
     caption = (
         f"Ours minus the paper's on {results.specification.benchmark}, in percent points, ± the standard "
         f"error of the difference (ours over {_seeds(results)} seeds, the paper's over {PAPER_SEEDS})."
     )
-    tables = arrange(results, Content(entries, DIFFERENCE, methods, caption))
+    tables = arrange(results, Content(entries, DIFFERENCE, methods, metrics, caption))
     return [_without_blank_rows(dataclasses.replace(t, label=f"{t.label}-differences")) for t in tables]
 
 

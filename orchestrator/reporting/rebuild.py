@@ -35,5 +35,5 @@ def rebuild(tracker: Tracker, report: Report, files: Mapping[str, bytes]) -> boo
         print(f"MLflow refused {len(tracker.refusals)} records ({tracker.refusals[0]}).", file=sys.stderr)
         return False
     print(f"MLflow's records of {count} cells are rebuilt. Compare them:  {tracker.ui_command()}")
-    print(f"then open:  {tracker.comparison_address()}")
+    print(f"then open:  {tracker.comparison_address(report.compared)}")
     return True

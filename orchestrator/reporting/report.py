@@ -15,7 +15,7 @@ from orchestrator.reporting.figures import draw_figures
 from orchestrator.reporting.leak_check import Verdict, check_leaks
 from orchestrator.reporting.main_table import WIDTH, main_tables, wide_table
 from orchestrator.reporting.paper import Pair, Published, difference_tables, pair_with_paper, paper_tables
-from orchestrator.reporting.results import BEGUN, DONE, METRICS, Results, cells_csv, collect
+from orchestrator.reporting.results import BEGUN, DONE, Results, cells_csv, collect
 from orchestrator.reporting.tables import Table, to_csv, to_latex, to_markdown, to_text
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark
@@ -82,7 +82,7 @@ class Report:
         """
         results, found = self.results, {}
         for method in results.specification.methods:
-            for metric in METRICS:
+            for metric in results.metrics:
                 if results.held_out:
                     estimate = results.average(method, metric)
                 else:
@@ -94,6 +94,11 @@ class Report:
                 if estimate.std is not None:
                     found[f"std/{name}"] = estimate.std
         return found
+
+    @property
+    def compared(self) -> list[str]:
+        """MLflow's names of the reported metrics, of a final cell's run."""
+        return [f"final/{metric}" for metric in self.results.metrics]
 
     @cached_property
     def files(self) -> dict[str, bytes]:

@@ -11,17 +11,15 @@ from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import FINAL, Cell, Cells, Study, lay_out
-from orchestrator.planning.specification import Specification, Weights, read_stored
+from orchestrator.planning.specification import DetectorColumn, Specification, Weights, read_stored
 from orchestrator.planning.studies import Outcome, choose, history
 from orchestrator.reporting.statistics import Estimate, average_over_classes, estimate, paired_differences
 from trainables.run import NO_HOLDOUT
 
-AP_MSP, AP_ODIN, ACCURACY = "ap_msp", "ap_odin", "test_accuracy"
-METRICS = {AP_MSP: "AP-MSP", AP_ODIN: "AP-ODIN", ACCURACY: "accuracy"}
-"""The reported metrics and their titles in tables."""
+ACCURACY = "test_accuracy"
 BASELINE = "classification"
-VALUES = (ACCURACY, "test_accuracy_window", AP_MSP, AP_ODIN, "ap_msp_last", "ap_odin_last", "skew")
-"""Values of a final cell in its row of cells.csv."""
+LAST = " (last)"
+"""Marks the title of a metric of the last evaluation alone, beside means over a window."""
 
 DONE, BEGUN, BLOCKED, NOT_BEGUN = "done", "begun", "blocked", "not begun"
 
@@ -92,6 +90,7 @@ class Results:
     cells: Cells
     finals: tuple[Final, ...]
     selections: tuple[Selection, ...]
+    detectors: tuple[DetectorColumn, ...]
     cell_files: Mapping[str, Mapping[str, Any]]
     """Contents of cell.json by key, for every cell that has begun."""
     done: frozenset[str]
@@ -101,6 +100,32 @@ class Results:
     def held_out(self) -> tuple[str, ...]:
         """The held-out classes in the specification's order, without `none`."""
         return tuple(name for name in self.specification.holdouts if name != NO_HOLDOUT)
+
+    @cached_property
+    def aps(self) -> dict[str, str]:
+        """Titles of each detector's AP in tables, by metric: of the window's mean if every cell has it."""
+        found = {}
+        for detector in self.detectors:
+            name, title = f"ap_{detector.name}", f"AP-{detector.label}"
+            scored = [final for final in self.finals if final.value(f"{name}_last") is not None]
+            if detector.windowed and all(final.value(name) is not None for final in scored):
+                found[name] = title
+            else:
+                found[f"{name}_last"] = f"{title}{LAST}"
+        return found
+
+    @cached_property
+    def metrics(self) -> dict[str, str]:
+        """The reported metrics and their titles in tables: each detector's AP, and accuracy."""
+        return {**self.aps, ACCURACY: "accuracy"} if self.held_out else {ACCURACY: "accuracy"}
+
+    @property
+    def values(self) -> list[str]:
+        """The values of a final cell in its row of cells.csv."""
+        names = [detector.name for detector in self.detectors]
+        windowed, last = [f"ap_{name}" for name in names], [f"ap_{name}_last" for name in names]
+        thresholds = [f"{kind}_{name}" for name in names for kind in ("auroc", "fpr95")]
+        return [ACCURACY, f"{ACCURACY}_window", *windowed, *last, "skew", *thresholds]
 
     @cached_property
     def _by_method_and_holdout(self) -> dict[tuple[str, str], list[Final]]:
@@ -204,6 +229,7 @@ def collect(ledger: Ledger) -> Results:
             _final(cell, found[cell.key]) for cell in every if cell.phase == FINAL and cell.key in found
         ),
         selections=tuple(_selection(study, found) for study in cells.studies),
+        detectors=stored.detectors,
         cell_files=ledger.read_cells(keys),
         done=frozenset(found),
     )
@@ -217,14 +243,16 @@ def cells_csv(results: Results) -> str:
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     head = ["benchmark", "holdout", "method", "seed", "state", "key"]
-    writer.writerow([*head, *(f"aux_weight_{task}" for task in tasks), *VALUES, "attempts", "seconds"])
+    writer.writerow(
+        [*head, *(f"aux_weight_{task}" for task in tasks), *results.values, "attempts", "seconds"]
+    )
     for cell, state in results.states.items():
         if cell.phase != FINAL:
             continue
         about = [results.specification.benchmark, cell.holdout, cell.method, cell.seed, state, cell.key]
         final = finals.get(cell.key)
         weights = [final.aux_weights.get(task) if final else None for task in tasks]
-        values = [final.value(name) if final else None for name in VALUES]
+        values = [final.value(name) if final else None for name in results.values]
         seconds = final.attempt.get("seconds") if final else None
         writer.writerow([*about, *weights, *values, results.attempts(cell), seconds])
     return sink.getvalue()

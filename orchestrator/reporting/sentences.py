@@ -12,7 +12,6 @@ from orchestrator.reporting.results import (
     BEGUN,
     BLOCKED,
     DONE,
-    METRICS,
     NOT_BEGUN,
     Results,
     Selection,
@@ -74,7 +73,7 @@ def comparisons(results: Results) -> list[str]:
     for method in methods:
         if method == BASELINE:
             continue
-        for metric, title in METRICS.items():
+        for metric, title in results.metrics.items():
             differences = results.differences(method, metric)
             if differences:
                 sentences.append(describe_comparison(method, title, compare(differences.values())))

@@ -300,11 +300,13 @@ class Tracker:
         """Return the command that serves MLflow's pages, or the address of a server that already does."""
         return uris.ui_command(self._uri)
 
-    def comparison_address(self) -> str:
-        """Return the address that compares the final cells, or that of their list if they are too many."""
+    def comparison_address(self, metrics: Iterable[str]) -> str:
+        """Return the address that compares the final cells by metrics, or their list's if they are many."""
         finals = [cell.key for cell in self._cells.values() if cell.phase == FINAL]
         runs = [self._runs[key] for key in finals if key in self._runs]
-        return uris.comparison_address(self._uri, self._experiments[FINAL], runs, self._ledger.name)
+        return uris.comparison_address(
+            self._uri, self._experiments[FINAL], runs, list(metrics), self._ledger.name
+        )
 
     def list_address(self) -> str:
         """Return the address of the page that lists this sweep's runs."""

@@ -21,8 +21,6 @@ SQLITE = "sqlite:///"
 MOST_COMPARED = 100
 """Most runs that an address of the comparison page names; more make it too long for a browser."""
 
-COMPARED = ["final/ap_msp", "final/ap_odin", "final/test_accuracy"]
-
 
 def resolve_tracking_uri(explicit: str | None, storage: str) -> str:
     """Return the given URI, else MLFLOW_TRACKING_URI, else that of an SQLite file in a local storage folder.
@@ -66,11 +64,13 @@ def ui_command(uri: str) -> str:
     return uri if _is_server(uri) else f"mlflow ui --backend-store-uri {uri}"
 
 
-def comparison_address(uri: str, experiment: str, runs: Sequence[str], sweep: str) -> str:
+def comparison_address(
+    uri: str, experiment: str, runs: Sequence[str], metrics: Sequence[str], sweep: str
+) -> str:
     """Return the address that compares runs, given by id, or the sweep's list if they are too many."""
     if len(runs) > MOST_COMPARED:
         return list_address(uri, experiment, sweep)
-    lists = {"runs": list(runs), "metrics": COMPARED, "experiments": [experiment]}
+    lists = {"runs": list(runs), "metrics": list(metrics), "experiments": [experiment]}
     texts = {name: json.dumps(values, separators=(",", ":")) for name, values in lists.items()}
     query = "&".join(f"{name}={quote(text, safe='')}" for name, text in texts.items())
     return f"{_origin(uri)}/#/compare-runs?{query}"

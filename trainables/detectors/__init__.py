@@ -9,6 +9,11 @@ from __future__ import annotations
 from trainables.detectors.contract import Detector
 from trainables.registry import Registry
 
-__all__ = ["DETECTORS", "Detector"]
+__all__ = ["DEFAULT_DETECTORS", "DEFAULT_LABELS", "DETECTORS", "Detector"]
+
+DEFAULT_LABELS = {"msp": "MSP", "odin": "ODIN"}
+"""The two detectors of the paper and their labels, which ledgers of version 0.1 do not state."""
+
+DEFAULT_DETECTORS = tuple(DEFAULT_LABELS)
 
 DETECTORS: Registry[Detector] = Registry("detector", Detector)
