@@ -35,7 +35,7 @@ LARGEST_BATCH, PIXELS_PER_BATCH = 256, 2**19
 """Limits on the images and the pixels of a batch: 256 images of up to 45x45, 56 of 96x96, 8 of 256x256.
 
 ODIN keeps the activations that its gradient needs. For 256 images these would take 4.7 GB with CIFAR-10's
-network in float32, and 25 GB with ImageNet's at 224x224, four times as much as a training step.
+network in float32, and 25 GB with a WRN-36-4 at 224x224, four times as much as a training step.
 """
 
 
