@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from trainables.mistake import Mistake
 from trainables.recipe import Recipe
 from trainables.run import parse_method
+
+if TYPE_CHECKING:
+    from trainables.data.readers.request import DataRequest
+    from trainables.data.readers.source import Source
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,8 @@ class Benchmark:
     """A benchmark: its data, its recipe, the methods it can compare, and how lambda is searched."""
 
     name: str
-    reader: str
-    """Module of trainables.data.readers that reads its data."""
+    reader: str | Callable[[DataRequest], Source]
+    """Module of trainables.data.readers that reads its data, or a plug-in's function that does."""
     recipe: Recipe
     methods: tuple[str, ...]
     """Method parts that can run on it; "+" joins them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,14 @@ ONLY_IN = {
     "mlflow": {"orchestrator/tracking/tracker.py"},
     "optuna": {"orchestrator/planning/studies.py"},
 }
+BENCHMARKS_WORDS = re.compile("digits|imagenet", re.IGNORECASE)
+"""Names of benchmarks, with which nothing but their own files has to do."""
+THEIR_OWN = {f"trainables/data/readers/{name}.py" for name in ("digits", "imagenet", "imagenet_classes")}
+OTHER_SENSES = {
+    "at most six digits": "of a number's text",
+    "use up to 100 letters, digits, dots": "of which names are made",
+}
+"""Sentences in which such a word means something else, and what."""
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
@@ -129,3 +138,18 @@ def test_plans_and_help_import_neither_torch_nor_scikit_learn() -> None:
     code += "from orchestrator.sweep import main\nassert main(['--dry-run']) == 0\n"
     done = run_blocked(["torch", "sklearn", "ray", "mlflow", "optuna", "matplotlib"], code)
     assert done.returncode == 0, done.stderr
+
+
+def words_of_benchmarks(text: str) -> list[str]:
+    """Return the lines that name a benchmark."""
+    for sentence in OTHER_SENSES:
+        text = text.replace(sentence, "")
+    return [line for line in text.splitlines() if BENCHMARKS_WORDS.search(line)]
+
+
+def test_nothing_but_its_own_files_names_a_benchmark() -> None:
+    places = {path.relative_to(ROOT).as_posix(): path for path in (*FILES, *ROOT.glob("*.py"))}
+    outside = {place: path for place, path in places.items() if not place.startswith("search_spaces/")}
+    assert outside.keys() >= THEIR_OWN
+    found = {place: words_of_benchmarks(path.read_text()) for place, path in outside.items()}
+    assert {place for place, lines in found.items() if lines} == THEIR_OWN, found

@@ -127,8 +127,8 @@ class Recipe:
         "published" is the network of Zagoruyko & Komodakis (2016): a first convolution of 16 channels, groups
         that widen in their first block, and shortcut convolutions after norm and ReLU. "wide" is the network
         of this paper's authors' code: a first convolution of full width with a bias, groups that widen in
-        their last block, shortcut convolutions on the block's raw input, and ImageNet's 7x7 convolution with
-        a 3x3 max pool. The field `stem` selects it.
+        their last block, shortcut convolutions on the block's raw input, and for images of 224x224 a 7x7
+        convolution with a 3x3 max pool. The field `stem` selects it.
         """
         return self.stem
 

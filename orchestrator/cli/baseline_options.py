@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.cli.parser import Parser, plain_name, whole_number, wide
 from orchestrator.planning.request import Request
-from search_spaces import all_benchmarks
+from search_spaces import DEFAULT, all_benchmarks
 from trainables.mistake import Mistake
 from trainables.run import NO_HOLDOUT
 from trainables.settings import split_assignments
@@ -62,7 +62,7 @@ def read_arguments(words: list[str] | None = None) -> Options:
             raise Mistake(f"A baseline trains no network: --set takes {' and '.join(SETTINGS)}, not {field}.")
     return Options(
         method=values["method"],
-        benchmark=values["benchmark"] or "digits",
+        benchmark=values["benchmark"] or DEFAULT,
         holdouts=holdouts,
         sets=sets,
         resize=values["ood_resize"],
@@ -112,7 +112,12 @@ def _parser() -> argparse.ArgumentParser:
 def _what(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("method", choices=(PIXEL_GAUSSIAN, EDGE_ENERGY), help="the detector")
-    add("benchmark", nargs="?", metavar="BENCHMARK", help=f"{', '.join(all_benchmarks())} (default: digits)")
+    add(
+        "benchmark",
+        nargs="?",
+        metavar="BENCHMARK",
+        help=f"{', '.join(all_benchmarks())} (default: {DEFAULT})",
+    )
     add("--holdouts", nargs="+", metavar="C", help="classes to hold out in turn (default: every class)")
     add(
         "--ood",

@@ -113,7 +113,7 @@ def _open_files() -> int:
 
 
 def digest_sources(project: Path) -> str:
-    """Return the first 12 hex digits of a SHA-256 over the names and contents of the project's modules."""
+    """Return 12 characters of a SHA-256 over the names and contents of the project's modules."""
     digest = hashlib.sha256()
     for package in SOURCES:
         for path in sorted((project / package).rglob("*.py")):

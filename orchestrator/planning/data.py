@@ -13,7 +13,7 @@ from trainables.auxiliary import OWN_NORM_TASKS, build_task
 from trainables.data.cache import prepare
 from trainables.data.holdout import check_counts, kept_classes
 from trainables.data.prepared import Prepared
-from trainables.data.readers import parquet
+from trainables.data.readers.finding import find_reader
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
 from trainables.networks.wide_resnet import WideResNet
@@ -38,9 +38,10 @@ def open_data(request: DataRequest) -> Prepared:
 
 def check_named(request: DataRequest) -> None:
     """Raise Mistake if data was named for a benchmark that would not read it."""
-    if request.reader == "digits" and parquet.find(request) is None:
+    embedded = find_reader(request).embedded
+    if embedded:
         raise Mistake(
-            f"The digits come with scikit-learn, and {request.path} is no Parquet file of them: leave --data "
+            f"{embedded}, and {request.path} is no Parquet file of them: leave --data "
             "out, or name the benchmark that your data is for."
         )
 

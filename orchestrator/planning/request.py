@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from orchestrator.planning.specification import RunSettings, Specification, Weights
-from search_spaces import find_benchmark
+from search_spaces import DEFAULT, find_benchmark
 from search_spaces.benchmark import Benchmark, Grid, Space, parse_space
 from trainables.detectors import DEFAULT_DETECTORS, DETECTORS
 from trainables.mistake import Mistake, unknown
@@ -31,7 +31,7 @@ GPU_PRECISION = "bfloat16"
 class Request:
     """A sweep as it was asked for; the defaults of the command line stand here and nowhere else."""
 
-    benchmark: str = "digits"
+    benchmark: str = DEFAULT
     methods: tuple[str, ...] = ("classification", "rotation")
     holdouts: tuple[str, ...] = ()
     """Empty for every class."""

@@ -212,7 +212,7 @@ def data_request(specification: Specification, path: str, *, cache: str, downloa
     """Return what any process of the sweep needs to open, or prepare, the data on its own node."""
     benchmark = find_benchmark(specification.benchmark)
     return DataRequest(
-        reader=benchmark.reader,
+        reader=benchmark.reader if isinstance(benchmark.reader, str) else benchmark.name,
         path=path,
         side=specification.recipe.prepared_size,
         channels=benchmark.channels,

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 from filelock import FileLock, Timeout
 
@@ -28,6 +27,7 @@ from trainables.data.build import write_folder
 from trainables.data.file_errors import explained
 from trainables.data.prepared import Prepared, open_folder
 from trainables.data.readers.finding import find_reader
+from trainables.data.readers.reader import Reader
 from trainables.data.readers.request import DataRequest
 from trainables.data.readers.source import check_source, files_under
 from trainables.mistake import Mistake
@@ -82,7 +82,7 @@ def prepare(
     return found
 
 
-def _source_hash(request: DataRequest, reader: ModuleType) -> str:
+def _source_hash(request: DataRequest, reader: Reader) -> str:
     """Return the hash of what identifies the source without reading its content."""
     listing = []
     for source in reader.sources(request):
@@ -91,7 +91,7 @@ def _source_hash(request: DataRequest, reader: ModuleType) -> str:
             listing.append([os.path.abspath(path), status.st_size, status.st_mtime_ns])
     form = [request.side, request.channels, request.skip_bad_images, request.classes, request.name]
     # The reader's module in version 0.1, so that what it prepared is found and not prepared again.
-    name = f"trainables.readers.{reader.__name__.rpartition('.')[2]}"
+    name = f"trainables.readers.{reader.identity}"
     described = json.dumps([image_file.FORMAT, name, form, listing])
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
@@ -114,7 +114,7 @@ def _find(cache: Path, pattern: str, fingerprint: str | None, verify: bool) -> P
 
 
 def _write_hidden(
-    request: DataRequest, reader: ModuleType, cache: Path, key: str, progress: Progress | None
+    request: DataRequest, reader: Reader, cache: Path, key: str, progress: Progress | None
 ) -> Path:
     """Read the source, write it into a new, hidden folder of the cache, and return that folder."""
     source = reader.read(request)

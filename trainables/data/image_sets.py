@@ -1,9 +1,8 @@
 """Named sets of unlabelled images that are scored as anomalies beside a benchmark's test images.
 
-A set is a folder of images at any depth (such as the ODIN repository's Imagenet_resize/), a tar archive of
-images (such as that repository's downloads), or a Parquet file with an image column. How images are brought
-to the benchmark's size changes the statistics that detectors see, so nothing is resized unless a method is
-given.
+A set is a folder of images at any depth, a tar archive of images (such as the ODIN repository's downloads),
+or a Parquet file with an image column. How images are brought to the benchmark's size changes the statistics
+that detectors see, so nothing is resized unless a method is given.
 """
 
 from __future__ import annotations

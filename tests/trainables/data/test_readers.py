@@ -17,6 +17,7 @@ import pytest
 import torchvision.datasets
 from PIL import Image
 
+from orchestrator.planning.data import check_named
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import data_request
 from search_spaces import find_benchmark
@@ -272,6 +273,36 @@ def test_parquet_without_labels_says_which_columns_there_are(tmp_path: Path) -> 
     pq.write_table(pa.table({"image": [b"x"], "caption": ["an ant"]}), tmp_path / "train.parquet")
     with pytest.raises(Mistake, match=r"no label column.*caption \(string\)"):
         prepare(folder_request(tmp_path, tmp_path / "cache"))
+
+
+def test_a_whole_set_s_parquet_gives_a_benchmark_its_rows_by_name_wordnet_id_or_words(tmp_path: Path) -> None:
+    labels = [*(m.wnid for m in SPIDERS), "n01440764", *(m.words for m in SPIDERS), "tench"]
+    images = [np.full((260, 260, 3), 15 * place, np.uint8) for place in range(len(labels))]
+    for split in ("train", "test"):
+        parquet(tmp_path / f"{split}.parquet", images, labels)
+    prepared = prepare(request_of("imagenet-spider", tmp_path, tmp_path / "cache"))
+    names = [m.name for m in SPIDERS]
+    assert prepared.classes == tuple(names)
+    assert prepared.counts["train"] == (2,) * len(SPIDERS)
+    shown, numbers = pixels(prepared, "train")
+    of_row = {15 * row: m.name for start in (0, len(SPIDERS) + 1) for row, m in enumerate(SPIDERS, start)}
+    assert sorted(of_row) == sorted(shown[:, 0, 0, 0].tolist())
+    assert [names[number] for number in numbers] == [of_row[value] for value in shown[:, 0, 0, 0].tolist()]
+
+
+def test_images_that_need_no_data_are_not_replaced_by_whatever_lies_in_the_folder(tmp_path: Path) -> None:
+    images, labels = [noise(i, 8, channels=1) for i in range(20)], [str(i % 10) for i in range(20)]
+    for split in ("train", "test"):
+        parquet(tmp_path / f"{split}.parquet", images, labels)
+    request = request_of("digits", tmp_path, tmp_path / "cache")
+    assert sum(sum(counts) for counts in prepare(request).counts.values()) == 1797
+    with pytest.raises(Mistake, match="come with scikit-learn, and .* is no Parquet file of them"):
+        check_named(request)
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.parquet").rename(tmp_path / f"digits_{split}.parquet")
+    check_named(request)
+    prepared = prepare(request)
+    assert prepared.counts == {"train": (2,) * 10, "test": (2,) * 10}
 
 
 # Real images

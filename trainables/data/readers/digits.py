@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from trainables.data.readers.request import DataRequest
 
 TEST_SHARE = 0.4
+EMBEDDED = "The digits come with scikit-learn"
 
 
 def sources(request: DataRequest) -> list[str]:

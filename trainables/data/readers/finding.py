@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
-
 from trainables.data.readers import parquet
+from trainables.data.readers.reader import Reader, brought_reader, module_reader
 from trainables.data.readers.request import DataRequest
 
 
-def find_reader(request: DataRequest) -> ModuleType:
-    """Return the module that reads it: `parquet` if there are Parquet files, else the benchmark's own."""
-    if parquet.find(request) is not None:
-        return parquet
-    return importlib.import_module(f"trainables.data.readers.{request.reader}")
+def find_reader(request: DataRequest) -> Reader:
+    """Return what reads it: a plug-in's function, else `parquet` if there are such files, else its module.
+
+    Raise Mistake if there is no such reader.
+    """
+    brought = brought_reader(request.reader)
+    if brought is not None:
+        return brought
+    return module_reader("parquet" if parquet.find(request) is not None else request.reader)

@@ -7,7 +7,7 @@ tell a number's class. An orientation noted by a camera is not applied, as is us
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,15 @@ def read(request: DataRequest) -> Source:
         )
     splits = {"train": split_of(train, classes), "test": split_of(test, classes)}
     return Source(classes, splits, oriented=False)
+
+
+def class_of(label: str, classes: Sequence[str]) -> str | None:
+    """Return which of these classes a label of the whole of ImageNet means, by name, WordNet ID or words."""
+    for members in SUBSETS.values():
+        for member in members:
+            if member.name in classes and label in (member.name, member.wnid, member.words):
+                return member.name
+    return None
 
 
 def _subset(request: DataRequest) -> str:

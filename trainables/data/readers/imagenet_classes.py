@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -81,12 +80,3 @@ SUBSETS: dict[str, tuple[Member, ...]] = {
 
 TRAIN_TOTALS = {"dog": 14864, "car": 13000, "snake": 11700, "spider": 7800, "fungus": 7800}
 """Number of training images of each subset (paper, table 5)."""
-
-
-def member_named(name: str, classes: Sequence[str]) -> str | None:
-    """Return which of these classes a label means, by name, WordNet ID or words, or None."""
-    for members in SUBSETS.values():
-        for member in members:
-            if member.name in classes and name in (member.name, member.wnid, member.words):
-                return member.name
-    return None

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainables.data.readers.imagenet_classes import member_named
+from trainables.data.readers.reader import module_reader
 from trainables.data.readers.source import Source, Split, with_test_part
 from trainables.mistake import Mistake
 
@@ -36,9 +36,9 @@ TEST_NAMES = ("test", "val")
 def find(request: DataRequest) -> tuple[Path, Path | None] | None:
     """Return the Parquet files of the training and test images that --data names, or None if it names none.
 
-    In a folder, <benchmark>_train.parquet has precedence over train.parquet; for digits, which need no
-    --data, only the former counts. The test file has the training file's name with test (or val) in place of
-    train. Raise Mistake for a named file that does not exist.
+    In a folder, <benchmark>_train.parquet has precedence over train.parquet; only the former counts for
+    a benchmark whose images need no --data. The test file has the training file's name with test (or val) in
+    place of train. Raise Mistake for a named file that does not exist.
     """
     given = Path(request.path)
     if given.suffix.lower() in SUFFIXES and not given.is_dir():
@@ -48,7 +48,7 @@ def find(request: DataRequest) -> tuple[Path, Path | None] | None:
             )
         return given, _test_file(given)
     names = [f"{request.name}_train.parquet"]
-    if request.reader != "digits":
+    if not module_reader(request.reader).embedded:
         names.append("train.parquet")
     for name in names:
         if (given / name).is_file():
@@ -109,9 +109,10 @@ class _LabelledFile:
             ) from error
         self.known_names, names = _names_of(values, label, self._schema, path, request.classes)
         self.rows = np.arange(len(names))
-        if request.reader == "imagenet":
+        class_of = module_reader(request.reader).class_of
+        if class_of is not None:
             self.known_names = ()
-            members = [member_named(name, request.classes or ()) for name in names]
+            members = [class_of(name, request.classes or ()) for name in names]
             self.rows = np.array([row for row, member in enumerate(members) if member is not None], np.int64)
             names = [member for member in members if member is not None]
         self.names = names

@@ -12,7 +12,10 @@ class DataRequest:
     """The data that is wanted and its form: all that a process needs to open or prepare it."""
 
     reader: str
-    """Module of trainables.data.readers; Parquet files, if there are any, are read by `parquet` instead."""
+    """Module of trainables.data.readers, or the name of a benchmark that a plug-in's function reads.
+
+    Parquet files, if there are any, are read by `parquet` instead of another module.
+    """
     path: str
     """Path of the source, as --data gives it."""
     side: int
