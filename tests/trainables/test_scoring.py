@@ -1,68 +1,63 @@
-"""Scores and average precision compared with scikit-learn and independent formulas."""
+"""The scoring pass: what it hands to detectors and what it costs, and what becomes of detectors that fail."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import Tensor
 
+from search_spaces import find_benchmark
 from trainables.cell import CellRun
+from trainables.data.augment import center_crop
 from trainables.data.image_table import ImageTable
 from trainables.data.prepared import Prepared
+from trainables.detectors import DETECTORS, Detector
+from trainables.failures import DetectorFailed
 from trainables.networks.wide_resnet import WideResNet
-from trainables.recipe import Recipe
-from trainables.scoring import _batch_size, average_precision, msp, odin, odin_step
-
-
-def test_average_precision_is_scikit_learn_s_with_ties() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(1000):
-        n = int(rng.integers(2, 200))
-        levels = int(rng.integers(1, 50))
-        scores = rng.integers(0, levels, n) / levels
-        anomalies = rng.random(n) < rng.uniform(0.02, 0.9)
-        anomalies[rng.integers(n)] = True
-        assert average_precision(scores, anomalies) == pytest.approx(
-            average_precision_score(anomalies, scores), abs=1e-12
-        )
-
-
-def test_average_precision_needs_an_anomaly_and_numbers() -> None:
-    with pytest.raises(ValueError, match="at least one anomaly"):
-        average_precision(np.array([0.1, 0.2]), np.array([False, False]))
-    with pytest.raises(ValueError, match="NaN"):
-        average_precision(np.array([0.1, np.nan]), np.array([False, True]))
-
-
-def test_msp_is_minus_the_largest_softmax_probability() -> None:
-    logits = torch.randn(100, 7, generator=torch.Generator().manual_seed(0)) * 5
-    exponentials = np.exp(logits.numpy().astype(np.float64))
-    expected = -(exponentials / exponentials.sum(1, keepdims=True)).max(1)
-    np.testing.assert_allclose(msp(logits).numpy(), expected, atol=1e-14)
-
-
-def test_confident_predictions_keep_their_rank() -> None:
-    logits = torch.zeros(200, 5)
-    logits[:, 0] = torch.linspace(10, 30, 200)
-    assert (logits.softmax(1).max(1).values == 1).any()  # float32 would tie them
-    assert len(msp(logits).unique()) == 200
+from trainables.run import Run
+from trainables.scoring import Scorer, _batch_size
+from trainables.workers import Workers
 
 
 @pytest.fixture(scope="module")
-def trained(digits: Prepared, request: pytest.FixtureRequest) -> CellRun:
-    from dataclasses import replace
-
-    from search_spaces import find_benchmark
-    from trainables.run import Run
-
-    recipe = replace(find_benchmark("digits").recipe, epochs=3, ap_window=1)
-    cell = CellRun(Run("digits", "3", "classification", 0, recipe, {}, search=False), digits)
+def trained(digits: Prepared) -> CellRun:
+    """A run that scored its test images with every detector."""
+    recipe = dataclasses.replace(find_benchmark("digits").recipe, epochs=3, ap_window=2)
+    run = Run("digits", "3", "classification", 0, recipe, {}, search=False)
+    cell = CellRun(run, digits, detectors=DETECTORS.built_in)
     for _ in cell.epochs():
         pass
     return cell
+
+
+@pytest.fixture
+def bring() -> Iterator[Callable[..., str]]:
+    """Bring a detector for one test, made from its score function and attributes; return its name."""
+    brought: list[str] = []
+
+    def make(score: Callable, **attributes: object) -> str:
+        name = f"brought-{len(brought)}"
+        brought.append(name)
+        detector = type("Brought", (Detector,), {"name": name, "score": score, **attributes})
+        DETECTORS.bring(detector, name)
+        return name
+
+    yield make
+    for name in brought:
+        del DETECTORS._brought[name]
+
+
+def scored(trained: CellRun, *names: str, fitted: bool = True):
+    """Score the test images of a run that is done with these detectors."""
+    training = trained.training
+    scorer = Scorer(names, trained.run.recipe, training.normalisation, Workers())
+    assert trained.test is not None
+    return scorer.score(training.network, trained.test, training.part if fitted else None)
 
 
 def reference_odin(network: WideResNet, inputs: torch.Tensor, std: torch.Tensor) -> np.ndarray:
@@ -88,26 +83,10 @@ def test_odin_is_the_formula_and_makes_no_false_ties(trained: CellRun) -> None:
     network = trained.training.network
     expected = reference_odin(network, inputs, normalisation.std)
     network.float()
-    np.testing.assert_allclose(trained.scores.odin, expected, atol=1e-6)
-    assert len(np.unique(trained.scores.odin)) == len(np.unique(trained.scores.logits, axis=0))
-    ranks = np.argsort(np.argsort(trained.scores.odin))
+    np.testing.assert_allclose(trained.scores.by_detector["odin"], expected, atol=1e-6)
+    assert len(np.unique(trained.scores.by_detector["odin"])) == len(np.unique(trained.scores.logits, axis=0))
+    ranks = np.argsort(np.argsort(trained.scores.by_detector["odin"]))
     assert np.corrcoef(ranks, np.argsort(np.argsort(expected)))[0, 1] > 0.9999
-
-
-def test_odin_counts_the_sign_of_zero_as_plus() -> None:
-    network = WideResNet(Recipe(depth=10, width=1, image_size=8), 1, 2)
-    torch.nn.init.zeros_(network.classifier.weight)  # no gradient anywhere
-    seen = []
-    network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
-    odin(network.eval(), torch.zeros(1, 1, 8, 8), torch.full((1, 1, 1, 1), 0.25))
-    assert torch.equal(seen[1], torch.full((1, 1, 8, 8), -0.25))
-
-
-def test_odin_s_step_is_in_units_of_pixels_or_of_bytes(trained: CellRun) -> None:
-    normalisation = trained.training.normalisation
-    unit = odin_step(normalisation, Recipe())
-    assert unit.item() == pytest.approx(5e-5 / normalisation.std.item())
-    assert odin_step(normalisation, Recipe(odin_units="byte")).item() == pytest.approx(unit.item() / 255)
 
 
 def test_a_bfloat16_trained_network_is_scored_in_full_precision(
@@ -121,7 +100,7 @@ def test_a_bfloat16_trained_network_is_scored_in_full_precision(
     normalisation = cell.training.normalisation
     inputs = normalisation(cell.test.images.gather(torch.arange(len(cell.test.images))))
     expected = reference_odin(cell.training.network, inputs, normalisation.std)
-    np.testing.assert_allclose(cell.scores.odin, expected, atol=1e-5)
+    np.testing.assert_allclose(cell.scores.by_detector["odin"], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("side", "expected"), [(8, 256), (32, 256), (96, 56), (256, 8), (1024, 1)])
@@ -131,13 +110,237 @@ def test_batches_of_large_images_are_smaller(side: int, expected: int) -> None:
 
 
 def test_reported_metrics_are_those_of_the_scores(trained: CellRun) -> None:
-    scores = trained.scores
+    scores, result = trained.scores, trained.result()
     assert scores is not None
-    metrics = scores.metrics()
-    assert metrics["ap/msp"] == pytest.approx(
-        average_precision_score(scores.is_anomaly, scores.msp), abs=1e-12
-    )
+    assert list(scores.by_detector) == list(DETECTORS.built_in)
+    metrics, anomalies = scores.metrics(), scores.is_anomaly
+    for name, values in scores.by_detector.items():
+        expected = average_precision_score(anomalies, values)
+        assert metrics[f"ap/{name}"] == pytest.approx(expected, abs=1e-12)
+        assert result[f"final/ap_{name}_last"] == metrics[f"ap/{name}"]
+        assert result[f"final/auroc_{name}"] == pytest.approx(roc_auc_score(anomalies, values), abs=1e-12)
     kept = scores.label >= 0
     assert metrics["test/accuracy"] == (scores.logits[kept].argmax(1) == scores.label[kept]).mean()
-    assert trained.result()["final/skew"] == pytest.approx((~kept).mean())
+    assert result["final/skew"] == pytest.approx((~kept).mean())
     assert sorted(scores.index) == sorted(set(scores.index))
+
+
+def test_detectors_on_features_take_part_in_the_last_evaluation_only(trained: CellRun) -> None:
+    on_features = {name for name in DETECTORS.built_in if DETECTORS.find(name).needs == "features"}
+    assert on_features
+    for epoch, row in enumerate(trained.history, start=1):
+        evaluated = {name.removeprefix("ap/") for name in row if name.startswith("ap/")}
+        everywhere = set(DETECTORS.built_in) - on_features
+        assert evaluated == {1: set(), 2: everywhere, 3: {*everywhere, *on_features}}[epoch]
+    result = trained.result()
+    for name in DETECTORS.built_in:
+        assert (f"final/ap_{name}" in result) == (name not in on_features)
+        if name not in on_features:
+            mean = (trained.history[1][f"ap/{name}"] + trained.history[2][f"ap/{name}"]) / 2
+            assert result[f"final/ap_{name}"] == pytest.approx(mean, abs=1e-15)
+
+
+def test_other_detectors_change_no_score(trained: CellRun) -> None:
+    assert trained.scores is not None
+    for names in (["msp"], ["odin", "msp"], ["vim", "energy"]):
+        again = scored(trained, *names)
+        np.testing.assert_array_equal(again.logits, trained.scores.logits)
+        assert list(again.by_detector) == names
+        for name in names:
+            np.testing.assert_array_equal(again.by_detector[name], trained.scores.by_detector[name])
+
+
+class Passes:
+    """Counts a network's images, forward and with a gradient for the input."""
+
+    def __init__(self, network: WideResNet) -> None:
+        self.forward = self.backward = 0
+        self._hook = network.stem.register_forward_hook(self._count)
+
+    def _count(self, module: object, inputs: tuple[Tensor], output: Tensor) -> None:
+        self.forward += len(output)
+        if inputs[0].requires_grad:
+            inputs[0].register_hook(self._count_gradient)
+
+    def _count_gradient(self, gradient: Tensor) -> None:
+        self.backward += len(gradient)
+
+    def close(self) -> None:
+        self._hook.remove()
+
+
+@pytest.mark.parametrize(
+    ("names", "forward", "backward", "training"),
+    [
+        (("msp",), 1, 0, 0),
+        (("msp", "odin"), 2, 1, 0),
+        (DETECTORS.built_in, 2, 1, 1),
+        (("knn", "vim"), 1, 0, 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_the_passes_are_counted(
+    trained: CellRun, names: tuple[str, ...], forward: int, backward: int, training: int
+) -> None:
+    counted = Passes(trained.training.network)
+    scored(trained, *names)
+    counted.close()
+    assert trained.test is not None
+    tested, trained_on = len(trained.test.images), len(trained.training.part)
+    assert counted.forward == forward * tested + training * trained_on
+    assert counted.backward == backward * tested
+
+
+def test_several_detectors_can_each_take_a_gradient(trained: CellRun, bring: Callable[..., str]) -> None:
+    def score(self: Detector, network: WideResNet, inputs: Tensor, logits: Tensor) -> Tensor:
+        (gradient,) = torch.autograd.grad(logits.logsumexp(1).sum(), inputs)
+        return gradient.abs().sum((1, 2, 3))
+
+    first, second = (bring(score, needs="network", gradients=True) for _ in range(2))
+    found = scored(trained, first, "odin", second).by_detector
+    np.testing.assert_array_equal(found[first], found[second])
+    assert trained.scores is not None
+    np.testing.assert_array_equal(found["odin"], trained.scores.by_detector["odin"])
+
+
+def test_a_detector_is_given_what_the_contract_says(trained: CellRun, bring: Callable[..., str]) -> None:
+    seen: dict[str, tuple] = {}
+
+    def on_logits(self: Detector, logits: Tensor) -> Tensor:
+        seen["logits"] = (logits,)
+        return -logits[:, 0]
+
+    def fit(self: Detector, features: Tensor, logits: Tensor, labels: Tensor) -> None:
+        seen["fit"] = (features, logits, labels)
+
+    def on_features(self: Detector, features: Tensor, logits: Tensor) -> Tensor:
+        seen["features"] = (features, logits)
+        return features[:, 0]
+
+    def on_network(self: Detector, network: WideResNet, inputs: Tensor, logits: Tensor) -> Tensor:
+        assert not network.training
+        assert not torch.is_grad_enabled()
+        assert not logits.requires_grad
+        seen.setdefault("network", (inputs, logits, self.recipe, self.normalisation))
+        return logits[:, 0]
+
+    names = [
+        bring(on_logits, needs="logits"),
+        bring(on_features, needs="features", fit=fit),
+        bring(on_network, needs="network"),
+    ]
+    scored(trained, *names)
+    training, test = trained.training, trained.test
+    assert test is not None
+    n, classes = len(test.images), len(trained.data.classes)
+    assert seen["logits"][0].dtype == torch.float64
+    assert seen["logits"][0].shape == (n, classes)
+    features, logits, labels = seen["fit"]
+    width = training.network.features
+    assert [(v.dtype, tuple(v.shape)) for v in (features, logits, labels)] == [
+        (torch.float32, (len(training.part), width)),
+        (torch.float32, (len(training.part), classes)),
+        (torch.int64, (len(training.part),)),
+    ]
+    network = training.network.eval()
+    images = training.part.images.gather(training.part.rows[:50])
+    with torch.no_grad():
+        inputs = training.normalisation(center_crop(images, trained.run.recipe.image_size))
+        torch.testing.assert_close(features[:50], network.embed(inputs), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(logits[:50], network(inputs), atol=1e-5, rtol=1e-5)
+    assert torch.equal(labels, training.part.labels)
+    assert [tuple(v.shape) for v in seen["features"]] == [(n, width), (n, classes)]
+    inputs, _, recipe, normalisation = seen["network"]
+    assert inputs.shape == (256, 1, 8, 8)
+    assert recipe == trained.run.recipe
+    assert normalisation.mean.item() == training.normalisation.mean.item()
+
+
+def _nothing_of_it(self: Detector, logits: Tensor) -> Tensor:
+    return logits
+
+
+def _nan(self: Detector, logits: Tensor) -> Tensor:
+    return torch.where(torch.arange(len(logits)) < 3, torch.nan, 1.0)
+
+
+def _nothing(self: Detector, logits: Tensor) -> None:
+    return None
+
+
+def _broken(self: Detector, logits: Tensor) -> Tensor:
+    raise KeyError("temperature")
+
+
+@pytest.mark.parametrize(
+    ("score", "says"),
+    [
+        (_nothing_of_it, r"returned a tensor of shape \(719, 9\) for 719 images"),
+        (_nan, "gave nan for 3 of 719 images"),
+        (_nothing, "returned NoneType for 719 images"),
+        (_broken, "failed: KeyError: 'temperature'"),
+    ],
+)
+def test_a_detector_that_fails_is_named(
+    trained: CellRun, bring: Callable[..., str], score: Callable, says: str
+) -> None:
+    name = bring(score, needs="logits")
+    with pytest.raises(DetectorFailed, match=f"the detector {name} {says}"):
+        scored(trained, "msp", name)
+
+
+def test_a_failure_on_the_network_is_told_once_the_pass_is_over(
+    trained: CellRun, bring: Callable[..., str]
+) -> None:
+    calls = []
+
+    def score(self: Detector, network: WideResNet, inputs: Tensor, logits: Tensor) -> Tensor:
+        calls.append(len(inputs))
+        raise RuntimeError("out of ideas")
+
+    name = bring(score, needs="network")
+    counted = Passes(trained.training.network)
+    with pytest.raises(DetectorFailed, match="out of ideas"):
+        scored(trained, name)
+    counted.close()
+    assert trained.test is not None
+    assert counted.forward == len(trained.test.images)  # other workers, if any, are not left waiting
+    assert len(calls) == 1
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_detector(
+    trained: CellRun, bring: Callable[..., str]
+) -> None:
+    def score(self: Detector, logits: Tensor) -> Tensor:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        scored(trained, bring(score, needs="logits"))
+
+
+def test_logits_that_are_not_finite_are_given_to_no_detector(
+    trained: CellRun, bring: Callable[..., str]
+) -> None:
+    def score(self: Detector, logits: Tensor) -> Tensor:
+        raise AssertionError("asked")
+
+    name, bias = bring(score, needs="logits"), trained.training.network.classifier.bias
+    before = bias.detach().clone()
+    with torch.no_grad():
+        bias[0] = torch.inf
+    found = scored(trained, name, "odin")
+    with torch.no_grad():
+        bias.copy_(before)
+    assert not found.finite
+    assert found.by_detector == {}
+
+
+def test_scoring_leaves_the_network_as_it_was(trained: CellRun) -> None:
+    network = trained.training.network
+    network.train()
+    network.stem.weight.requires_grad_(False)
+    scored(trained, *DETECTORS.built_in)
+    assert network.training
+    assert [p.requires_grad for p in network.parameters()].count(False) == 1
+    network.stem.weight.requires_grad_(True)
+    assert all(p.grad is None or (p.grad == 0).all() for p in network.parameters())

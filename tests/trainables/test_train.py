@@ -66,7 +66,8 @@ def test_a_run_resumed_after_its_last_epoch_still_has_its_scores(
     assert resumed.result() == whole.result()
     assert resumed.scores is not None
     assert whole.scores is not None
-    assert (resumed.scores.odin == whole.scores.odin).all()
+    for name, scores in whole.scores.by_detector.items():
+        assert (resumed.scores.by_detector[name] == scores).all()
 
 
 def test_methods_with_one_seed_start_from_the_same_network(digits: Prepared, quick_run: Callable) -> None:

@@ -21,10 +21,11 @@ from trainables import scoring
 from trainables.data.cache import prepare
 from trainables.data.holdout import open_final, open_test
 from trainables.data.prepared import Prepared
+from trainables.detectors import DETECTORS
 from trainables.networks.batch_norm import SynchronisedBatchNorm
 from trainables.recipe import Recipe
 from trainables.run import Run, parse_method
-from trainables.scoring import score
+from trainables.scoring import Scorer
 from trainables.train import Training
 from trainables.workers import Workers
 
@@ -249,8 +250,9 @@ def _scored(run: Run, prepared: Prepared, workers: Workers) -> dict[str, Tensor]
     torch.set_num_threads(1)
     training = Training(dataclasses.replace(run, workers=1), open_final(prepared, run))
     with mock.patch.object(scoring, "LARGEST_BATCH", 4):
-        found = score(training.network, open_test(prepared, run), training.normalisation, run.recipe, workers)
-    return {"msp": torch.from_numpy(found.msp), "odin": torch.from_numpy(found.odin)}
+        scorer = Scorer(DETECTORS.built_in, run.recipe, training.normalisation, workers)
+        found = scorer.score(training.network, open_test(prepared, run), training.part)
+    return {name: torch.from_numpy(scores) for name, scores in found.by_detector.items()}
 
 
 def test_scoring_loses_no_image_if_workers_have_unequal_shares(prepared: Prepared) -> None:

@@ -17,7 +17,7 @@ from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import data_request
 from orchestrator.planning.sweep import Sweep
 from trainables.data.prepared import Prepared
-from trainables.scoring import average_precision
+from trainables.metrics import average_precision
 
 EPOCHS = 4
 
