@@ -1,0 +1,64 @@
+"""How well scores tell anomalies from normal images.
+
+Higher scores are more anomalous, anomalies are the positives, and an image is flagged if it scores at least
+a threshold, so that images of equal score are flagged together. Scores are floats (n,), `is_anomaly` is bool
+(n,).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def average_precision(scores: np.ndarray, is_anomaly: np.ndarray) -> float:
+    """Return the sum over thresholds of precision x gain in recall, without interpolation, ties grouped.
+
+    Raise ValueError if there is no anomaly or a score is NaN.
+    """
+    positives = int(np.count_nonzero(is_anomaly))
+    if positives == 0 or np.isnan(scores).any():
+        raise ValueError("average precision needs at least one anomaly and no score that is NaN")
+    found, flagged = _by_threshold(scores, is_anomaly)
+    return float(np.sum(found / flagged * np.diff(found, prepend=0)) / positives)
+
+
+def auroc(scores: np.ndarray, is_anomaly: np.ndarray) -> float:
+    """Return the area under the ROC curve, trapezoidal.
+
+    It is the probability that an anomaly scores higher than a normal image, where a tie counts half (Hanley &
+    McNeil, 1982, Radiology). Raise ValueError without an anomaly or a normal image, or if a score is NaN.
+    """
+    _check_both("AUROC", scores, is_anomaly)
+    found, flagged = _by_threshold(scores, is_anomaly)
+    hits, false_alarms = np.diff(found, prepend=0), np.diff(flagged - found, prepend=0)
+    twice_won = np.sum(false_alarms * (2 * found - hits))
+    return float(twice_won / (2 * found[-1] * (flagged[-1] - found[-1])))
+
+
+def fpr_at_95_tpr(scores: np.ndarray, is_anomaly: np.ndarray) -> float:
+    """Return the share of normal images flagged at the highest threshold that flags 95% of the anomalies.
+
+    There is no interpolation between thresholds. Papers on out-of-distribution detection often take the
+    normal images as positives, and so the share of anomalies that pass when 95% of the normal images do;
+    here anomalies are the positives, as for average precision. Raise ValueError without an anomaly or a
+    normal image, or if a score is NaN.
+    """
+    _check_both("FPR at 95% TPR", scores, is_anomaly)
+    found, flagged = _by_threshold(scores, is_anomaly)
+    enough = np.argmax(20 * found >= 19 * found[-1])  # in integers, so that 19 of 20 are 95%
+    return float((flagged - found)[enough] / (flagged - found)[-1])
+
+
+def _by_threshold(scores: np.ndarray, is_anomaly: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return, for each distinct score from the highest on, how many anomalies and images are flagged."""
+    order = np.argsort(-scores, kind="stable")
+    ranked, hits = scores[order], is_anomaly[order]
+    last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
+    return np.cumsum(hits)[last_of_tie], np.flatnonzero(last_of_tie) + 1
+
+
+def _check_both(metric: str, scores: np.ndarray, is_anomaly: np.ndarray) -> None:
+    if not is_anomaly.any() or is_anomaly.all() or np.isnan(scores).any():
+        raise ValueError(
+            f"{metric} needs at least one anomaly, at least one normal image and no score that is NaN"
+        )
