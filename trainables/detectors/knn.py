@@ -42,8 +42,9 @@ class KNN(Detector):
         return torch.cat([self._kth_distance(part) for part in queries.split(block)])
 
     def _kth_distance(self, queries: Tensor) -> Tensor:
-        # Squared distances less the query's own square, as a matrix product. They are off by 1e-16, whose root
-        # is 1e-8, so they only choose the neighbour.
+        # Squared distances less the query's own square, as a matrix product. They are off by 1e-16, whose
+        # root is 1e-8, so they only choose the neighbour.
         order = torch.addmm(self.squared_norms, queries, self.neighbours.T, alpha=-2)
         kth = order.kthvalue(min(self.k, len(self.neighbours)), 1).indices
-        return torch.linalg.vector_norm(queries - self.neighbours[kth], dim=1)
+        distances: Tensor = torch.linalg.vector_norm(queries - self.neighbours[kth], dim=1)
+        return distances

@@ -62,7 +62,8 @@ class ViM(Detector):
     def _residual_norms(self, features: Tensor) -> Tensor:
         shifted = features - self.origin
         residuals = shifted - shifted @ self.principal @ self.principal.T
-        return torch.linalg.vector_norm(residuals, dim=1)
+        norms: Tensor = torch.linalg.vector_norm(residuals, dim=1)
+        return norms
 
 
 def principal_dimension(features: int) -> int:
