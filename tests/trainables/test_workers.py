@@ -261,8 +261,9 @@ def test_scoring_loses_no_image_if_workers_have_unequal_shares(prepared: Prepare
     alone = _scored(run, prepared, Workers())
     for found in in_group(2, _scored, run, prepared):
         for name, value in alone.items():
-            # Batches of another size may round differently in float32.
-            np.testing.assert_allclose(found[name], value.numpy(), atol=1e-6)
+            # Batches of another size may round differently in float32, which the inverse of a covariance
+            # magnifies where images hardly vary.
+            np.testing.assert_allclose(found[name], value.numpy(), rtol=1e-3, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize(("n", "size"), [(10, 3), (16, 4), (2, 5), (0, 2)])

@@ -16,7 +16,7 @@ class KNN(Detector):
     """The Euclidean distance from the unit-length feature to the k-th nearest unit-length training feature.
 
     Source: Sun, Ming, Zhu & Li (2022, ICML), "Out-of-distribution detection with deep nearest neighbors",
-    section 3 and algorithm 1. k is 50, their choice for CIFAR-10 (200 for CIFAR-100, 1000 for ImageNet), or
+    section 3 and algorithm 1. k is 50, their choice for CIFAR-10 (200 for 100 classes, 1,000 for 1,000), or
     the number of training images if there are fewer. All training images are searched, exactly and in
     float64.
 
