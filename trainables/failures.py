@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from trainables.mistake import one_line
+from trainables.registry import PLUGIN
+
+PASSING = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
+"""Errors of the machine rather than of the code that runs on it: another attempt may succeed."""
+
 
 class PermanentFailure(RuntimeError):
     """A run that cannot succeed, whoever tries it; the message is a sentence."""
@@ -9,3 +20,33 @@ class PermanentFailure(RuntimeError):
 
 class DetectorFailed(PermanentFailure):
     """A detector raised an error or gave scores that cannot be used; the message names it."""
+
+
+class TaskFailed(PermanentFailure):
+    """An auxiliary task raised an error or gave a loss that cannot be used; the message names it."""
+
+
+@contextlib.contextmanager
+def blamed(failure: type[PermanentFailure], what: str) -> Iterator[None]:
+    """Turn an error inside somebody's code into a failure that says what it was, such as "the detector x".
+
+    For a plug-in it also says in which line. Errors of the machine stay what they are.
+    """
+    try:
+        yield
+    except (PermanentFailure, *PASSING):
+        raise
+    except Exception as error:
+        line = _line_in_plugin(error)
+        where = "" if line is None else f" in line {line} of its file"
+        raise failure(f"{what} failed{where}: {type(error).__name__}: {one_line(error)}") from error
+
+
+def _line_in_plugin(error: BaseException) -> int | None:
+    """Return the innermost line of a plug-in's file in an error's traceback, or None if none is in it."""
+    traceback, found = error.__traceback__, None
+    while traceback is not None:
+        if PLUGIN in traceback.tb_frame.f_globals:
+            found = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return found

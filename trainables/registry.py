@@ -14,6 +14,9 @@ from trainables.mistake import Mistake, unknown
 
 T = TypeVar("T")
 
+PLUGIN = "__plugin__"
+"""The global of a plug-in's module that holds the digest of its source."""
+
 
 class Registry(Generic[T]):
     """The subclasses of one contract by name, such as every detector.

@@ -25,9 +25,8 @@ from trainables.data.image_table import ImageTable
 from trainables.data.normalisation import Normalisation
 from trainables.detectors import DETECTORS, Detector
 from trainables.detectors.contract import FEATURES, LOGITS, NETWORK
-from trainables.failures import DetectorFailed
+from trainables.failures import DetectorFailed, blamed
 from trainables.metrics import auroc, average_precision, fpr_at_95_tpr
-from trainables.mistake import one_line
 from trainables.networks.wide_resnet import WideResNet
 from trainables.recipe import Recipe
 from trainables.workers import Workers
@@ -233,28 +232,8 @@ def _shaped(name: str, scores: object, n: int) -> Tensor:
     raise DetectorFailed(f"the detector {name} returned {got} for {n} images: it must return shape ({n},)")
 
 
-@contextlib.contextmanager
-def _blamed(name: str) -> Iterator[None]:
-    """Turn an error inside a detector's code into DetectorFailed, which names the detector."""
-    try:
-        yield
-    except (DetectorFailed, MemoryError, torch.OutOfMemoryError):  # memory may suffice another time
-        raise
-    except Exception as error:
-        where = f" (line {_line_of(error)} of it)" if _line_of(error) else ""
-        raise DetectorFailed(
-            f"the detector {name} failed{where}: {type(error).__name__}: {one_line(error)}"
-        ) from error
-
-
-def _line_of(error: BaseException) -> int | None:
-    """Return the innermost line of a plug-in's file in an error's traceback, or None if none is in it."""
-    traceback, found = error.__traceback__, None
-    while traceback is not None:
-        if traceback.tb_frame.f_globals.get("__plugin__"):
-            found = traceback.tb_lineno
-        traceback = traceback.tb_next
-    return found
+def _blamed(name: str) -> contextlib.AbstractContextManager[None]:
+    return blamed(DetectorFailed, f"the detector {name}")
 
 
 def validate(

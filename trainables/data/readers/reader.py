@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.mistake import Mistake
+from trainables.registry import PLUGIN
 
 if TYPE_CHECKING:
     from trainables.data.readers.request import DataRequest
@@ -87,6 +88,8 @@ def _is_module(name: str) -> bool:
 
 def _digest_of_source(read: Read) -> str:
     """Return the hash of the file that defines a function, or "" if it has none."""
+    if PLUGIN in getattr(read, "__globals__", {}):
+        return str(read.__globals__[PLUGIN])[:16]
     try:
         file = inspect.getsourcefile(read)
         return hashlib.sha256(Path(file or "").read_bytes()).hexdigest()[:16]

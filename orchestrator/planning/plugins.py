@@ -1,0 +1,224 @@
+"""Plug-ins: files with a person's own detectors, auxiliary tasks and benchmarks.
+
+A plug-in is its source: it is kept in the ledger and travels to every process of a sweep, which executes it
+once. Its classes are then found by name like those of this project.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import inspect
+import linecache
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+from trainables.spaces import Grid, LogUniform
+
+import search_spaces
+from search_spaces.benchmark import Benchmark
+from trainables.auxiliary import TASKS, AuxiliaryTask, TaskModule
+from trainables.detectors import DETECTORS, Detector
+from trainables.detectors.contract import FEATURES, LOGITS, NETWORK
+from trainables.mistake import Mistake, one_line
+from trainables.registry import PLUGIN, subclasses
+from trainables.run import CLASSIFICATION, MODIFIERS
+
+RESERVED = ("index", "label", "is-anomaly", "logits", "file", CLASSIFICATION, *MODIFIERS)
+"""Names that columns and methods have already."""
+GIVEN = {LOGITS: ("logits",), FEATURES: ("features", "logits"), NETWORK: ("network", "inputs", "logits")}
+"""What a detector's `score` is given, by what it needs."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A file's name, for messages, and its source."""
+
+    file: str
+    source: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the source."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Brought:
+    """The names of what a plug-in defines."""
+
+    detectors: tuple[str, ...]
+    tasks: tuple[str, ...]
+    benchmarks: tuple[str, ...]
+
+
+def read_plugin(path: str) -> Plugin:
+    """Return the plug-in in a file; raise Mistake if there is no such file or it is no text."""
+    try:
+        return Plugin(Path(path).name, Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Mistake(
+            f"--plugin {path} does not exist: name a Python file that defines detectors, auxiliary tasks or "
+            "benchmarks."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise Mistake(f"--plugin {path} cannot be read ({one_line(error)}): name a Python file.") from None
+
+
+def load(plugins: Iterable[Plugin]) -> dict[str, str]:
+    """Execute plug-ins that this process has not executed yet; return the digest by each task and benchmark.
+
+    Raise Mistake, which names the line, for a plug-in that cannot be executed, defines nothing, breaks a
+    contract or takes a name.
+    """
+    digests = {}
+    for plugin in plugins:
+        brought = _load(plugin)
+        digests.update(dict.fromkeys((*brought.tasks, *brought.benchmarks), plugin.digest))
+    return digests
+
+
+@functools.cache
+def _load(plugin: Plugin) -> Brought:
+    check = _Check(plugin)
+    names = vars(_executed(plugin))
+    of = functools.partial(subclasses, names, names["__name__"])
+    tasks, detectors, benchmarks = of(AuxiliaryTask), of(Detector), _benchmarks(plugin, names)
+    if not (tasks or detectors or benchmarks):
+        raise Mistake(
+            f"--plugin {plugin.file} defines nothing: derive a class from trainables.detectors.Detector or "
+            "trainables.auxiliary.AuxiliaryTask, or write a function benchmarks()."
+        )
+    for task in tasks:
+        check.task(task)
+    for head in of(TaskModule):
+        check.complete(head)
+    for detector in detectors:
+        check.detector(detector)
+    search_spaces.bring(benchmarks)
+    for task in tasks:
+        TASKS.bring(task, task.name)
+    for detector in detectors:
+        DETECTORS.bring(detector, detector.name)
+    return Brought(tuple(d.name for d in detectors), tuple(t.name for t in tasks), tuple(benchmarks))
+
+
+def _executed(plugin: Plugin) -> ModuleType:
+    """Execute the source as a module; raise Mistake if it raises an error."""
+    module = ModuleType(f"plugin_{plugin.digest[:16]}")
+    setattr(module, PLUGIN, plugin.digest)
+    lines = plugin.source.splitlines(keepends=True)
+    linecache.cache[plugin.file] = (len(plugin.source), None, lines, plugin.file)  # for tracebacks
+    sys.modules[module.__name__] = module  # data classes look their own module up
+    try:
+        exec(compile(plugin.source, plugin.file, "exec"), vars(module))
+    except Exception as error:
+        del sys.modules[module.__name__]
+        raise _failed(plugin, error, "cannot be imported") from error
+    return module
+
+
+def _benchmarks(plugin: Plugin, names: Mapping[str, Any]) -> Mapping[str, Benchmark]:
+    """Return the file's benchmarks by name, none if it has no function for them."""
+    if "benchmarks" not in names:
+        return {}
+    try:
+        found = names["benchmarks"]()
+    except Exception as error:
+        raise _failed(plugin, error, "cannot give its benchmarks") from error
+    if not isinstance(found, Mapping) or not all(isinstance(each, Benchmark) for each in found.values()):
+        raise Mistake(
+            f"--plugin {plugin.file}: its function benchmarks() must return a dictionary of "
+            "search_spaces.Benchmark by name; correct it."
+        )
+    return found
+
+
+def _failed(plugin: Plugin, error: Exception, what: str) -> Mistake:
+    """Return the Mistake for an error in the file, with the innermost of its lines."""
+    traceback, line = error.__traceback__, ""
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == plugin.file:
+            line = f", line {traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    said = f"{type(error).__name__}: {one_line(error)}"
+    return Mistake(f"--plugin {plugin.file}{line} {what} ({said}): correct it.")
+
+
+class _Check:
+    """Checks a plug-in's classes against their contracts; what is wrong is told with its line."""
+
+    def __init__(self, plugin: Plugin) -> None:
+        """Find the classes' lines; raise Mistake if the file is not Python."""
+        self._file = plugin.file
+        try:
+            tree = ast.parse(plugin.source, plugin.file)
+        except SyntaxError as error:
+            raise Mistake(
+                f"--plugin {plugin.file}, line {error.lineno}, is not Python ({error.msg}): correct it."
+            ) from None
+        self._lines = {node.name: node.lineno for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+        self._names: set[str] = set()
+
+    def task(self, task: type[AuxiliaryTask]) -> None:
+        """Check an auxiliary task."""
+        self._name(task, "auxiliary task")
+        self.complete(task)
+        if not isinstance(getattr(task, "space", None), LogUniform | Grid):
+            self._refuse(task, "needs a class attribute space, a LogUniform or a Grid")
+
+    def complete(self, found: type) -> None:
+        """Check that a class has every method of its contract."""
+        missing = sorted(getattr(found, "__abstractmethods__", ()))
+        if missing:
+            self._refuse(found, f"has no method {' and no method '.join(missing)}")
+
+    def detector(self, detector: type[Detector]) -> None:
+        """Check a detector."""
+        self._name(detector, "detector")
+        needs = getattr(detector, "needs", None)
+        if needs not in GIVEN:
+            self._refuse(detector, f"needs {needs!r}; what it can need is {', '.join(GIVEN)}")
+        if detector.score is Detector.score:
+            self._refuse(detector, "has no method score")
+        self._takes(detector, "score", GIVEN[str(needs)])
+        if needs == FEATURES:
+            self._takes(detector, "fit", ("features", "logits", "labels"))
+        if not _can_be_called(detector):
+            self._refuse(detector, "cannot be made without arguments, as it is for every cell")
+
+    def _takes(self, detector: type[Detector], method: str, arguments: tuple[str, ...]) -> None:
+        if not _can_be_called(getattr(detector, method), "self", *arguments):
+            self._refuse(detector, f"needs a method {method}(self, {', '.join(arguments)})")
+
+    def _name(self, found: type, kind: str) -> None:
+        name = getattr(found, "name", None)
+        if not isinstance(name, str) or not re.fullmatch("[a-z][a-z0-9-]*", name) or name in RESERVED:
+            self._refuse(
+                found,
+                f"needs a class attribute name, the name of the {kind}, of small letters, numerals and dashes, "
+                f"and none of {', '.join(RESERVED)}",
+            )
+        name = str(name)
+        if name in (*TASKS.names, *DETECTORS.names, *self._names):
+            self._refuse(found, f"has the name {name!r}, which is taken")
+        self._names.add(name)
+
+    def _refuse(self, found: type, what: str) -> NoReturn:
+        line = self._lines.get(found.__name__, 1)
+        raise Mistake(f"--plugin {self._file}, line {line}: the class {found.__name__} {what}: correct it.")
+
+
+def _can_be_called(function: Callable[..., object], *arguments: object) -> bool:
+    """Return whether a function takes so many arguments."""
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    return True
