@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.planning.specification import Specification, Weights
-from search_spaces.benchmark import Grid, LogUniform, Space
 from trainables.run import Run
+from trainables.spaces import Grid, LogUniform, Space
 
 SEARCH, FINAL = "search", "final"
 FORMAT = 3

@@ -13,11 +13,12 @@ from typing import TypeVar
 
 from orchestrator.planning.specification import RunSettings, Specification, Weights
 from search_spaces import find_benchmark
-from search_spaces.benchmark import Benchmark, Grid, Space, parse_space
+from search_spaces.benchmark import Benchmark
 from trainables.mistake import Mistake, unknown
 from trainables.recipe import Recipe, with_fidelity
 from trainables.run import NO_HOLDOUT, canonical, check_fits, parse_method
 from trainables.settings import assign, split_assignments, valid_of
+from trainables.spaces import Grid, Space, parse_space
 
 T = TypeVar("T")
 

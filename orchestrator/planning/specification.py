@@ -10,12 +10,12 @@ from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
 from search_spaces import find_benchmark
-from search_spaces.benchmark import Space, parse_space
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
 from trainables.recipe import Recipe
 from trainables.run import parse_method
 from trainables.settings import check, setting
+from trainables.spaces import Space, parse_space
 
 GROWING = ("methods", "holdouts", "seeds")
 """Fields in which a sweep that exists may grow."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from orchestrator.ledger.ledger import THREADS
 from orchestrator.reporting.results import AP_MSP, AP_ODIN, METRICS, Final, Results, Selection
-from search_spaces.benchmark import LogUniform, Space
+from trainables.spaces import LogUniform, Space
 
 # matplotlib is imported inside the functions that need it: it takes 0.6 s, and not every report is drawn.
 if TYPE_CHECKING:

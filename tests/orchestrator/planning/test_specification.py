@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import Specification, check_extends
-from search_spaces.benchmark import LogUniform
 from trainables.mistake import Mistake
+from trainables.spaces import LogUniform
 
 DIGITS = tuple("0123456789")
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from search_spaces.benchmark import Grid, LogUniform, Space, parse_space
 from trainables.mistake import Mistake
+from trainables.spaces import Grid, LogUniform, Space, parse_space
 
 WEIGHTS = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
 RANGES = (
