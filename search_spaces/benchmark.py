@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from trainables.auxiliary import TASKS
 from trainables.mistake import Mistake
 from trainables.recipe import Recipe
-from trainables.run import parse_method
+from trainables.run import MODIFIERS, parse_method
 from trainables.spaces import Grid, LogUniform, Space
 
-__all__ = ["Benchmark", "Grid", "LogUniform"]
+__all__ = ["DEFAULT_METHODS", "Benchmark", "Grid", "LogUniform"]
+
+DEFAULT_METHODS = ("classification", "rotation")
+"""What a sweep compares unless it says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +26,10 @@ class Benchmark:
     """Module of trainables.data.readers that reads its data."""
     recipe: Recipe
     methods: tuple[str, ...]
-    """Method parts that can run on it; "+" joins them."""
-    spaces: Mapping[str, Space]
-    """Search space of each auxiliary task's weight."""
+    """Method parts that can run on it, in the order in which "+" joins them."""
     lambda_trials: int
+    spaces: Mapping[str, Space] = field(default_factory=dict)
+    """Search spaces of auxiliary tasks' weights; others have the task's own."""
     classes: tuple[str, ...] | None = None
     """None if the data determines them."""
     train_counts: tuple[int, ...] | None = None
@@ -36,8 +40,8 @@ class Benchmark:
     """Test images of each class."""
     channels: int = 3
     """1 for greyscale, 3 for RGB."""
-    cpc_network: Mapping[str, object] = field(default_factory=dict)
-    """Recipe fields of a sweep that includes CPC: all of its methods then use this network."""
+    networks: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """By auxiliary task, recipe fields of a sweep that includes it: all of its methods use this network."""
     reference: Mapping[str, object] = field(default_factory=dict)
     """Switches of fidelity=reference whose values in the authors' code differ from those for CIFAR-10."""
     paper_tables: tuple[str, ...] = ()
@@ -47,23 +51,45 @@ class Benchmark:
 
     def recipe_for(self, methods: tuple[str, ...]) -> Recipe:
         """Return the recipe shared by all runs of a sweep over these methods."""
-        if any("cpc" in parse_method(method).auxiliary for method in methods):
-            return replace(self.recipe, **self.cpc_network)  # type: ignore[arg-type]
-        return self.recipe
+        recipe = self.recipe
+        for task in self.tasks(methods):
+            recipe = replace(recipe, **self.networks.get(task, {}))  # type: ignore[arg-type]
+        return recipe
 
     def reference_for(self, methods: tuple[str, ...]) -> dict[str, object]:
-        """Return the switches that differ from REFERENCE_SWITCHES when fidelity=reference is set.
+        """Return the switches that differ from REFERENCE_SWITCHES when fidelity=reference is set."""
+        switches = dict(self.reference)
+        for task in self.tasks(methods):
+            switches.update(TASKS.find(task).reference)
+        return switches
 
-        The authors' CPC code has ODIN's step in units of 0..1.
+    def tasks(self, methods: Iterable[str]) -> tuple[str, ...]:
+        """Return the auxiliary tasks of these methods, each once, in the order of `methods`."""
+        return self._ordered({task for method in methods for task in parse_method(method).auxiliary})
+
+    def space(self, task: str) -> Space:
+        """Return where an auxiliary task's weight is searched: here, or wherever the task is used."""
+        return self.spaces.get(task) or TASKS.find(task).space
+
+    def canonical(self, name: str) -> str:
+        """Return a method's name with its parts in the order of `methods`: a+b for b+a.
+
+        Tasks that are not in `methods`, which come from plug-ins, follow by name; modifiers are last.
         """
-        cpc = any("cpc" in parse_method(method).auxiliary for method in methods)
-        return {**self.reference, **({"odin_units": "unit"} if cpc else {})}
+        return "+".join(self._ordered(name.split("+")))
+
+    def _ordered(self, parts: Iterable[str]) -> tuple[str, ...]:
+        def place(part: str) -> tuple[bool, int, str]:
+            known = part in self.methods
+            return part in MODIFIERS, self.methods.index(part) if known else len(self.methods), part
+
+        return tuple(sorted(parts, key=place))
 
     def check_method(self, name: str) -> None:
         """Raise Mistake for a method that does not exist or cannot run on this benchmark."""
         parse_method(name)
-        refused = [part for part in name.split("+") if part not in self.methods]
+        brought = (task for task in TASKS.names if task not in TASKS.built_in)
+        runs = tuple(dict.fromkeys((*self.methods, *brought)))
+        refused = [part for part in name.split("+") if part not in runs]
         if refused:
-            raise Mistake(
-                f"{self.name} cannot run the method {refused[0]!r}; it runs {', '.join(self.methods)}."
-            )
+            raise Mistake(f"{self.name} cannot run the method {refused[0]!r}; it runs {', '.join(runs)}.")

@@ -43,6 +43,6 @@ def benchmarks() -> dict[str, Benchmark]:
         methods=("classification", "rotation", "cpc", "center-mask"),
         spaces={"rotation": LogUniform(0.05, 5), "cpc": Grid((0.1, 1.0, 10.0, 20.0, 50.0))},
         lambda_trials=4,
-        cpc_network=CPC_NETWORK,
+        networks={"cpc": CPC_NETWORK},
     )
     return {folder.name: folder}

@@ -63,7 +63,7 @@ def benchmarks() -> dict[str, Benchmark]:
             train_counts=train_counts,
             train_total=TRAIN_TOTALS[subset],
             test_counts=(TEST_IMAGES_PER_CLASS,) * len(classes),
-            cpc_network=CPC_NETWORK,
+            networks={"cpc": CPC_NETWORK},
             reference={"epoch_length": "kept"},
             paper_tables=("5", "6"),
             total_batch=64,

@@ -13,7 +13,7 @@ from orchestrator.planning.specification import RunSettings, Specification
 from search_spaces import all_benchmarks
 from trainables.mistake import Mistake
 from trainables.recipe import Recipe
-from trainables.run import METHODS
+from trainables.run import method_parts
 from trainables.settings import valid_of
 
 DEFAULTS = Request()
@@ -92,7 +92,7 @@ def _what(group: argparse._ArgumentGroup) -> None:
         "--methods",
         nargs="+",
         metavar="M",
-        help=f"out of {', '.join(METHODS)}, or joined by + (default: {' '.join(DEFAULTS.methods)})",
+        help=f"out of {', '.join(method_parts())}, or joined by + (default: {' '.join(DEFAULTS.methods)})",
     )
     add("--holdouts", nargs="+", metavar="C", help="classes to hold out, or none (default: every class)")
     add(

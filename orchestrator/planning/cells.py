@@ -37,7 +37,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The cell's name for people, such as rotation/cat/s1 or rotation/cat/search3."""
+        """The cell's name for people, such as METHOD/cat/s1 or METHOD/cat/search3."""
         number = f"s{self.seed}" if self.search_index is None else f"search{self.search_index}"
         return f"{self.method}/{self.holdout}/{number}"
 

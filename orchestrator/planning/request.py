@@ -13,10 +13,11 @@ from typing import TypeVar
 
 from orchestrator.planning.specification import RunSettings, Specification, Weights
 from search_spaces import find_benchmark
-from search_spaces.benchmark import Benchmark
+from search_spaces.benchmark import DEFAULT_METHODS, Benchmark
+from trainables.auxiliary import TASKS, find_task
 from trainables.mistake import Mistake, unknown
 from trainables.recipe import Recipe, with_fidelity
-from trainables.run import NO_HOLDOUT, canonical, check_fits, parse_method
+from trainables.run import NO_HOLDOUT, check_fits
 from trainables.settings import assign, split_assignments, valid_of
 from trainables.spaces import Grid, Space, parse_space
 
@@ -32,7 +33,7 @@ class Request:
     """A sweep as it was asked for; the defaults of the command line stand here and nowhere else."""
 
     benchmark: str = "digits"
-    methods: tuple[str, ...] = ("classification", "rotation")
+    methods: tuple[str, ...] = DEFAULT_METHODS
     holdouts: tuple[str, ...] = ()
     """Empty for every class."""
     seeds: int = 3
@@ -40,7 +41,7 @@ class Request:
     lambda_trials: int | None = None
     """None for the benchmark's."""
     aux_weight: tuple[str, ...] = ()
-    """Words such as 0.5 or rotation=0.5; empty for a search."""
+    """Words such as 0.5 or task=0.5; empty for a search."""
     assignments: tuple[str, ...] = ()
     """Words of --set, key=value."""
     workers: int = 1
@@ -114,7 +115,7 @@ def draft(request: Request) -> Draft:
     benchmark = find_benchmark(request.benchmark)
     for method in request.methods:
         benchmark.check_method(method)
-    methods = _unique("--methods", tuple(map(canonical, request.methods)))
+    methods = _unique("--methods", tuple(map(benchmark.canonical, request.methods)))
     given = split_assignments(request.assignments)
     searched = {
         name.removeprefix("lambda."): parse_space(text)
@@ -126,11 +127,11 @@ def draft(request: Request) -> Draft:
     recipe = _recipe(benchmark, request.workers, methods, fields)
     for method in methods:
         check_fits(method, recipe)
-    tasks = {task for method in methods for task in parse_method(method).auxiliary}
-    unused = sorted(set(searched) - tasks)
+    tasks = benchmark.tasks(methods)
+    unused = sorted(searched.keys() - set(tasks))
     if unused:
         raise Mistake(f"--set lambda.{unused[0]} has no use: no method of this sweep trains {unused[0]}.")
-    spaces = {**{task: space for task, space in benchmark.spaces.items() if task in tasks}, **searched}
+    spaces = {**{task: benchmark.space(task) for task in tasks}, **searched}
     specification = Specification(
         benchmark=benchmark.name,
         methods=methods,
@@ -171,7 +172,7 @@ def _recipe(benchmark: Benchmark, workers: int, methods: tuple[str, ...], fields
     """Return the recipe that --set leaves of the benchmark's."""
     recipe = benchmark.recipe_for(methods)
     if benchmark.total_batch and workers > 1:
-        recipe = _shared(recipe, benchmark.total_batch, workers)
+        recipe = _shared(recipe, benchmark.total_batch, workers, benchmark.tasks(methods))
     if "fidelity" in fields:
         checked = assign(recipe, {"fidelity": fields["fidelity"]})
         recipe = with_fidelity(recipe, checked.fidelity)
@@ -182,16 +183,17 @@ def _recipe(benchmark: Benchmark, workers: int, methods: tuple[str, ...], fields
     return _assigned(recipe, {name: text for name, text in fields.items() if name != "fidelity"})
 
 
-def _shared(recipe: Recipe, total_batch: int, workers: int) -> Recipe:
-    """Return the recipe with each worker's share of the paper's total batch."""
+def _shared(recipe: Recipe, total_batch: int, workers: int, tasks: tuple[str, ...]) -> Recipe:
+    """Return the recipe with each worker's share of the paper's total batch.
+
+    Every built-in task's fields are shared, trained or not: all fields enter the keys of cells.
+    """
     share = max(2, total_batch // workers)
     divides = recipe.micro_batch and share > recipe.micro_batch and share % recipe.micro_batch == 0
-    return dataclasses.replace(
-        recipe,
-        batch_size=share,
-        micro_batch=recipe.micro_batch if divides else 0,
-        cpc_batch_size=max(1, recipe.cpc_batch_size // workers),
-    )
+    recipe = dataclasses.replace(recipe, batch_size=share, micro_batch=recipe.micro_batch if divides else 0)
+    for task in dict.fromkeys((*TASKS.built_in, *tasks)):
+        recipe = find_task(task, recipe).shared(recipe, workers)
+    return recipe
 
 
 def _holdouts(asked: tuple[str, ...], classes: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -223,7 +225,7 @@ def _check_trials(request: Request, spaces: dict[str, Space]) -> None:
 
 
 def _weights(words: tuple[str, ...], tasks: list[str]) -> Weights | None:
-    """Return weights by task from words such as 0.5 (every task's) or rotation=0.5; None for no words."""
+    """Return weights by task from words such as 0.5 (every task's) or task=0.5; None for no words."""
     if not words:
         return None
     if not tasks:

@@ -107,6 +107,17 @@ def test_fidelity_sets_its_switches_and_single_ones_still_count() -> None:
     assert (recipe.odin_units, recipe.rotation_set, recipe.stem) == ("byte", "transposes", "published")
 
 
+@pytest.mark.parametrize("methods", [("classification", "rotation"), ("classification", "cpc")])
+@pytest.mark.parametrize(("workers", "shares"), [(1, (64, 32)), (4, (16, 8)), (64, (2, 1))])
+def test_workers_share_the_paper_s_batches(
+    methods: tuple[str, ...], workers: int, shares: tuple[int, int]
+) -> None:
+    """CPC's too where nothing trains it, since keys hold the whole recipe."""
+    request = Request("imagenet-dog", methods=methods, workers=workers)
+    recipe = draft(request).complete("cpu", None).recipe
+    assert (recipe.batch_size, recipe.cpc_batch_size) == shares
+
+
 def test_images_that_cpc_cannot_cut_up_are_refused() -> None:
     request = Request("image-folder", methods=("classification", "cpc"), assignments=("image_size=64",))
     with pytest.raises(Mistake, match=r"image_size=64 .* such as 56"):
