@@ -22,11 +22,12 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from search_spaces import find_benchmark
+from trainables.auxiliary import find_task
 from trainables.data.cache import prepare
 from trainables.data.holdout import open_final
 from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
-from trainables.networks.flops import AUXILIARY_FLOPS, training_flops
+from trainables.networks.flops import training_flops
 from trainables.recipe import Recipe
 from trainables.run import Run
 from trainables.train import Training
@@ -48,7 +49,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         plain, contrastive = seconds_per_step(recipe, photographs(Path(folder), recipe), given.rounds)
-    flops = training_flops(recipe, 3, 2), AUXILIARY_FLOPS["cpc"](recipe, 3, 2)
+    flops = training_flops(recipe, 3, 2), find_task("cpc", recipe).flops(recipe)
     foretold, measured = flops[1] / flops[0], contrastive / plain
     print(
         f"{recipe.network_name} at {recipe.image_size}, batch {given.batch}, CPC batch "

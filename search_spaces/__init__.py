@@ -11,9 +11,10 @@ import pkgutil
 import re
 from collections.abc import Mapping
 
-from search_spaces.benchmark import Benchmark, Grid, LogUniform
+from search_spaces.benchmark import Benchmark
 from trainables.data.readers.reader import bring_reader
 from trainables.mistake import Mistake, unknown
+from trainables.spaces import Grid, LogUniform
 
 __all__ = ["DEFAULT", "Benchmark", "Grid", "LogUniform", "all_benchmarks", "bring", "find_benchmark"]
 

@@ -21,8 +21,9 @@ With no class held out (--holdouts none) the accuracy is 95.87 ± 0.05, and with
 
 from __future__ import annotations
 
-from search_spaces.benchmark import Benchmark, LogUniform
+from search_spaces.benchmark import Benchmark
 from trainables.recipe import Recipe
+from trainables.spaces import LogUniform
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

@@ -13,8 +13,9 @@ off, since a digit fills its 8 pixels and its mirror image is not a digit.
 
 from __future__ import annotations
 
-from search_spaces.benchmark import Benchmark, LogUniform
+from search_spaces.benchmark import Benchmark
 from trainables.recipe import Recipe
+from trainables.spaces import LogUniform
 
 RECIPE = Recipe(
     depth=10,

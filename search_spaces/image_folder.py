@@ -20,8 +20,9 @@ compare AP with the skew, the share of anomalies in the test split, which is wha
 
 from __future__ import annotations
 
-from search_spaces.benchmark import Benchmark, Grid, LogUniform
+from search_spaces.benchmark import Benchmark
 from trainables.recipe import Recipe
+from trainables.spaces import Grid, LogUniform
 
 CPC_NETWORK = {
     "depth": 20,
@@ -43,6 +44,6 @@ def benchmarks() -> dict[str, Benchmark]:
         methods=("classification", "rotation", "cpc", "center-mask"),
         spaces={"rotation": LogUniform(0.05, 5), "cpc": Grid((0.1, 1.0, 10.0, 20.0, 50.0))},
         lambda_trials=4,
-        cpc_network=CPC_NETWORK,
+        networks={"cpc": CPC_NETWORK},
     )
     return {folder.name: folder}

@@ -35,9 +35,10 @@ accuracy, AP (MSP), AP (ODIN). The skew is the AP that a random detector reaches
 
 from __future__ import annotations
 
-from search_spaces.benchmark import Benchmark, Grid, LogUniform
+from search_spaces.benchmark import Benchmark
 from trainables.data.readers.imagenet_classes import SUBSETS, TRAIN_TOTALS
 from trainables.recipe import Recipe
+from trainables.spaces import Grid, LogUniform
 
 TRAIN_IMAGES_PER_CLASS = 1300
 TEST_IMAGES_PER_CLASS = 50
@@ -63,7 +64,7 @@ def benchmarks() -> dict[str, Benchmark]:
             train_counts=train_counts,
             train_total=TRAIN_TOTALS[subset],
             test_counts=(TEST_IMAGES_PER_CLASS,) * len(classes),
-            cpc_network=CPC_NETWORK,
+            networks={"cpc": CPC_NETWORK},
             reference={"epoch_length": "kept"},
             paper_tables=("5", "6"),
             total_batch=64,

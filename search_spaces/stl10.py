@@ -23,8 +23,9 @@ With no class held out (--holdouts none) the accuracy is 85.51 ± 0.17, and with
 
 from __future__ import annotations
 
-from search_spaces.benchmark import Benchmark, LogUniform
+from search_spaces.benchmark import Benchmark
 from trainables.recipe import Recipe
+from trainables.spaces import LogUniform
 
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from trainables.auxiliary import TASKS
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("trainables", "search_spaces", "orchestrator")
 SIDES = {"orchestrator/planning", "orchestrator/ledger"}
@@ -18,7 +20,8 @@ MAY_IMPORT = {
     "trainables/data/readers": set(),
     "trainables/data": {"trainables/data/readers"},
     "trainables/networks": set(),
-    "trainables/auxiliary": {"trainables/data", "trainables/networks"},
+    "trainables/auxiliary": {"trainables/auxiliary/modules", "trainables/networks"},
+    "trainables/auxiliary/modules": {"trainables/data", "trainables/networks"},
     "trainables/detectors": {"trainables/data", "trainables/networks"},
     "search_spaces": set(),
     "orchestrator/ledger": set(),
@@ -55,6 +58,24 @@ OTHER_SENSES = {
     "use up to 100 letters, digits, dots": "of which names are made",
 }
 """Sentences in which such a word means something else, and what."""
+TASK_OWNS = {
+    "cpc": {
+        "search_spaces/image_folder.py": "a search space",
+        "search_spaces/imagenet.py": "a search space",
+        "trainables/recipe.py": "the fields cpc_batch_size and cpc_channels",
+        "orchestrator/reporting/paper.py": "the paper's tables",
+    },
+    "rotation": {
+        "search_spaces/benchmark.py": "the default methods",
+        "search_spaces/cifar10.py": "a search space",
+        "search_spaces/digits.py": "a search space",
+        "search_spaces/image_folder.py": "a search space",
+        "search_spaces/imagenet.py": "a search space",
+        "search_spaces/stl10.py": "a search space",
+        "trainables/recipe.py": "the field rotation_set",
+    },
+}
+"""The only files outside trainables/auxiliary/ that may name a task, and why."""
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
@@ -107,6 +128,17 @@ def test_no_module_imports_itself_by_a_detour() -> None:
         done |= free
 
 
+@pytest.mark.parametrize("task", TASKS.built_in)
+def test_a_task_owns_all_of_itself(task: str) -> None:
+    """Its name is in its own files, in the search spaces that have it, and where TASK_OWNS says why."""
+    naming = {
+        path.relative_to(ROOT).as_posix()
+        for path in FILES
+        if task in path.read_text().lower() and "trainables/auxiliary" not in path.as_posix()
+    }
+    assert naming == TASK_OWNS.get(task, {}).keys()
+
+
 def modules(package: str) -> list[str]:
     paths = [path for path in FILES if path.relative_to(ROOT).parts[0] == package]
     return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
@@ -136,6 +168,8 @@ def test_all_but_the_ray_side_imports_without_ray_and_mlflow() -> None:
 def test_plans_and_help_import_neither_torch_nor_scikit_learn() -> None:
     code = "import search_spaces\nsearch_spaces.all_benchmarks()\nimport trainables.run\n"
     code += "from orchestrator.sweep import main\nassert main(['--dry-run']) == 0\n"
+    code += "from trainables.auxiliary import TASKS\nmethods = ['classification', *TASKS.built_in]\n"
+    code += "assert main(['imagenet-dog', '--methods', *methods, '--workers', '2', '--dry-run']) == 0\n"
     done = run_blocked(["torch", "sklearn", "ray", "mlflow", "optuna", "matplotlib"], code)
     assert done.returncode == 0, done.stderr
 

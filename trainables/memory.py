@@ -17,8 +17,8 @@ def keep_freed_memory() -> bool:
     """Make this process keep the memory that it frees; return whether that worked.
 
     A training step frees and allocates the same large tensors again and again. By default glibc returns each
-    of them to the system, which then has to provide and clear new pages: CPC's steps take up to 1.6 times as
-    long (benchmarks/cpc_speed.py). Only Linux with glibc has this setting. The result is cached per process.
+    of them to the system, which then has to provide and clear new pages: steps on many small patches take up
+    to 1.6 times as long. Only Linux with glibc has this setting. The result is cached per process.
     """
     if sys.platform != "linux":
         return False

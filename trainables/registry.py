@@ -5,6 +5,7 @@ No list is edited when a file is added: the file max_logit.py of a folder holds 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -30,7 +31,7 @@ class Registry(Generic[T]):
         self._package, _, self._beside = contract.__module__.rpartition(".")
         self._brought: dict[str, type[T]] = {}
 
-    @property
+    @functools.cached_property
     def built_in(self) -> tuple[str, ...]:
         """Names of the folder's files, in alphabetical order."""
         folder = importlib.import_module(self._package).__path__

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trainables.auxiliary import TASKS, find_task
 from trainables.mistake import Mistake, unknown
 from trainables.recipe import Recipe
 
 NO_HOLDOUT = "none"
 """Holdout of a run that keeps every class (paper, table 2)."""
 
-AUXILIARY_TASKS = ("rotation", "cpc")
+CLASSIFICATION = "classification"
+"""The method, and the part of every other, that trains the classifier alone."""
 MODIFIERS = ("center-mask",)
-CPC_SIDES = 56
-"""CPC's patches have whole pixels if the image's side is a multiple of this; the paper's side is 224."""
-METHODS = ("classification", *AUXILIARY_TASKS, *MODIFIERS)
+"""Parts of methods that change the training images and train no task."""
 
 
 @dataclass(frozen=True)
@@ -29,37 +29,38 @@ class Method:
     center_mask: bool
 
 
-def parse_method(name: str) -> Method:
-    """Return the method with a name: "classification", or parts joined by "+", such as "rotation+cpc".
+def method_parts() -> tuple[str, ...]:
+    """Return the parts of which methods are made: classification, every auxiliary task, and the modifiers."""
+    return (CLASSIFICATION, *TASKS.names, *MODIFIERS)
 
-    Raise Mistake for a part that does not exist or occurs twice.
+
+def parse_method(name: str) -> Method:
+    """Return the method with a name: "classification", or tasks and modifiers joined by "+".
+
+    Its auxiliary tasks are in the order of the name's parts, and need not be known here: a report is about
+    tasks of plug-ins too, and does not execute these.
     """
     parts = name.split("+")
-    for part in parts:
-        if part not in METHODS:
-            raise unknown("method", part, METHODS)
-    if len(set(parts)) < len(parts) or ("classification" in parts and len(parts) > 1):
-        raise Mistake(
-            f"The method {name!r} names a part twice or adds to classification, which is in every method."
-        )
-    auxiliary = tuple(part for part in AUXILIARY_TASKS if part in parts)
+    auxiliary = tuple(part for part in parts if part not in (CLASSIFICATION, *MODIFIERS))
     return Method(name, auxiliary, "center-mask" in parts)
 
 
-def canonical(name: str) -> str:
-    """Return a method's name with its parts in the order of METHODS: rotation+cpc for cpc+rotation."""
+def check_method(name: str) -> None:
+    """Raise Mistake for a method with a part that does not exist or occurs twice."""
     parts = name.split("+")
-    return "+".join(part for part in METHODS if part in parts)
+    for part in parts:
+        if part not in method_parts():
+            raise unknown("method", part, method_parts())
+    if len(set(parts)) < len(parts) or (CLASSIFICATION in parts and len(parts) > 1):
+        raise Mistake(
+            f"The method {name!r} names a part twice or adds to classification, which is in every method."
+        )
 
 
 def check_fits(method: str, recipe: Recipe) -> None:
     """Raise Mistake if a method cannot run with a recipe."""
-    if "cpc" in parse_method(method).auxiliary and recipe.image_size % CPC_SIDES:
-        near = CPC_SIDES * max(1, round(recipe.image_size / CPC_SIDES))
-        raise Mistake(
-            f"image_size={recipe.image_size} does not fit cpc, which cuts images into a grid of patches: "
-            f"choose a multiple of {CPC_SIDES}, such as {near}."
-        )
+    for task in parse_method(method).auxiliary:
+        find_task(task, recipe).check_fits(recipe)
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.arithmetic import full_precision
-from trainables.auxiliary import OWN_NORM_TASKS, build_task
-from trainables.auxiliary.contract import AuxiliaryTask, Draws
+from trainables.auxiliary import AuxiliaryTask, Draws, TaskModule, find_task
 from trainables.compiling import compile_trunk, uncompiled
 from trainables.data.augment import Views, center_crop, draw_views, mask_squares, random_crop
 from trainables.data.holdout import FinalData, Part, SearchData
 from trainables.data.normalisation import measure
-from trainables.failures import PermanentFailure
+from trainables.failures import PermanentFailure, TaskFailed, blamed
 from trainables.memory import keep_freed_memory
 from trainables.networks.batch_norm import fresh_statistics, frozen_statistics, synchronise, unsynchronised
 from trainables.networks.wide_resnet import WideResNet, initialise
@@ -47,6 +46,13 @@ class Diverged(PermanentFailure):
 def learning_rate(base: float, step: int, steps: int) -> float:
     """Return the rate at a step, 0 to steps - 1; each drop applies if step >= share * steps."""
     return base * DROP ** sum(step >= share * steps for share in DROPS)
+
+
+def _said(value: object) -> str:
+    """Return what a value is, for a message."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"a tensor of shape {tuple(value.shape)}" + ("" if value.requires_grad else " without a gradient")
 
 
 class Training:
@@ -78,24 +84,28 @@ class Training:
         self.micro_batches = math.ceil(share / (self.recipe.micro_batch or share))
 
     def _build(self, classes: int) -> None:
-        own_tasks = tuple(task for task in OWN_NORM_TASKS if task in self.method.auxiliary)
-        network = WideResNet(self.recipe, self.part.images.channels, classes, own_tasks)
+        channels = self.part.images.channels
+        self.tasks = [find_task(name, self.recipe, channels) for name in self.method.auxiliary]
+        own_tasks = tuple(task.name for task in self.tasks if task.own_norm)
+        network = WideResNet(self.recipe, channels, classes, own_tasks)
         initialise(network, self._stream(0, "network"))
-        self.tasks: list[AuxiliaryTask] = []
-        for name in self.method.auxiliary:
-            task = build_task(name, network, self.recipe)
-            initialise(task, self._stream(0, f"head/{name}"))
-            self.tasks.append(task.to(self.device))
+        self.heads: dict[str, TaskModule] = {}
+        for task in self.tasks:
+            with self._blaming(task), torch.random.fork_rng(devices=[]):
+                torch.manual_seed(stream_seed(self.run.sweep_seed, self.run.seed, 0, f"build/{task.name}"))
+                head = task.build(network, self.recipe)
+            initialise(head, self._stream(0, f"head/{task.name}"))
+            self.heads[task.name] = head.to(self.device)
         together = self.recipe.synchronised_batch_norm and self.workers.size > 1
         if together:
-            for module in (network, *self.tasks):
+            for module in (network, *self.heads.values()):
                 synchronise(module)
         self.network = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)
         trunk = [p for n, p in self.network.named_parameters() if not n.startswith("classifier.")]
         self.optimisers = {"classification": self._optimiser(list(self.network.parameters()), decay=True)}
         for task in self.tasks:
-            parameters = trunk + list(task.parameters())
+            parameters = trunk + list(self.heads[task.name].parameters())
             self.optimisers[task.name] = self._optimiser(parameters, decay=task.weight_decay)
         if not together:  # communication between workers would break the compiled graph into pieces
             compile_trunk(self.network, self.device)
@@ -206,18 +216,36 @@ class Training:
         positions = self._order(epoch, f"order/{task.name}", self.steps_per_epoch * images)
         generator = self._stream(epoch, f"draws/{task.name}")
         for rows in positions.split(images):
-            yield self._auxiliary_step(task, task.draw(rows, generator))
+            with self._blaming(task):
+                draws = self.heads[task.name].draw(rows, generator)
+            if not isinstance(draws, Draws):
+                raise TaskFailed(f"the auxiliary task {task.name} must draw Draws, but drew {_said(draws)}")
+            yield self._auxiliary_step(task, draws)
+
+    def _blaming(self, task: AuxiliaryTask) -> contextlib.AbstractContextManager[None]:
+        """Turn errors in a task's code into TaskFailed; of several workers one may fail since another died."""
+        if self.workers.size > 1:
+            return contextlib.nullcontext()
+        return blamed(TaskFailed, f"the auxiliary task {task.name}")
 
     def _auxiliary_step(self, task: AuxiliaryTask, draws: Draws) -> Tensor:
         """Make one step on this worker's share of the draws, and return their mean loss."""
-        updates = task.name in OWN_NORM_TASKS or self.recipe.batch_norm_statistics == "shared"
+        head = self.heads[task.name]
+        updates = task.own_norm or self.recipe.batch_norm_statistics == "shared"
         parts = self._micro_parts(draws)
         total = max(1, sum(len(part.rows) for part in parts))
         mean = torch.zeros((), device=self.device)
         for part in parts:
             images = self.part.images.gather(self.part.rows[part.rows])
-            with contextlib.nullcontext() if updates else frozen_statistics(self.network), self._autocast():
-                loss = task.loss(self.network, images, part, self.normalisation) * (len(part.rows) / total)
+            frozen = contextlib.nullcontext() if updates else frozen_statistics(self.network)
+            with frozen, self._autocast(), self._blaming(task):
+                loss = head.loss(self.network, images, part, self.normalisation)
+            if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
+                raise TaskFailed(
+                    f"the auxiliary task {task.name} must return its mean loss, a scalar with a gradient, but "
+                    f"returned {_said(loss)}"
+                )
+            loss = loss * (len(part.rows) / total)
             (self.run.aux_weights[task.name] * loss).backward()
             mean = mean + loss.detach()
         self._step(task.name)
@@ -246,7 +274,7 @@ class Training:
         return {
             "epoch": self.epoch,
             "network": self.network.state_dict(),
-            "tasks": {task.name: task.state_dict() for task in self.tasks},
+            "tasks": {name: head.state_dict() for name, head in self.heads.items()},
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
         }
 
@@ -261,8 +289,8 @@ class Training:
 
     def _load(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        for task in self.tasks:
-            task.load_state_dict(state["tasks"][task.name])
+        for name, head in self.heads.items():
+            head.load_state_dict(state["tasks"][name])
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
         self.epoch = state["epoch"]

@@ -6,7 +6,7 @@ import shlex
 
 from orchestrator.planning.request import WHAT, Request
 
-ASIDE = WHAT | {"detectors", "data", "download", "name", "resume", "dry_run", "given"}
+ASIDE = WHAT | {"detectors", "plugins", "data", "download", "name", "resume", "dry_run", "given"}
 """Fields of a request that the command that resumes it does not repeat: the ledger knows them."""
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from orchestrator.cli.parser import WIDTH, Parser, number, plain_name, whole_number, wide
 from orchestrator.ledger.storage import absolute_path
-from orchestrator.planning.request import DEFAULT_DATA, Request, check_detectors
+from orchestrator.planning.request import DEFAULT_DATA, Request
 from orchestrator.planning.specification import RunSettings, Specification
 from search_spaces import all_benchmarks
 from trainables.detectors import DETECTORS
 from trainables.mistake import Mistake
 from trainables.recipe import Recipe
-from trainables.run import METHODS
+from trainables.run import method_parts
 from trainables.settings import valid_of
 
 DEFAULTS = Request()
@@ -25,7 +25,6 @@ def read_request(words: list[str] | None = None) -> Request:
     given = vars(_parser().parse_args(words))
     fields: dict[str, Any] = {name: _value(name, value) for name, value in given.items()}
     request = Request(**fields, given=frozenset(fields))
-    check_detectors(request.detectors)
     _check_share(request.gpus_per_worker, request.workers)
     _check_needs_ray(request)
     return request
@@ -38,6 +37,8 @@ def _value(name: str, value: Any) -> Any:
         return whole_number(option, value)
     if name in ("cpus_per_worker", "gpus_per_worker"):
         return number(option, value)
+    if name == "plugins":
+        return tuple(absolute_path(path) for path in value)
     if name in ("data", "cache"):
         return absolute_path(value) if value else value
     if name == "name":
@@ -94,7 +95,7 @@ def _what(group: argparse._ArgumentGroup) -> None:
         "--methods",
         nargs="+",
         metavar="M",
-        help=f"out of {', '.join(METHODS)}, or joined by + (default: {' '.join(DEFAULTS.methods)})",
+        help=f"out of {', '.join(method_parts())}, or joined by + (default: {' '.join(DEFAULTS.methods)})",
     )
     add("--holdouts", nargs="+", metavar="C", help="classes to hold out, or none (default: every class)")
     add(
@@ -119,6 +120,14 @@ def _what(group: argparse._ArgumentGroup) -> None:
         metavar="D",
         help=f"scores of the test images, out of {', '.join(DETECTORS.names)} "
         f"(default: {' '.join(DEFAULTS.detectors)})",
+    )
+    add(
+        "--plugin",
+        dest="plugins",
+        nargs="+",
+        action="extend",
+        metavar="FILE.py",
+        help="files with your own detectors, auxiliary tasks and benchmarks (docs/extending.md)",
     )
     add(
         "--set",

@@ -23,6 +23,7 @@ import torch
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import FINAL, Cell, run_of
+from orchestrator.planning.plugins import load
 from orchestrator.planning.specification import Weights
 from orchestrator.planning.sweep import Sweep
 from trainables.cell import CellRun, History
@@ -50,9 +51,10 @@ def run_attempt(
 
     With several workers each of them calls this; the first one writes, and all of them report and return
     alike. A cell that is done already, by an attempt that died before it could say so, is left as it is.
-    Raises trainables.train.Diverged if a final cell's loss is not finite, and Superseded if another attempt
-    has taken over.
+    Raises PermanentFailure, such as Diverged if a final cell's loss is not finite, and Superseded if another
+    attempt has taken over.
     """
+    load(sweep.plugins)
     workers = workers or Workers()
     if workers.size != sweep.specification.workers:
         raise ValueError(f"a cell of {sweep.specification.workers} workers was given {workers.size}")

@@ -9,8 +9,8 @@ from orchestrator.machines.devices import check_gpus, check_gpus_here, device_ki
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
 from orchestrator.planning.sweep import Sweep
+from trainables.failures import PermanentFailure
 from trainables.mistake import Mistake
-from trainables.train import Diverged
 
 
 class InlineExecutor(Executor):
@@ -43,7 +43,7 @@ class InlineExecutor(Executor):
                 try:
                     result = run_attempt(sweep, cell, assignment.aux_weights, dispatcher.progressed)
                 except Exception as error:  # whatever a cell dies of, the others go on
-                    retryable = not isinstance(error, Diverged)
+                    retryable = not isinstance(error, PermanentFailure)
                     dispatcher.failed(cell.key, cell.label, describe(error), retryable=retryable)
                 else:
                     dispatcher.done(cell.key, result["values"].get("value"))

@@ -21,7 +21,7 @@ from orchestrator.execution.trial_reports import done, failed
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.specification import Weights
 from orchestrator.planning.sweep import Sweep
-from trainables.train import Diverged
+from trainables.failures import PermanentFailure
 from trainables.workers import Workers
 
 
@@ -83,7 +83,7 @@ def _worker(config: dict[str, Any]) -> None:
             lambda _, epoch: train.report({"epoch": epoch}),
             workers,
         )
-    except Diverged as error:  # all workers reach it together; anything else ends the group
+    except PermanentFailure as error:  # all workers reach it together; anything else ends the group
         train.report(failed(describe(error), retryable=False))
         return
     train.report(done(result, sweep.specification.recipe.epochs))

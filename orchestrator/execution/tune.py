@@ -34,8 +34,8 @@ from orchestrator.machines.preflight import check_nodes
 from orchestrator.machines.ray_token import has_private_token
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.sweep import Sweep
+from trainables.failures import PermanentFailure
 from trainables.mistake import Mistake
-from trainables.train import Diverged
 
 QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -173,7 +173,7 @@ def tune_trial(config: dict[str, Any], sweep: Sweep, resources: Resources, scrat
         else:
             result = run_attempt(sweep, cell, weights, lambda _, epoch: tune.report({"epoch": epoch}))
             tune.report(done(result, sweep.specification.recipe.epochs))
-    except Diverged as error:  # reported, so that the process can take the next cell
+    except PermanentFailure as error:  # reported, so that the process can take the next cell
         tune.report(failed(describe(error), retryable=False))
     except Exception as error:
         _streak().length += 1

@@ -29,7 +29,7 @@ from trainables.mistake import Mistake
 
 SWEEP, IDENTITY, BASELINE, LOCK = "sweep.json", "identity", "baseline.json", "lock.json"
 LOCAL_LOCK = "lock"
-CELLS, REPORT, SCRATCH = "cells", "report", "ray"
+CELLS, REPORT, PLUGINS, SCRATCH = "cells", "report", "plugins", "ray"
 CELL, CURVES, SCORES, RESULT = "cell.json", "curves.parquet", "scores.parquet", "result.json"
 WINDOW, WEIGHTS = "window.parquet", "weights.safetensors"
 CHECKPOINTS, CHECKPOINT_SUFFIX = "checkpoint", ".pt"
@@ -155,6 +155,20 @@ class Ledger:
                 flush(self._path(SWEEP))  # cells guard themselves by checksums; this file does not
         except OSError as error:
             raise self.unwritable(error) from None
+
+    def write_plugin(self, digest: str, source: str) -> None:
+        """Keep a plug-in's source under its digest."""
+        self._write(source.encode(), PLUGINS, f"{digest}.py")
+
+    def read_plugin(self, digest: str) -> str:
+        """Return the source of a plug-in; raise Mistake if the ledger does not have it."""
+        try:
+            return self._read(PLUGINS, f"{digest}.py").decode()
+        except (FileNotFoundError, UnicodeDecodeError):
+            raise Mistake(
+                f"{self._uri(PLUGINS, digest)}.py, a plug-in of the sweep, cannot be read: restore it from a "
+                "copy, or give the file with --plugin."
+            ) from None
 
     def write_report(self, name: str, data: bytes) -> None:
         """Write a file of the report."""

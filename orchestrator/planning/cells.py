@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.planning.specification import Specification, Weights
-from search_spaces.benchmark import Grid, LogUniform, Space
-from trainables.run import Run
+from trainables.run import Run, parse_method
+from trainables.spaces import Grid, LogUniform, Space
 
 SEARCH, FINAL = "search", "final"
 FORMAT = 3
@@ -37,7 +37,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The cell's name for people, such as rotation/cat/s1 or rotation/cat/search3."""
+        """The cell's name for people, such as METHOD/cat/s1 or METHOD/cat/search3."""
         number = f"s{self.seed}" if self.search_index is None else f"search{self.search_index}"
         return f"{self.method}/{self.holdout}/{number}"
 
@@ -143,9 +143,13 @@ class _Keys:
             "device": specification.device,
         }
         self._shared = _digest(shared)
+        self._plugins = specification.plugins
+        self._benchmark = specification.benchmark
 
     def key(self, phase: str, holdout: str, method: str, number: int, origin: str) -> str:
-        text = "\n".join((self._shared, phase, holdout, method, str(number), origin))
+        used = (self._benchmark, *parse_method(method).auxiliary)
+        plugins = [f"{name} {self._plugins[name]}" for name in used if name in self._plugins]
+        text = "\n".join((self._shared, phase, holdout, method, str(number), origin, *plugins))
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

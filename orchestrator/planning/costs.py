@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from orchestrator.planning.cells import SEARCH, Cell
 from orchestrator.planning.specification import Specification
 from search_spaces.benchmark import Benchmark
-from trainables.networks.flops import Work, run_flops
+from trainables.flops import Work, run_flops
 from trainables.recipe import used_count, validation_count
 from trainables.run import NO_HOLDOUT
 

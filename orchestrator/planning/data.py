@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from orchestrator.planning.specification import Specification
-from trainables.auxiliary import OWN_NORM_TASKS, build_task
+from trainables.auxiliary import find_task
 from trainables.data.cache import prepare
 from trainables.data.holdout import check_counts, kept_classes
 from trainables.data.prepared import Prepared
@@ -114,10 +114,11 @@ def _examples_per_step(task: str, specification: Specification, channels: int, i
 
 
 @functools.cache
-def _drawn(task: str, recipe: Recipe, channels: int, batch_size: int) -> int:
+def _drawn(name: str, recipe: Recipe, channels: int, batch_size: int) -> int:
     """Return how many examples a task draws beside a classification batch."""
+    task = find_task(name, recipe, channels)
     with torch.device("meta"):  # nothing is computed, so a large network costs nothing
-        network = WideResNet(recipe, channels, FEWEST_KEPT, OWN_NORM_TASKS)
-        built = build_task(task, network, recipe)
-    rows = torch.arange(built.images_per_step(batch_size))
+        network = WideResNet(recipe, channels, FEWEST_KEPT, (name,) if task.own_norm else ())
+        built = task.build(network, recipe)
+    rows = torch.arange(task.images_per_step(batch_size))
     return len(built.draw(rows, torch.Generator()).rows)

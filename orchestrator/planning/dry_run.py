@@ -9,7 +9,9 @@ from orchestrator.planning.cells import SEARCH, lay_out
 from orchestrator.planning.costs import Images, cell_flops
 from orchestrator.planning.request import Draft, Request
 from orchestrator.planning.specification import Specification, data_request, read_stored
+from orchestrator.planning.sweep import load_stored_plugins
 from search_spaces import find_benchmark
+from trainables.auxiliary import find_task
 from trainables.data.file_errors import explained
 from trainables.data.readers.finding import find_reader
 from trainables.data.readers.source import SPLITS, check_source
@@ -53,7 +55,9 @@ def look_ahead(request: Request, draft: Draft | None) -> tuple[Specification, Im
     """
     if draft is None:
         assert request.name is not None
-        specification = read_stored(Ledger(request.storage, request.name)).specification
+        ledger = Ledger(request.storage, request.name)
+        load_stored_plugins(ledger, request)
+        specification = read_stored(ledger).specification
         return specification, _images(request, specification)
     device = "cuda" if request.gpus_per_worker else "cpu"
     classes = find_benchmark(request.benchmark).classes
@@ -114,9 +118,12 @@ def _facts(specification: Specification) -> list[str]:
 
 def _unknown(specification: Specification) -> list[str]:
     benchmark = find_benchmark(specification.benchmark)
-    cost = readable(training_flops(specification.recipe, benchmark.channels, 10))
+    recipe, channels = specification.recipe, benchmark.channels
+    cost = readable(training_flops(recipe, channels, 10))
     lines = [f"The cost depends on the number of images, which the data decides: {cost} per image and epoch"]
-    lines[0] += " for classification; auxiliary tasks come on top (rotation: as much again)."
+    tasks = [find_task(name, recipe, channels) for name in benchmark.tasks(specification.methods)]
+    more = ", ".join(f"{task.name}: {readable(task.flops(recipe))}" for task in tasks)
+    lines[0] += " for classification" + (f"; auxiliary tasks come on top ({more})." if tasks else ".")
     if not specification.holdouts:
         lines.append("So do the held-out classes: name some with --holdouts to see their cells.")
     return lines

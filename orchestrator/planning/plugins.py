@@ -19,8 +19,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from trainables.spaces import Grid, LogUniform
-
 import search_spaces
 from search_spaces.benchmark import Benchmark
 from trainables.auxiliary import TASKS, AuxiliaryTask, TaskModule
@@ -29,6 +27,7 @@ from trainables.detectors.contract import FEATURES, LOGITS, NETWORK
 from trainables.mistake import Mistake, one_line
 from trainables.registry import PLUGIN, subclasses
 from trainables.run import CLASSIFICATION, MODIFIERS
+from trainables.spaces import Grid, LogUniform
 
 RESERVED = ("index", "label", "is-anomaly", "logits", "file", CLASSIFICATION, *MODIFIERS)
 """Names that columns and methods have already."""
@@ -97,7 +96,7 @@ def _load(plugin: Plugin) -> Brought:
         )
     for task in tasks:
         check.task(task)
-    for head in of(TaskModule):
+    for head in of(TaskModule):  # type: ignore[type-abstract]  # a class that is not complete is refused
         check.complete(head)
     for detector in detectors:
         check.detector(detector)
@@ -169,7 +168,9 @@ class _Check:
     def task(self, task: type[AuxiliaryTask]) -> None:
         """Check an auxiliary task."""
         self._name(task, "auxiliary task")
-        self.complete(task)
+        if task.build is AuxiliaryTask.build:
+            self._refuse(task, "has no method build")
+        self._takes(task, "build", ("network", "recipe"))
         if not isinstance(getattr(task, "space", None), LogUniform | Grid):
             self._refuse(task, "needs a class attribute space, a LogUniform or a Grid")
 
@@ -193,17 +194,17 @@ class _Check:
         if not _can_be_called(detector):
             self._refuse(detector, "cannot be made without arguments, as it is for every cell")
 
-    def _takes(self, detector: type[Detector], method: str, arguments: tuple[str, ...]) -> None:
-        if not _can_be_called(getattr(detector, method), "self", *arguments):
-            self._refuse(detector, f"needs a method {method}(self, {', '.join(arguments)})")
+    def _takes(self, found: type, method: str, arguments: tuple[str, ...]) -> None:
+        if not _can_be_called(getattr(found, method), "self", *arguments):
+            self._refuse(found, f"needs a method {method}(self, {', '.join(arguments)})")
 
     def _name(self, found: type, kind: str) -> None:
         name = getattr(found, "name", None)
         if not isinstance(name, str) or not re.fullmatch("[a-z][a-z0-9-]*", name) or name in RESERVED:
             self._refuse(
                 found,
-                f"needs a class attribute name, the name of the {kind}, of small letters, numerals and dashes, "
-                f"and none of {', '.join(RESERVED)}",
+                f"needs a class attribute name, the {kind}'s, of small letters, numerals and dashes, and not "
+                f"one of {', '.join(RESERVED)}",
             )
         name = str(name)
         if name in (*TASKS.names, *DETECTORS.names, *self._names):

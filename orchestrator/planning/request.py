@@ -11,14 +11,17 @@ import math
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from orchestrator.planning.plugins import Plugin, load, read_plugin
 from orchestrator.planning.specification import RunSettings, Specification, Weights
 from search_spaces import DEFAULT, find_benchmark
-from search_spaces.benchmark import Benchmark, Grid, Space, parse_space
+from search_spaces.benchmark import DEFAULT_METHODS, Benchmark
+from trainables.auxiliary import TASKS, find_task
 from trainables.detectors import DEFAULT_DETECTORS, DETECTORS
 from trainables.mistake import Mistake, unknown
 from trainables.recipe import Recipe, with_fidelity
-from trainables.run import NO_HOLDOUT, canonical, check_fits, parse_method
+from trainables.run import NO_HOLDOUT, check_fits
 from trainables.settings import assign, split_assignments, valid_of
+from trainables.spaces import Grid, Space, parse_space
 
 T = TypeVar("T")
 
@@ -32,7 +35,7 @@ class Request:
     """A sweep as it was asked for; the defaults of the command line stand here and nowhere else."""
 
     benchmark: str = DEFAULT
-    methods: tuple[str, ...] = ("classification", "rotation")
+    methods: tuple[str, ...] = DEFAULT_METHODS
     holdouts: tuple[str, ...] = ()
     """Empty for every class."""
     seeds: int = 3
@@ -40,13 +43,15 @@ class Request:
     lambda_trials: int | None = None
     """None for the benchmark's."""
     aux_weight: tuple[str, ...] = ()
-    """Words such as 0.5 or rotation=0.5; empty for a search."""
+    """Words such as 0.5 or task=0.5; empty for a search."""
     assignments: tuple[str, ...] = ()
     """Words of --set, key=value."""
     workers: int = 1
 
     detectors: tuple[str, ...] = DEFAULT_DETECTORS
     """What scores the test images."""
+    plugins: tuple[str, ...] = ()
+    """Paths of files with further detectors, auxiliary tasks and benchmarks."""
     data: str | None = None
     """None for DEFAULT_DATA, or for where the ledger says that the data was."""
     cache: str = ""
@@ -95,6 +100,7 @@ class Draft:
 
     request: Request
     settings: RunSettings
+    plugins: tuple[Plugin, ...]
     precision_is_set: bool
     _specification: Specification
 
@@ -112,11 +118,17 @@ class Draft:
 
 
 def draft(request: Request) -> Draft:
-    """Check a request against its benchmark's file; raise Mistake for what does not exist or does not fit."""
+    """Check a request against its benchmark's file; raise Mistake for what does not exist or does not fit.
+
+    Plug-ins are executed, since they may define what is asked for.
+    """
+    plugins = read_plugins(request)
+    brought = load(plugins)
+    check_detectors(request.detectors)
     benchmark = find_benchmark(request.benchmark)
     for method in request.methods:
         benchmark.check_method(method)
-    methods = _unique("--methods", tuple(map(canonical, request.methods)))
+    methods = _unique("--methods", tuple(map(benchmark.canonical, request.methods)))
     given = split_assignments(request.assignments)
     searched = {
         name.removeprefix("lambda."): parse_space(text)
@@ -128,11 +140,11 @@ def draft(request: Request) -> Draft:
     recipe = _recipe(benchmark, request.workers, methods, fields)
     for method in methods:
         check_fits(method, recipe)
-    tasks = {task for method in methods for task in parse_method(method).auxiliary}
-    unused = sorted(set(searched) - tasks)
+    tasks = benchmark.tasks(methods)
+    unused = sorted(searched.keys() - set(tasks))
     if unused:
         raise Mistake(f"--set lambda.{unused[0]} has no use: no method of this sweep trains {unused[0]}.")
-    spaces = {**{task: space for task, space in benchmark.spaces.items() if task in tasks}, **searched}
+    spaces = {**{task: benchmark.space(task) for task in tasks}, **searched}
     specification = Specification(
         benchmark=benchmark.name,
         methods=methods,
@@ -145,6 +157,7 @@ def draft(request: Request) -> Draft:
         lambda_trials=benchmark.lambda_trials,
         workers=request.workers,
         threads=request.threads,
+        plugins={name: brought[name] for name in (benchmark.name, *tasks) if name in brought},
     )
     specification = _assigned(specification, fields)
     if request.lambda_trials is not None:
@@ -153,7 +166,14 @@ def draft(request: Request) -> Draft:
             raise Mistake("--lambda-trials and --set lambda_trials say the same thing: give one of them.")
         specification = dataclasses.replace(specification, lambda_trials=request.lambda_trials)
     settings = dataclasses.replace(_assigned(RunSettings(), fields), detectors=request.detectors)
-    return Draft(request, settings, "precision" in fields, specification)
+    return Draft(request, settings, plugins, "precision" in fields, specification)
+
+
+def read_plugins(request: Request) -> tuple[Plugin, ...]:
+    """Return the plug-ins that are asked for; raise Mistake for one that cannot be read or is named twice."""
+    found = tuple(read_plugin(path) for path in request.plugins)
+    _unique("--plugin", tuple(plugin.file for plugin in found))
+    return found
 
 
 def check_detectors(names: tuple[str, ...]) -> None:
@@ -181,7 +201,7 @@ def _recipe(benchmark: Benchmark, workers: int, methods: tuple[str, ...], fields
     """Return the recipe that --set leaves of the benchmark's."""
     recipe = benchmark.recipe_for(methods)
     if benchmark.total_batch and workers > 1:
-        recipe = _shared(recipe, benchmark.total_batch, workers)
+        recipe = _shared(recipe, benchmark.total_batch, workers, benchmark.tasks(methods))
     if "fidelity" in fields:
         checked = assign(recipe, {"fidelity": fields["fidelity"]})
         recipe = with_fidelity(recipe, checked.fidelity)
@@ -192,16 +212,17 @@ def _recipe(benchmark: Benchmark, workers: int, methods: tuple[str, ...], fields
     return _assigned(recipe, {name: text for name, text in fields.items() if name != "fidelity"})
 
 
-def _shared(recipe: Recipe, total_batch: int, workers: int) -> Recipe:
-    """Return the recipe with each worker's share of the paper's total batch."""
+def _shared(recipe: Recipe, total_batch: int, workers: int, tasks: tuple[str, ...]) -> Recipe:
+    """Return the recipe with each worker's share of the paper's total batch.
+
+    Every built-in task's fields are shared, trained or not: all fields enter the keys of cells.
+    """
     share = max(2, total_batch // workers)
     divides = recipe.micro_batch and share > recipe.micro_batch and share % recipe.micro_batch == 0
-    return dataclasses.replace(
-        recipe,
-        batch_size=share,
-        micro_batch=recipe.micro_batch if divides else 0,
-        cpc_batch_size=max(1, recipe.cpc_batch_size // workers),
-    )
+    recipe = dataclasses.replace(recipe, batch_size=share, micro_batch=recipe.micro_batch if divides else 0)
+    for task in dict.fromkeys((*TASKS.built_in, *tasks)):
+        recipe = find_task(task, recipe).shared(recipe, workers)
+    return recipe
 
 
 def _holdouts(asked: tuple[str, ...], classes: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -233,7 +254,7 @@ def _check_trials(request: Request, spaces: dict[str, Space]) -> None:
 
 
 def _weights(words: tuple[str, ...], tasks: list[str]) -> Weights | None:
-    """Return weights by task from words such as 0.5 (every task's) or rotation=0.5; None for no words."""
+    """Return weights by task from words such as 0.5 (every task's) or task=0.5; None for no words."""
     if not words:
         return None
     if not tasks:

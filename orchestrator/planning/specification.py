@@ -10,7 +10,6 @@ from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
 from search_spaces import find_benchmark
-from search_spaces.benchmark import Space, parse_space
 from trainables.data.readers.request import DataRequest
 from trainables.detectors import DEFAULT_DETECTORS, DEFAULT_LABELS, DETECTORS
 from trainables.detectors.contract import FEATURES
@@ -18,6 +17,7 @@ from trainables.mistake import Mistake
 from trainables.recipe import Recipe
 from trainables.run import parse_method
 from trainables.settings import check, setting
+from trainables.spaces import Space, parse_space
 
 GROWING = ("methods", "holdouts", "seeds")
 """Fields in which a sweep that exists may grow."""
@@ -75,16 +75,23 @@ class Specification:
     workers: int = 1
     threads: int = 1
     device: str = "cpu"
+    plugins: dict[str, str] = dataclasses.field(default_factory=dict)
+    """By benchmark or auxiliary task that a plug-in defines, the digest of its source."""
 
     def __post_init__(self) -> None:
         """Raise Mistake for a setting that is not valid."""
         check(self)
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values for JSON; a space is its text, from which it is read back exactly."""
+        """Return plain values for JSON; a space is its text, from which it is read back exactly.
+
+        What version 0.1 did not have is left out at its default, since names of sweeps are hashes of this.
+        """
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["recipe"] = dataclasses.asdict(self.recipe)
         values["spaces"] = {task: str(space) for task, space in self.spaces.items()}
+        if not self.plugins:
+            del values["plugins"]
         return dict(json.loads(json.dumps(values)))
 
     @staticmethod
@@ -179,14 +186,20 @@ def read_stored(ledger: Ledger) -> StoredSweep:
 def check_extends(new: Specification, old: Specification, name: str) -> None:
     """Raise Mistake, naming the fields, unless `new` is `old` or grows it by holdouts, methods or seeds."""
     before, after = _flat(old), _flat(new)
-    changed = [field for field in after if after[field] != before.get(field)]
+    changed = [field for field in {**before, **after} if after.get(field) != before.get(field)]
     refused = [field for field in changed if not _grows(field, new, old)]
     if refused:
-        listed = ", ".join(f"{field} {before.get(field)} (asked: {after[field]})" for field in refused)
+        listed = ", ".join(_change(field, before.get(field), after.get(field)) for field in refused)
         raise Mistake(
             f"The sweep {name!r} exists with another specification: {listed}. Choose another --name, or "
             f"go on with it as it is by --resume --name {name}."
         )
+
+
+def _change(field: str, before: object, after: object) -> str:
+    if field == "plugins":
+        return "the source of a plug-in that it uses"
+    return f"{field} {before} (asked: {after})"
 
 
 def _grows(field: str, new: Specification, old: Specification) -> bool:
@@ -194,7 +207,7 @@ def _grows(field: str, new: Specification, old: Specification) -> bool:
         return new.seeds > old.seeds
     if field == "holdouts" and new.select == "benchmark":
         return False
-    if field in ("spaces", "aux_weights"):  # more methods bring more tasks
+    if field in ("spaces", "aux_weights", "plugins"):  # more methods bring more tasks
         before, after = getattr(old, field), getattr(new, field)
         return before is not None and after is not None and before.items() <= after.items()
     return field in GROWING and set(getattr(old, field)) < set(getattr(new, field))

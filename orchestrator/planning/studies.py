@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from orchestrator.planning.cells import Definition, Study
 from orchestrator.planning.specification import Weights
-from search_spaces.benchmark import Grid
+from trainables.spaces import Grid
 
 History = Sequence[tuple[Weights, float]]
 """Weights that were tried and their validation accuracies, in order of search index."""

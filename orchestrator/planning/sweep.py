@@ -8,7 +8,8 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.provenance import provenance
 from orchestrator.ledger.storage import absolute_path, open_storage
 from orchestrator.planning.data import check_named, open_data
-from orchestrator.planning.request import DEFAULT_DATA, Draft, Request
+from orchestrator.planning.plugins import Plugin, load
+from orchestrator.planning.request import DEFAULT_DATA, Draft, Request, check_detectors, read_plugins
 from orchestrator.planning.specification import (
     SETTINGS,
     DetectorColumn,
@@ -22,6 +23,7 @@ from orchestrator.planning.specification import (
 from search_spaces import find_benchmark
 from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
+from trainables.detectors import DETECTORS
 from trainables.mistake import Mistake
 
 
@@ -35,6 +37,8 @@ class Sweep:
     data: DataRequest
     fingerprint: str
     """Identifies the content of the data."""
+    plugins: tuple[Plugin, ...] = ()
+    """What defines detectors, tasks and benchmarks that are not this project's."""
 
 
 def begin(draft: Draft, device: str) -> tuple[Sweep, Prepared]:
@@ -52,7 +56,8 @@ def begin(draft: Draft, device: str) -> tuple[Sweep, Prepared]:
     prepared = open_data(data)
     specification = draft.complete(device, prepared.classes)
     ledger = Ledger(request.storage, request.name or specification.default_name())
-    return Sweep(specification, draft.settings, ledger, data, prepared.fingerprint), prepared
+    sweep = Sweep(specification, draft.settings, ledger, data, prepared.fingerprint, draft.plugins)
+    return sweep, prepared
 
 
 def go_on(request: Request) -> tuple[Sweep, Prepared]:
@@ -60,18 +65,52 @@ def go_on(request: Request) -> tuple[Sweep, Prepared]:
     assert request.name is not None
     open_storage(request.storage)
     ledger = Ledger(request.storage, request.name)
+    plugins = load_stored_plugins(ledger, request)
     stored = read_stored(ledger)
+    check_detectors(request.detectors)
     path = request.data or stored.data or DEFAULT_DATA
     data = data_request(stored.specification, path, cache=request.cache, download=request.download)
     prepared = open_data(data)
-    sweep = Sweep(stored.specification, stored.settings, ledger, data, prepared.fingerprint)
+    sweep = Sweep(stored.specification, stored.settings, ledger, data, prepared.fingerprint, plugins)
     return with_detectors(sweep, stored, request), prepared
 
 
 def with_detectors(sweep: Sweep, stored: StoredSweep, request: Request) -> Sweep:
     """Return a sweep with the detectors that are asked for or, if none are, those it was begun with."""
     names = request.detectors if "detectors" in request.given else stored.settings.detectors
+    if not set(names) <= set(DETECTORS.names):  # those of plug-ins that were not given again
+        sweep = replace(sweep, plugins=load_stored_plugins(sweep.ledger, request))
+        check_detectors(names)
     return replace(sweep, settings=replace(sweep.settings, detectors=names))
+
+
+def load_stored_plugins(ledger: Ledger, request: Request) -> tuple[Plugin, ...]:
+    """Execute a stored sweep's plug-ins, and those that are asked for; return all of them.
+
+    One that is asked for takes the place of the stored one of the same file name.
+    """
+    asked = read_plugins(request)
+    replaced = {plugin.file for plugin in asked}
+    stored = tuple(plugin for plugin in read_stored_plugins(ledger) if plugin.file not in replaced)
+    if stored:
+        listed = ", ".join(f"{plugin.file} ({plugin.digest[:8]})" for plugin in stored)
+        print(f"The sweep's plug-ins are code that runs here, as its ledger holds it: {listed}.")
+    load((*asked, *stored))
+    return (*stored, *asked)
+
+
+def read_stored_plugins(ledger: Ledger) -> list[Plugin]:
+    """Return the plug-ins that a ledger holds; raise Mistake if one is not what sweep.json says it is."""
+    found = []
+    for file, digest in ledger.read_sweep().get("plugins", {}).items():
+        plugin = Plugin(file, ledger.read_plugin(digest))
+        if plugin.digest != digest:
+            raise Mistake(
+                f"The plug-in {file} in the ledger of {ledger.name!r} was altered: restore it from a copy, "
+                "or give the file with --plugin."
+            )
+        found.append(plugin)
+    return found
 
 
 def check_name(sweep: Sweep, *, must_exist: bool) -> StoredSweep | None:
@@ -103,6 +142,9 @@ def _check_data_is_the_same(sweep: Sweep, stored: StoredSweep) -> None:
 def write_down(sweep: Sweep, prepared: Prepared) -> None:
     """Write sweep.json: the specification, the data, versions and the project's commit."""
     columns = [DetectorColumn.of(name) for name in sweep.settings.detectors]
+    before = sweep.ledger.read_sweep().get("plugins", {}) if sweep.ledger.exists() else {}
+    for plugin in sweep.plugins:
+        sweep.ledger.write_plugin(plugin.digest, plugin.source)
     sweep.ledger.write_sweep(
         {
             "specification": sweep.specification.as_json(),
@@ -112,6 +154,7 @@ def write_down(sweep: Sweep, prepared: Prepared) -> None:
             "classes": list(prepared.classes),
             "images": {split: list(counts) for split, counts in prepared.counts.items()},
             "data": sweep.data.path,
+            "plugins": {**before, **{plugin.file: plugin.digest for plugin in sweep.plugins}},
             **provenance(),
         }
     )

@@ -14,7 +14,7 @@ import numpy as np
 from orchestrator.ledger.ledger import THREADS
 from orchestrator.planning.specification import DetectorColumn
 from orchestrator.reporting.results import Final, Results, Selection
-from search_spaces.benchmark import LogUniform, Space
+from trainables.spaces import LogUniform, Space
 
 # matplotlib is imported inside the functions that need it: it takes 0.6 s, and not every report is drawn.
 if TYPE_CHECKING:

@@ -82,14 +82,14 @@ def _published(row: dict[str, str]) -> Published:
 
 def on_cpc_network(specification: Specification, benchmark: Benchmark) -> bool:
     """Return whether the sweep's networks are those of the paper's CPC experiments."""
-    fields = benchmark.cpc_network
+    fields = benchmark.networks.get("cpc", {})
     return bool(fields) and all(getattr(specification.recipe, k) == v for k, v in fields.items())
 
 
 def paper_recipe(specification: Specification, benchmark: Benchmark) -> Recipe:
     """Return the paper's recipe for the sweep's network."""
     if on_cpc_network(specification, benchmark):
-        return dataclasses.replace(benchmark.recipe, **benchmark.cpc_network)  # type: ignore[arg-type]
+        return benchmark.recipe_for(("cpc",))
     return benchmark.recipe_for(specification.methods)
 
 

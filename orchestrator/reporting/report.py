@@ -10,6 +10,7 @@ from orchestrator.cli.next_commands import resume_command
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.request import Request
+from orchestrator.planning.specification import Specification
 from orchestrator.reporting import sentences
 from orchestrator.reporting.figures import draw_figures
 from orchestrator.reporting.leak_check import Verdict, check_leaks
@@ -171,7 +172,15 @@ def make_report(ledger: Ledger, command: str = "") -> Report:
     results = collect(ledger)
     verdict = check_leaks(results.cells.all(), results.cell_files, results.done)
     command = command or resume_command(Request(storage=ledger.storage), ledger.name)
-    return Report(results, verdict, find_benchmark(results.specification.benchmark), command)
+    return Report(results, verdict, _benchmark(results.specification), command)
+
+
+def _benchmark(specification: Specification) -> Benchmark:
+    """Return a sweep's benchmark; of a plug-in's, which is not executed for a report, what the ledger says."""
+    name = specification.benchmark
+    if name not in specification.plugins:
+        return find_benchmark(name)
+    return Benchmark(name, "", specification.recipe, specification.methods, specification.lambda_trials)
 
 
 def _printed(tables: list[Table]) -> list[str]:

@@ -1,57 +1,65 @@
-"""Spaces and their text, which is part of a cell's key and must read back exactly."""
+"""What a benchmark makes of methods: their order, their network, their spaces, and which it refuses."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from search_spaces.benchmark import Grid, LogUniform, Space, parse_space
+from search_spaces import all_benchmarks, find_benchmark
+from search_spaces.benchmark import DEFAULT_METHODS, Benchmark, Grid, LogUniform
+from trainables.auxiliary import TASKS
 from trainables.mistake import Mistake
+from trainables.spaces import parse_space
 
-WEIGHTS = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
-RANGES = (
-    st.tuples(WEIGHTS, WEIGHTS).filter(lambda ends: ends[0] < ends[1]).map(lambda ends: LogUniform(*ends))
-)
-LISTS = st.lists(WEIGHTS, min_size=1, unique=True).map(tuple).map(Grid)
-
-
-@given(st.one_of(RANGES, LISTS))
-@example(LogUniform(0.12345678, 5))
-@example(LogUniform(1.0, math.nextafter(1.0, 2.0)))
-@example(Grid((1.0000001, 1.0000002)))
-@example(Grid((5e-324, 1.7976931348623157e308)))
-def test_a_space_reads_back_from_its_text(space: Space) -> None:
-    assert parse_space(str(space)) == space
-
-
-@given(st.integers(1, 999_999), st.integers(-12, 12))
-def test_numbers_of_up_to_six_digits_keep_their_short_text(digits: int, exponent: int) -> None:
-    number = float(f"{digits}e{exponent}")
-    assert str(Grid((number,))) == f"{number:g}"
+FOLDER = find_benchmark("image-folder")
 
 
 @pytest.mark.parametrize(
-    ("space", "text"),
+    ("name", "canonical"),
     [
-        (LogUniform(0.05, 5), "0.05..5"),
-        (LogUniform(0.12345678, 5), "0.12345678..5"),
-        (LogUniform(1e-05, 123456), "1e-05..123456"),
-        (Grid((0.1, 1.0, 10.0, 20.0, 50.0)), "0.1,1,10,20,50"),
-        (Grid((1.0000001, 1.0000002)), "1.0000001,1.0000002"),
-        (Grid((1234567, 2e6)), "1234567.0,2e+06"),
+        ("cpc+rotation", "rotation+cpc"),
+        ("center-mask+cpc+rotation", "rotation+cpc+center-mask"),
+        ("center-mask+rotation", "rotation+center-mask"),
+        ("classification", "classification"),
     ],
 )
-def test_the_text_is_as_short_as_it_can_be(space: Space, text: str) -> None:
-    assert str(space) == text
+def test_the_order_of_parts_is_the_benchmark_s(name: str, canonical: str) -> None:
+    assert FOLDER.canonical(name) == canonical
+    assert FOLDER.canonical(canonical) == canonical
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "a,b", "1,,2", "1,1", "1,1.0", "0,1", "-1,1", "nan", "inf", "5..0.05", "1..1", "1..2..3", ".."],
-)
-def test_other_texts_are_mistakes(text: str) -> None:
-    with pytest.raises(Mistake, match="is no space for lambda"):
-        parse_space(text)
+def test_tasks_are_each_named_once() -> None:
+    assert FOLDER.tasks(("cpc+rotation", "rotation", "classification")) == ("rotation", "cpc")
+
+
+@pytest.mark.parametrize("benchmark", all_benchmarks().values(), ids=lambda benchmark: benchmark.name)
+def test_every_benchmark_runs_the_default_methods_and_searches_what_it_names(benchmark: Benchmark) -> None:
+    for method in (*DEFAULT_METHODS, *benchmark.methods):
+        benchmark.check_method(method)
+    for task in benchmark.tasks(benchmark.methods):
+        assert parse_space(str(benchmark.space(task))) == benchmark.space(task)
+    for task in set(TASKS.built_in) - set(benchmark.methods):
+        with pytest.raises(Mistake, match=f"{benchmark.name} cannot run the method '{task}'; it runs"):
+            benchmark.check_method(task)
+
+
+def test_a_benchmark_s_space_goes_before_the_task_s() -> None:
+    silent = replace(FOLDER, spaces={})
+    assert (str(silent.space("rotation")), str(silent.space("cpc"))) == ("0.05..5", "0.1,1,10,20,50")
+    own = replace(FOLDER, spaces={"rotation": Grid((0.5, 1.0))})
+    assert (own.space("rotation"), own.space("cpc")) == (Grid((0.5, 1.0)), silent.space("cpc"))
+    assert isinstance(silent.space("rotation"), LogUniform)
+
+
+def test_a_task_s_network_is_every_method_s_of_the_sweep() -> None:
+    assert FOLDER.recipe_for(("classification", "rotation")) == FOLDER.recipe
+    with_patches = FOLDER.recipe_for(("classification", "rotation+cpc"))
+    assert (with_patches.image_size, with_patches.stem_stride, with_patches.groups) == (224, 2, 4)
+    assert with_patches.width == FOLDER.recipe.width
+
+
+def test_the_authors_switches_for_a_task_s_sweeps() -> None:
+    dogs = find_benchmark("imagenet-dog")
+    assert dogs.reference_for(("classification", "rotation")) == {"epoch_length": "kept"}
+    assert dogs.reference_for(("classification", "cpc")) == {"epoch_length": "kept", "odin_units": "unit"}

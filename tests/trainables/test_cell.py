@@ -177,13 +177,24 @@ def test_a_cpc_run_resumed_after_an_epoch_equals_an_uninterrupted_one(patched: P
     assert {"final/test_accuracy", "final/ap_msp", "final/ap_odin"} <= whole.result().keys()
 
 
+def test_cpc_has_no_l2_and_norms_of_its_own(patched: Prepared) -> None:
+    training = CellRun(cpc_run("rotation+cpc", weight_decay=0.01), patched).training
+    penalties = {name: each.param_groups[0]["weight_decay"] for name, each in training.optimisers.items()}
+    assert penalties == {"classification": 0.01, "rotation": 0.01, "cpc": 0}
+    norms = [name for name in training.network.state_dict() if ".by_task." in name]
+    assert {name.split(".by_task.")[1].split(".")[0] for name in norms} == {"classification", "cpc"}
+
+
 def test_each_of_two_weights_scales_its_own_task_s_steps(patched: Prepared) -> None:
     torch.set_num_threads(1)
     run = cpc_run("rotation+cpc", epochs=1, weight_decay=0.0)
     for silent, loud in (("rotation", "cpc"), ("cpc", "rotation")):
         running = CellRun(replace(run, aux_weights={silent: 0.0, loud: 1.0}), patched)
-        before = {t.name: [p.detach().clone() for p in t.parameters()] for t in running.training.tasks}
+        before = {
+            name: [p.detach().clone() for p in head.parameters()]
+            for name, head in running.training.heads.items()
+        }
         running.training.train_epoch()
-        for task in running.training.tasks:
-            pairs = zip(before[task.name], task.parameters(), strict=True)
-            assert all(torch.equal(*pair) for pair in pairs) == (task.name == silent)
+        for name, head in running.training.heads.items():
+            pairs = zip(before[name], head.parameters(), strict=True)
+            assert all(torch.equal(*pair) for pair in pairs) == (name == silent)

@@ -10,7 +10,8 @@ from trainables.run import parse_method
 
 def test_methods_are_parts_joined_by_plus() -> None:
     assert parse_method("classification").auxiliary == ()
-    assert parse_method("cpc+rotation").auxiliary == ("rotation", "cpc")
+    assert parse_method("rotation+cpc").auxiliary == ("rotation", "cpc")
+    assert parse_method("cpc+rotation").auxiliary == ("cpc", "rotation")
     masked = parse_method("rotation+center-mask")
     assert (masked.auxiliary, masked.center_mask) == (("rotation",), True)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from trainables.auxiliary.contract import Draws
+from trainables.auxiliary import Draws
 from trainables.cell import CellRun
 from trainables.data.holdout import open_final
 from trainables.data.normalisation import measure
@@ -178,7 +178,7 @@ def test_rotation_steps_feed_the_running_statistics_only_if_asked(
 def test_a_rotation_step_does_not_change_the_classifier(digits: Prepared, quick_run: Callable) -> None:
     training = CellRun(quick_run("rotation"), digits).training
     training.network.train()
-    classifier, head = training.network.classifier.weight, training.tasks[0].head.weight  # type: ignore[union-attr]
+    classifier, head = training.network.classifier.weight, training.heads["rotation"].head.weight  # type: ignore[union-attr]
     stem = training.network.stem.weight
     kept = classifier.detach().clone(), head.detach().clone(), stem.detach().clone()
     next(training._auxiliary_steps(training.tasks[0], 1))

@@ -48,7 +48,7 @@ def run_of(method: str, size: int, **changes: object) -> Run:
 def training_of(run: Run, prepared: Prepared, workers: Workers) -> Training:
     """Return a training in float64, so that rounding hides no difference."""
     training = Training(run, open_final(prepared, run), workers)
-    for module in (training.network, *training.tasks):
+    for module in (training.network, *training.heads.values()):
         module.double()
     plain = training.normalisation
     training.normalisation = lambda images: plain(images).double()  # type: ignore[assignment]
@@ -57,7 +57,7 @@ def training_of(run: Run, prepared: Prepared, workers: Workers) -> Training:
 
 def freeze_norms(training: Training) -> None:
     """Make batch norm use running statistics, since batch statistics differ between workers."""
-    for module in (training.network, *training.tasks):
+    for module in (training.network, *training.heads.values()):
         for layer in module.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.eval()
@@ -71,7 +71,7 @@ def weights_after(run: Run, prepared: Prepared, workers: Workers, *, frozen: boo
         freeze_norms(training)
     for _ in range(run.recipe.epochs):
         metrics = training.train_epoch()
-    modules = {"network": training.network, **{task.name: task for task in training.tasks}}
+    modules = {"network": training.network, **training.heads}
     found = {f"{m}.{n}": v for m, module in modules.items() for n, v in module.state_dict().items()}
     return {**found, "loss": torch.tensor(metrics["train/loss"], dtype=torch.float64)}
 
@@ -190,11 +190,11 @@ def test_an_auxiliary_step_in_micro_batches_equals_a_whole_one(
         training.network.train()
         passed: list[int] = []
         training.network.stem.register_forward_hook(lambda *call, passed=passed: passed.append(len(call[2])))
-        (task,) = training.tasks
+        (task,), (head,) = training.tasks, training.heads.values()
         before = training.network.stem.weight.detach().clone()
-        loss = training._auxiliary_step(task, task.draw(torch.arange(11), torch.Generator().manual_seed(0)))
+        loss = training._auxiliary_step(task, head.draw(torch.arange(11), torch.Generator().manual_seed(0)))
         assert (training.network.stem.weight - before).abs().max() > 1e-4
-        weights = [*training.network.parameters(), *task.parameters()]
+        weights = [*training.network.parameters(), *head.parameters()]
         found.append(torch.cat([loss[None], *(p.detach().flatten() for p in weights)]))
         passes.append(passed)
     np.testing.assert_allclose(found[1].numpy(), found[0].numpy(), rtol=0, atol=1e-10)

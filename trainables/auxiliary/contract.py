@@ -1,54 +1,61 @@
-"""The contract between the training loop and an auxiliary task."""
+"""The contract between plans, the training loop and an auxiliary task; its torch half is in modules/."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from trainables.networks.flops import training_flops
+from trainables.recipe import Recipe
+from trainables.spaces import Space
 
-from trainables.data.normalisation import Normalisation
-from trainables.networks.wide_resnet import WideResNet
-
-
-@dataclass(frozen=True)
-class Draws:
-    """The random choices of one step, made for all workers together.
-
-    `rows` are the examples' positions in the training part, int64 (n,). Tensors in `each` have one entry per
-    example along their first axis and are sliced by worker; those in `shared` are for the whole batch.
-    """
-
-    rows: Tensor
-    each: dict[str, Tensor] = field(default_factory=dict)
-    shared: dict[str, Tensor] = field(default_factory=dict)
-
-    def take(self, chosen: slice) -> Draws:
-        """Return the draws of a slice of the examples, such as a worker's share."""
-        return Draws(self.rows[chosen], {k: v[chosen] for k, v in self.each.items()}, self.shared)
+# Plans are made of tasks, which must not cost the import of torch.
+if TYPE_CHECKING:
+    from trainables.auxiliary.modules.contract import TaskModule
+    from trainables.networks.wide_resnet import WideResNet
 
 
-class AuxiliaryTask(nn.Module, ABC):
-    """A self-supervised task that shares the trunk and has its own head, batch and loss.
+class AuxiliaryTask:
+    """A self-supervised task that is trained beside the classifier and shares its trunk.
 
-    The module's parameters are the head's only; `loss` is given the trunk.
+    An instance is made without arguments; `recipe` and `channels` are set before it is used. Its step comes
+    before each classification step, on images of its own, with an optimiser of its own. `build` gives its
+    head, batch and loss.
     """
 
     name: str
+    """The public name, a part of methods' names."""
+    space: Space
+    """Where its weight, lambda, is searched unless a benchmark says otherwise."""
     weight_decay: bool = True
-    """Whether the task's optimiser applies L2."""
+    """Whether its optimiser applies L2."""
+    own_norm: bool = False
+    """Whether it has batch norm of its own in the trunk's first three groups (paper, appendix B)."""
+    reference: Mapping[str, object] = MappingProxyType({})
+    """Fields of the recipe that fidelity=reference sets otherwise in sweeps that include it."""
+    recipe: Recipe
+    channels: int = 3
+    """Channels of the images, 1 or 3."""
 
-    @abstractmethod
     def images_per_step(self, batch_size: int) -> int:
-        """Return the number of images of the task's step beside a classification batch of this size."""
+        """Return the number of images of its step beside a classification batch of this size: as many."""
+        return batch_size
 
-    @abstractmethod
-    def draw(self, rows: Tensor, generator: torch.Generator) -> Draws:
-        """Return a step's examples and random choices, for images at `rows`, int64 (n,)."""
+    def flops(self, recipe: Recipe) -> float:
+        """Return the FLOPs of its step per image of the classification batch of the same step.
 
-    @abstractmethod
-    def loss(
-        self, network: WideResNet, images_NHWC: Tensor, draws: Draws, normalise: Normalisation
-    ) -> Tensor:
-        """Return the mean loss, a scalar, over a worker's examples, uint8 (B, H, W, C), one per draw."""
+        Unless a task says otherwise: both passes of one example per image through the trunk.
+        """
+        return training_flops(recipe, self.channels, classes=0)
+
+    def check_fits(self, recipe: Recipe) -> None:
+        """Raise Mistake if the task cannot be trained with a recipe."""
+
+    def shared(self, recipe: Recipe, workers: int) -> Recipe:
+        """Return the recipe with each worker's share of what the task takes from a total over all workers."""
+        return recipe
+
+    def build(self, network: WideResNet, recipe: Recipe) -> TaskModule:
+        """Return the task's head, which fits the network, with its batch and its loss."""
+        raise NotImplementedError(f"the auxiliary task {self.name} has no method build")

@@ -6,62 +6,36 @@ four orientations, shuffled together, without random crops or reflections.
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
-from trainables.auxiliary.contract import AuxiliaryTask, Draws
-from trainables.data.augment import center_crop
-from trainables.data.normalisation import Normalisation
-from trainables.networks.wide_resnet import WideResNet
+from trainables.auxiliary.contract import AuxiliaryTask
+from trainables.networks.flops import training_flops
 from trainables.recipe import Recipe
+from trainables.spaces import LogUniform
+
+if TYPE_CHECKING:
+    from trainables.auxiliary.modules.rotation import RotationModule
+    from trainables.networks.wide_resnet import WideResNet
 
 ORIENTATIONS = 4
 
 
-class Task(AuxiliaryTask):
-    """Rotation's head: a linear layer beside the classifier, with four classes."""
+class Rotation(AuxiliaryTask):
+    """Rotation: as many examples as in a classification step, of four classes."""
 
     name = "rotation"
-
-    def __init__(self, network: WideResNet, recipe: Recipe) -> None:
-        super().__init__()
-        self.head = nn.Linear(network.features, ORIENTATIONS)
-        self.image_size = recipe.image_size
-        self.transposes = recipe.rotation_set == "transposes"
+    space = LogUniform(0.05, 5)
 
     def images_per_step(self, batch_size: int) -> int:
         """Return a quarter of the batch size, at least 1."""
         return max(1, batch_size // ORIENTATIONS)
 
-    def draw(self, rows: Tensor, generator: torch.Generator) -> Draws:
-        """Return every image in every orientation, shuffled: 4n examples."""
-        order = torch.randperm(ORIENTATIONS * len(rows), generator=generator)
-        orientation = torch.arange(ORIENTATIONS).repeat_interleave(len(rows))
-        return Draws(rows.repeat(ORIENTATIONS)[order], {"orientation": orientation[order]})
+    def flops(self, recipe: Recipe) -> int:
+        """Return the FLOPs of an image of a classification step with four classes."""
+        return training_flops(recipe, self.channels, ORIENTATIONS)
 
-    def loss(
-        self, network: WideResNet, images_NHWC: Tensor, draws: Draws, normalise: Normalisation
-    ) -> Tensor:
-        """Return the cross-entropy of the orientation."""
-        orientation = draws.each["orientation"].to(images_NHWC.device)
-        turned = orient(center_crop(images_NHWC, self.image_size), orientation, transposes=self.transposes)
-        return F.cross_entropy(self.head(network.embed(normalise(turned), self.name)), orientation)
+    def build(self, network: WideResNet, recipe: Recipe) -> RotationModule:
+        """Return a linear layer beside the classifier, with four classes."""
+        from trainables.auxiliary.modules.rotation import RotationModule
 
-
-def orient(images_NHWC: Tensor, orientation: Tensor, *, transposes: bool = False) -> Tensor:
-    """Return each square image (B, H, H, C) in its orientation, int64 (B,) of 0 to 3.
-
-    Orientations are counter-clockwise turns by 0, 90, 180 and 270 degrees, or with `transposes` those of the
-    authors' code: identity, vertical flip, transpose, transpose of the flip.
-    """
-    turned = images_NHWC.clone()
-    for k in range(1, ORIENTATIONS):
-        chosen = (orientation == k).nonzero().squeeze(1)
-        image = images_NHWC[chosen]
-        if not transposes:
-            turned[chosen] = torch.rot90(image, k, (1, 2))
-        else:
-            flipped = image.flip(1) if k in (1, 3) else image
-            turned[chosen] = flipped.transpose(1, 2) if k >= 2 else flipped
-    return turned
+        return RotationModule(network, recipe)

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from trainables.recipe import Recipe
-from trainables.run import CPC_SIDES
-
-GRID = 6
-"""CPC divides an image into GRID x GRID patches (paper, appendix B)."""
 
 
 def block_shapes(recipe: Recipe) -> list[list[tuple[int, int, int]]]:
@@ -39,24 +33,3 @@ def stem_shape(recipe: Recipe) -> tuple[int, int]:
     if recipe.variant == "published":
         return 16, 3
     return 16 * recipe.width, 7 if recipe.stem_pool else 3
-
-
-def code_size(recipe: Recipe) -> int:
-    """Return the number of output channels of the first three groups, which is the size of a CPC code."""
-    return block_shapes(recipe)[2][-1][1]
-
-
-@dataclass(frozen=True)
-class Patches:
-    """CPC's patches in pixels: their side and stride, the side of their random crops, and its padding."""
-
-    side: int
-    stride: int
-    crop: int
-    pad: int
-
-
-def patch_geometry(image_size: int) -> Patches:
-    """Return 64, 32, 56 and 4 for the paper's 224 pixels, and proportional values for multiples of 56."""
-    unit = image_size // CPC_SIDES
-    return Patches(side=16 * unit, stride=8 * unit, crop=14 * unit, pad=unit)

@@ -10,6 +10,7 @@ from orchestrator.planning.request import Request, draft
 from search_spaces import find_benchmark
 from tests.hand_made_ledger import specification
 from tests.images import write_folder
+from trainables.networks.flops import training_flops
 
 
 def test_the_plan_lists_cells_by_phase_and_method() -> None:
@@ -22,7 +23,12 @@ def test_the_plan_lists_cells_by_phase_and_method() -> None:
 
 def test_a_folder_s_cost_waits_for_its_images() -> None:
     text = describe_plan(specification(("a", "b", "c"), benchmark="image-folder"), "mine", None)
-    assert "per image and epoch" in text
+    cost = readable(training_flops(find_benchmark("image-folder").recipe, 3, 10))
+    assert f"{cost} per image and epoch for classification" in text
+    turned = readable(training_flops(find_benchmark("image-folder").recipe, 3, 4))
+    assert f"; auxiliary tasks come on top (rotation: {turned})." in text
+    alone = specification(("a", "b", "c"), benchmark="image-folder", methods=("classification",))
+    assert "auxiliary" not in describe_plan(alone, "mine", None)
 
 
 def test_a_name_that_was_not_given_is_not_promised() -> None:

@@ -13,7 +13,7 @@ from orchestrator.planning.plan import DONE, FAILED, READY, RUNNING, WAITING, Pl
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import Specification, Weights
 from orchestrator.planning.studies import History, Outcome, suggest
-from search_spaces.benchmark import LogUniform
+from trainables.spaces import LogUniform
 
 CLASSES = tuple(str(digit) for digit in range(10))
 

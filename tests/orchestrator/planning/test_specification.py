@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import Specification, check_extends
-from search_spaces.benchmark import LogUniform
 from trainables.mistake import Mistake
+from trainables.spaces import LogUniform
 
 DIGITS = tuple("0123456789")
 
@@ -105,6 +105,17 @@ def test_one_lambda_for_the_benchmark_does_not_grow_by_holdouts() -> None:
 def test_fidelity_sets_its_switches_and_single_ones_still_count() -> None:
     recipe = specification(assignments=("fidelity=reference", "stem=published")).recipe
     assert (recipe.odin_units, recipe.rotation_set, recipe.stem) == ("byte", "transposes", "published")
+
+
+@pytest.mark.parametrize("methods", [("classification", "rotation"), ("classification", "cpc")])
+@pytest.mark.parametrize(("workers", "shares"), [(1, (64, 32)), (4, (16, 8)), (64, (2, 1))])
+def test_workers_share_the_paper_s_batches(
+    methods: tuple[str, ...], workers: int, shares: tuple[int, int]
+) -> None:
+    """CPC's too where nothing trains it, since keys hold the whole recipe."""
+    request = Request("imagenet-dog", methods=methods, workers=workers)
+    recipe = draft(request).complete("cpu", None).recipe
+    assert (recipe.batch_size, recipe.cpc_batch_size) == shares
 
 
 def test_images_that_cpc_cannot_cut_up_are_refused() -> None:

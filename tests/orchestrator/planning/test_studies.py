@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.planning.cells import Definition
 from orchestrator.planning.studies import History, choose, suggest
-from search_spaces.benchmark import Grid, LogUniform, Space
+from trainables.spaces import Grid, LogUniform, Space
 
 
 def definition(spaces: dict[str, Space], **changes: object) -> Definition:

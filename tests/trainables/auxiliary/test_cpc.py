@@ -10,12 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.auxiliary.cpc import Context, RowsAbove, Task, distorted_patches, pair_scores, permuted
+from search_spaces import find_benchmark
+from trainables.auxiliary import find_task
+from trainables.auxiliary.modules.cpc import (
+    Context,
+    CPCModule,
+    RowsAbove,
+    distorted_patches,
+    pair_scores,
+    permuted,
+)
+from trainables.auxiliary.modules.patches import patch_geometry
 from trainables.data.normalisation import Normalisation
-from trainables.networks.flops import AUXILIARY_FLOPS
-from trainables.networks.shapes import patch_geometry
+from trainables.mistake import Mistake
 from trainables.networks.wide_resnet import Conv, WideResNet, initialise, symmetric_pad
 from trainables.recipe import Recipe
+from trainables.run import check_fits
 
 SMALL = Recipe(
     depth=10, width=1, image_size=56, padding="symmetric", batch_size=16, cpc_batch_size=16, cpc_channels=64
@@ -28,9 +38,9 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def built(recipe: Recipe = SMALL) -> tuple[WideResNet, Task]:
+def built(recipe: Recipe = SMALL) -> tuple[WideResNet, CPCModule]:
     network = WideResNet(recipe, 3, 5, ("cpc",))
-    task = Task(network, recipe)
+    task = CPCModule(recipe)
     initialise(network, generator(1))
     initialise(task, generator(2))
     return network, task
@@ -235,6 +245,36 @@ def test_cpc_s_flops_are_torch_s() -> None:
     draws = task.draw(torch.arange(2), generator())
     with FlopCounterMode(display=False) as counter:
         task.loss(network, images, draws, NORMALISE).backward()
-    expected = 2 * AUXILIARY_FLOPS["cpc"](SMALL, 3, 5)
+    expected = 2 * find_task("cpc", SMALL).flops(SMALL)
     # Within 2%: torch also counts a gradient for the context network's first input or leaves one out.
     assert counter.get_total_flops() == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "channels", "flops"),
+    [
+        (find_benchmark("cifar10").recipe, 3, 30081024.0),
+        (find_benchmark("imagenet-dog").recipe_for(("cpc",)), 1, 45836402688.0),
+        (find_benchmark("imagenet-dog").recipe_for(("cpc",)), 3, 45878870016.0),
+        (find_benchmark("image-folder").recipe_for(("cpc",)), 3, 21962686464.0),
+    ],
+    ids=["cifar10", "imagenet-grey", "imagenet", "image-folder"],
+)
+def test_cpc_s_flops_are_version_0_1_s(recipe: Recipe, channels: int, flops: float) -> None:
+    """Plans of sweeps that exist keep their cost."""
+    assert find_task("cpc", recipe, channels).flops(recipe) == flops
+
+
+def test_cpc_s_batch_is_in_proportion_to_classification_s() -> None:
+    recipe = Recipe(batch_size=64, cpc_batch_size=32, image_size=224)
+    assert [find_task("cpc", recipe).images_per_step(size) for size in (64, 20, 1)] == [32, 10, 1]
+    assert find_task("cpc", recipe).shared(recipe, 4).cpc_batch_size == 8
+    assert find_task("cpc", recipe).shared(recipe, 64).cpc_batch_size == 1
+
+
+@pytest.mark.parametrize(("size", "near"), [(64, 56), (30, 56), (100, 112)])
+def test_sides_without_whole_patches_are_mistakes(size: int, near: int) -> None:
+    with pytest.raises(Mistake, match=f"image_size={size} does not fit cpc.* such as {near}"):
+        check_fits("rotation+cpc", Recipe(image_size=size))
+    check_fits("rotation+cpc", Recipe(image_size=near))
+    check_fits("rotation", Recipe(image_size=size))

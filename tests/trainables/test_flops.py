@@ -1,8 +1,9 @@
-"""FLOPs of whole runs; those of an image are compared with torch's counter in test_wide_resnet.py."""
+"""FLOPs of whole runs; networks/test_wide_resnet.py compares those of an image with torch's counter."""
 
 from __future__ import annotations
 
-from trainables.networks.flops import Work, forward_flops, run_flops, training_flops
+from trainables.flops import Work, run_flops
+from trainables.networks.flops import forward_flops, training_flops
 from trainables.recipe import Recipe
 
 RECIPE = Recipe(depth=10, width=1, image_size=8, epochs=20, ap_window=5)
