@@ -223,7 +223,7 @@ class Training:
             yield self._auxiliary_step(task, draws)
 
     def _blaming(self, task: AuxiliaryTask) -> contextlib.AbstractContextManager[None]:
-        """Turn errors in a task's code into TaskFailed; of several workers one may fail since another died."""
+        """Turn errors in a task's code into TaskFailed; of several workers one fails if another has died."""
         if self.workers.size > 1:
             return contextlib.nullcontext()
         return blamed(TaskFailed, f"the auxiliary task {task.name}")
@@ -242,8 +242,8 @@ class Training:
                 loss = head.loss(self.network, images, part, self.normalisation)
             if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
                 raise TaskFailed(
-                    f"the auxiliary task {task.name} must return its mean loss, a scalar with a gradient, but "
-                    f"returned {_said(loss)}"
+                    f"the auxiliary task {task.name} must return its mean loss, a scalar with a gradient, "
+                    f"but returned {_said(loss)}"
                 )
             loss = loss * (len(part.rows) / total)
             (self.run.aux_weights[task.name] * loss).backward()

@@ -7,9 +7,9 @@ from collections import Counter
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import SEARCH, lay_out
 from orchestrator.planning.costs import Images, cell_flops
-from orchestrator.planning.request import Draft, Request
+from orchestrator.planning.plugins import load_with_stored
+from orchestrator.planning.request import Draft, Request, read_plugins
 from orchestrator.planning.specification import Specification, data_request, read_stored
-from orchestrator.planning.sweep import load_stored_plugins
 from search_spaces import find_benchmark
 from trainables.auxiliary import find_task
 from trainables.data.file_errors import explained
@@ -56,7 +56,7 @@ def look_ahead(request: Request, draft: Draft | None) -> tuple[Specification, Im
     if draft is None:
         assert request.name is not None
         ledger = Ledger(request.storage, request.name)
-        load_stored_plugins(ledger, request)
+        load_with_stored(read_plugins(request), ledger)
         specification = read_stored(ledger).specification
         return specification, _images(request, specification)
     device = "cuda" if request.gpus_per_worker else "cpu"

@@ -13,15 +13,16 @@ import inspect
 import linecache
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 import search_spaces
+from orchestrator.ledger.ledger import Ledger
 from search_spaces.benchmark import Benchmark
-from trainables.auxiliary import TASKS, AuxiliaryTask, TaskModule
+from trainables.auxiliary import TASKS, AuxiliaryTask
 from trainables.detectors import DETECTORS, Detector
 from trainables.detectors.contract import FEATURES, LOGITS, NETWORK
 from trainables.mistake import Mistake, one_line
@@ -83,8 +84,36 @@ def load(plugins: Iterable[Plugin]) -> dict[str, str]:
     return digests
 
 
+def load_with_stored(asked: tuple[Plugin, ...], ledger: Ledger) -> tuple[Plugin, ...]:
+    """Execute a stored sweep's plug-ins beside those that are asked for; return all of them.
+
+    One that is asked for takes the place of the stored one of the same file name.
+    """
+    replaced = {plugin.file for plugin in asked}
+    stored = tuple(plugin for plugin in _stored(ledger) if plugin.file not in replaced)
+    if stored:
+        listed = ", ".join(f"{plugin.file} ({plugin.digest[:8]})" for plugin in stored)
+        print(f"The sweep's plug-ins are code that runs here, as its ledger holds it: {listed}.")
+    load((*asked, *stored))
+    return (*stored, *asked)
+
+
+def _stored(ledger: Ledger) -> Iterator[Plugin]:
+    """Yield the plug-ins that a ledger holds; raise Mistake if one is not what sweep.json says it is."""
+    for file, digest in ledger.read_sweep().get("plugins", {}).items():
+        plugin = Plugin(file, ledger.read_plugin(digest))
+        if plugin.digest != digest:
+            raise Mistake(
+                f"The plug-in {file} in the ledger of {ledger.name!r} was altered: restore it from a copy, "
+                "or give the file with --plugin."
+            )
+        yield plugin
+
+
 @functools.cache
 def _load(plugin: Plugin) -> Brought:
+    from trainables.auxiliary import TaskModule  # imports torch, for which plans without plug-ins do not wait
+
     check = _Check(plugin)
     names = vars(_executed(plugin))
     of = functools.partial(subclasses, names, names["__name__"])

@@ -8,7 +8,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.provenance import provenance
 from orchestrator.ledger.storage import absolute_path, open_storage
 from orchestrator.planning.data import check_named, open_data
-from orchestrator.planning.plugins import Plugin, load
+from orchestrator.planning.plugins import Plugin, load_with_stored
 from orchestrator.planning.request import DEFAULT_DATA, Draft, Request, check_detectors, read_plugins
 from orchestrator.planning.specification import (
     SETTINGS,
@@ -65,7 +65,7 @@ def go_on(request: Request) -> tuple[Sweep, Prepared]:
     assert request.name is not None
     open_storage(request.storage)
     ledger = Ledger(request.storage, request.name)
-    plugins = load_stored_plugins(ledger, request)
+    plugins = load_with_stored(read_plugins(request), ledger)
     stored = read_stored(ledger)
     check_detectors(request.detectors)
     path = request.data or stored.data or DEFAULT_DATA
@@ -79,38 +79,9 @@ def with_detectors(sweep: Sweep, stored: StoredSweep, request: Request) -> Sweep
     """Return a sweep with the detectors that are asked for or, if none are, those it was begun with."""
     names = request.detectors if "detectors" in request.given else stored.settings.detectors
     if not set(names) <= set(DETECTORS.names):  # those of plug-ins that were not given again
-        sweep = replace(sweep, plugins=load_stored_plugins(sweep.ledger, request))
+        sweep = replace(sweep, plugins=load_with_stored(sweep.plugins, sweep.ledger))
         check_detectors(names)
     return replace(sweep, settings=replace(sweep.settings, detectors=names))
-
-
-def load_stored_plugins(ledger: Ledger, request: Request) -> tuple[Plugin, ...]:
-    """Execute a stored sweep's plug-ins, and those that are asked for; return all of them.
-
-    One that is asked for takes the place of the stored one of the same file name.
-    """
-    asked = read_plugins(request)
-    replaced = {plugin.file for plugin in asked}
-    stored = tuple(plugin for plugin in read_stored_plugins(ledger) if plugin.file not in replaced)
-    if stored:
-        listed = ", ".join(f"{plugin.file} ({plugin.digest[:8]})" for plugin in stored)
-        print(f"The sweep's plug-ins are code that runs here, as its ledger holds it: {listed}.")
-    load((*asked, *stored))
-    return (*stored, *asked)
-
-
-def read_stored_plugins(ledger: Ledger) -> list[Plugin]:
-    """Return the plug-ins that a ledger holds; raise Mistake if one is not what sweep.json says it is."""
-    found = []
-    for file, digest in ledger.read_sweep().get("plugins", {}).items():
-        plugin = Plugin(file, ledger.read_plugin(digest))
-        if plugin.digest != digest:
-            raise Mistake(
-                f"The plug-in {file} in the ledger of {ledger.name!r} was altered: restore it from a copy, "
-                "or give the file with --plugin."
-            )
-        found.append(plugin)
-    return found
 
 
 def check_name(sweep: Sweep, *, must_exist: bool) -> StoredSweep | None:

@@ -176,7 +176,7 @@ def make_report(ledger: Ledger, command: str = "") -> Report:
 
 
 def _benchmark(specification: Specification) -> Benchmark:
-    """Return a sweep's benchmark; of a plug-in's, which is not executed for a report, what the ledger says."""
+    """Return a sweep's benchmark; of a plug-in's, which a report does not execute, what the ledger says."""
     name = specification.benchmark
     if name not in specification.plugins:
         return find_benchmark(name)
