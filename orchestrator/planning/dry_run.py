@@ -18,6 +18,7 @@ from trainables.data.readers.source import SPLITS, check_source
 from trainables.mistake import counted
 from trainables.networks.flops import training_flops
 
+HOLDOUTS_UNKNOWN = "So do the held-out classes: name some with --holdouts to see their cells."
 UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
 
 
@@ -79,8 +80,10 @@ def _images(request: Request, specification: Specification) -> Images | None:
 
 
 def describe_network(specification: Specification) -> str:
-    """Return network, image size, epochs and batch in words."""
+    """Return network, image size, epochs and batch in words; the image size alone if nothing is trained."""
     recipe = specification.recipe
+    if not specification.trained:
+        return f"images of {recipe.image_size}x{recipe.image_size}"
     groups = f" ({recipe.groups} groups)" if recipe.groups != 3 else ""
     workers = f" x {specification.workers} workers" if specification.workers > 1 else ""
     return (
@@ -100,6 +103,8 @@ def readable(flops: float) -> str:
 def _facts(specification: Specification) -> list[str]:
     held = ", ".join(specification.holdouts) or "every class of the data"
     shared = "per held-out class" if specification.select == "holdout" else "for the benchmark"
+    if not specification.trained:
+        return [f"held out: {held}; nothing is trained", describe_network(specification)]
     facts = [
         f"held out: {held}; seeds: {specification.seeds}; one lambda {shared}",
         f"network: {describe_network(specification)}",
@@ -119,11 +124,14 @@ def _facts(specification: Specification) -> list[str]:
 def _unknown(specification: Specification) -> list[str]:
     benchmark = find_benchmark(specification.benchmark)
     recipe, channels = specification.recipe, benchmark.channels
+    if not specification.trained:
+        lines = ["The cost depends on the number of images, which the data decides."]
+        return lines if specification.holdouts else [*lines, HOLDOUTS_UNKNOWN]
     cost = readable(training_flops(recipe, channels, 10))
     lines = [f"The cost depends on the number of images, which the data decides: {cost} per image and epoch"]
     tasks = [find_task(name, recipe, channels) for name in benchmark.tasks(specification.methods)]
     more = ", ".join(f"{task.name}: {readable(task.flops(recipe))}" for task in tasks)
     lines[0] += " for classification" + (f"; auxiliary tasks come on top ({more})." if tasks else ".")
     if not specification.holdouts:
-        lines.append("So do the held-out classes: name some with --holdouts to see their cells.")
+        lines.append(HOLDOUTS_UNKNOWN)
     return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainables.mistake import Mistake
-from trainables.run import parse_method
+from trainables.run import Method, check_method, parse_method
 
 
 def test_methods_are_parts_joined_by_plus() -> None:
@@ -21,4 +21,13 @@ def test_methods_are_parts_joined_by_plus() -> None:
 )
 def test_other_names_are_mistakes(name: str) -> None:
     with pytest.raises(Mistake):
-        parse_method(name)
+        check_method(name)
+
+
+def test_methods_that_train_nothing_stand_alone() -> None:
+    for name in ("pixel-gaussian", "edge-energy"):
+        check_method(name)
+        assert parse_method(name) == Method(name, (), center_mask=False, trains=False)
+    assert parse_method("classification").trains
+    with pytest.raises(Mistake, match="trains nothing: name edge-energy by itself"):
+        check_method("rotation+edge-energy")
