@@ -68,14 +68,8 @@ def from_bytes(data: bytes, recipe: Recipe, channels: int) -> Trained:
     except (SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
         raise UnusableWeights(str(error)) from error
     normalisation = Normalisation(*(torch.tensor(numbers[name]) for name in ("mean", "std")))
-    return Trained(network.eval(), classes, normalisation)
-
-
-def stored_bytes(recipe: Recipe, channels: int, classes: int) -> int:
-    """Return about how many bytes the file of a network takes: four per weight and running statistic."""
-    with torch.device("meta"):
-        network = WideResNet(recipe, channels, classes)
-    return sum(value.numel() * value.element_size() for value in network.state_dict().values())
+    # As it was trained: another layout in memory rounds otherwise.
+    return Trained(network.eval().to(memory_format=torch.channels_last), classes, normalisation)
 
 
 def _own(network: WideResNet) -> dict[str, torch.Tensor]:
