@@ -6,8 +6,11 @@ import shlex
 
 from orchestrator.planning.request import WHAT, Request
 
-ASIDE = WHAT | {"detectors", "plugins", "data", "download", "name", "resume", "dry_run", "given"}
+ASIDE = WHAT | {"detectors", "data", "download", "name", "resume", "dry_run", "given"}
 """Fields of a request that the command that resumes it does not repeat: the ledger knows them."""
+
+OPTIONS = {"plugins": "--plugin"}
+"""Options that are not called like their field."""
 
 
 def resume_command(request: Request, name: str) -> str:
@@ -15,10 +18,9 @@ def resume_command(request: Request, name: str) -> str:
     defaults, words = Request(), []
     for field, value in vars(request).items():
         if field not in ASIDE and value not in (getattr(defaults, field), ""):
-            words += [
-                f"--{field.replace('_', '-')}",
-                f"{value:g}" if isinstance(value, float) else str(value),
-            ]
+            option = OPTIONS.get(field, f"--{field.replace('_', '-')}")
+            values = value if isinstance(value, tuple) else (value,)
+            words += [option, *(f"{each:g}" if isinstance(each, float) else str(each) for each in values)]
     return shlex.join(["python", "-m", "orchestrator.sweep", "--resume", "--name", name, *words])
 
 
