@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainables.mistake import Mistake
-from trainables.run import parse_method
+from trainables.run import check_method, parse_method
 
 
 def test_methods_are_parts_joined_by_plus() -> None:
@@ -21,4 +21,8 @@ def test_methods_are_parts_joined_by_plus() -> None:
 )
 def test_other_names_are_mistakes(name: str) -> None:
     with pytest.raises(Mistake):
-        parse_method(name)
+        check_method(name)
+
+
+def test_tasks_that_are_not_known_here_have_weights_all_the_same() -> None:
+    assert parse_method("classification+somebody-s").auxiliary == ("somebody-s",)
