@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 
 from orchestrator.planning.request import WHAT, Request
 
@@ -24,8 +25,19 @@ def resume_command(request: Request, name: str) -> str:
     return shlex.join(["python", "-m", "orchestrator.sweep", "--resume", "--name", name, *words])
 
 
+def score_command(request: Request, name: str, detectors: Iterable[str]) -> str:
+    """Return the command that adds detectors to a sweep's finished cells."""
+    words = [name, "--detectors", *detectors, *_places(request)]
+    return shlex.join(["python", "-m", "orchestrator.score", *words])
+
+
 def rebuild_command(request: Request, name: str) -> str:
     """Return the command that writes a sweep's report, and its records in MLflow, again."""
+    words = [name, "--rebuild-tracking", *_places(request)]
+    return shlex.join(["python", "-m", "orchestrator.report", *words])
+
+
+def _places(request: Request) -> list[str]:
+    """Return the options that say where the ledger and MLflow's records are, unless they are the defaults."""
     words = ["--storage", request.storage] if request.storage != Request().storage else []
-    words += ["--tracking-uri", request.tracking_uri] if request.tracking_uri else []
-    return shlex.join(["python", "-m", "orchestrator.report", name, "--rebuild-tracking", *words])
+    return words + (["--tracking-uri", request.tracking_uri] if request.tracking_uri else [])

@@ -30,6 +30,8 @@ from trainables.cell import CellRun, History
 from trainables.data.cache import prepare
 from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
+from trainables.detectors import DETECTORS
+from trainables.registry import source_digest
 from trainables.scoring import Scores
 from trainables.workers import Workers
 
@@ -214,6 +216,13 @@ def window_table(index: np.ndarray, window: Mapping[int, np.ndarray]) -> pa.Tabl
     )
 
 
+def _detectors(scores: Scores | None) -> dict[str, dict[str, str]]:
+    """Return what a final cell's result says of its detectors: by name, the digest of the source."""
+    if scores is None:
+        return {}
+    return {"detectors": {name: source_digest(DETECTORS.find(name)) for name in scores.by_detector}}
+
+
 def _rows_of(logits: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
 
@@ -234,7 +243,7 @@ def _conclude(
     result = sweep.ledger.finish(
         cell.key,
         attempt,
-        {"phase": cell.phase, "aux_weights": aux_weights, "values": values},
+        {"phase": cell.phase, "aux_weights": aux_weights, "values": values, **_detectors(scores)},
         about,
         scores=None if scores is None else scores_table(scores),
         window=None if scores is None else window_table(scores.index, running.window),
