@@ -14,7 +14,8 @@ from orchestrator.cli.score_options import read_request
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
 from orchestrator.ledger.storage import StorageAway, no_answer
-from orchestrator.planning.request import Request
+from orchestrator.planning.plugins import Plugin, keep, load_with_stored
+from orchestrator.planning.request import Request, check_detectors, read_plugins
 from orchestrator.planning.specification import StoredSweep, read_stored
 from orchestrator.reporting.conclusion import show_report
 from orchestrator.tracking.tracker import open_tracker
@@ -33,7 +34,10 @@ def _main(words: list[str] | None) -> int:
     request = read_request(words)
     try:
         ledger = Ledger(request.storage, str(request.name))
-        return _run(request, ledger, read_stored(ledger))
+        stored = read_stored(ledger)
+        plugins = load_with_stored(read_plugins(request), ledger)
+        check_detectors(request.detectors)
+        return _run(request, ledger, stored, plugins)
     except StorageAway as error:
         raise no_answer(request.storage, error) from None
     except KeyboardInterrupt:
@@ -41,11 +45,12 @@ def _main(words: list[str] | None) -> int:
         return INTERRUPTED
 
 
-def _run(request: Request, ledger: Ledger, stored: StoredSweep) -> int:
+def _run(request: Request, ledger: Ledger, stored: StoredSweep, plugins: tuple[Plugin, ...]) -> int:
     # Imported here since torch takes seconds, for which --help and mistyped options need not wait.
     from orchestrator.execution.later_scores import LaterScoring
 
     with hold(ledger):
+        keep(plugins, ledger)
         scoring = LaterScoring(request, ledger, stored)
         uri = resolve_tracking_uri(request.tracking_uri, request.storage)
         tracker = open_tracker(uri, ledger, stored.specification, scoring.cells)

@@ -6,7 +6,7 @@ import argparse
 
 from orchestrator.cli.parser import Parser, wide
 from orchestrator.ledger.storage import absolute_path
-from orchestrator.planning.request import DEFAULT_DATA, Request, check_detectors
+from orchestrator.planning.request import DEFAULT_DATA, Request
 from trainables.detectors import DETECTORS
 
 
@@ -16,9 +16,8 @@ def read_request(words: list[str] | None = None) -> Request:
     for option in ("data", "cache"):
         if option in given:
             given[option] = absolute_path(given[option])
-    request = Request(**{**given, "detectors": tuple(given["detectors"])})
-    check_detectors(request.detectors)
-    return request
+    plugins = tuple(map(absolute_path, given.pop("plugins", ())))
+    return Request(**{**given, "detectors": tuple(given["detectors"]), "plugins": plugins})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,7 +42,15 @@ def _what(group: argparse._ArgumentGroup) -> None:
         nargs="+",
         required=True,
         metavar="D",
-        help=f"scores of the test images, out of {', '.join(DETECTORS.names)}",
+        help=f"scores of the test images, out of {', '.join(DETECTORS.names)}, or a plug-in's",
+    )
+    group.add_argument(
+        "--plugin",
+        dest="plugins",
+        nargs="+",
+        action="extend",
+        metavar="FILE.py",
+        help="files with your own detectors (docs/extending.md)",
     )
 
 
