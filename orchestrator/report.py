@@ -12,7 +12,6 @@ import contextlib
 import sys
 from collections.abc import Mapping
 
-from orchestrator.cli.next_commands import resume_command
 from orchestrator.cli.parser import Parser, run_command
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.storage import unreadable
@@ -35,7 +34,7 @@ def _run(words: list[str] | None) -> int:
     request = Request(storage=given.storage, tracking_uri=given.tracking_uri)
     ledger = Ledger(given.storage, given.name)
     try:
-        report = make_report(ledger, resume_command(request, given.name))
+        report = make_report(ledger, request)
     except OSError as error:
         raise unreadable(given.storage, error) from None
     tracker = connect(report, request) if given.rebuild_tracking else None

@@ -27,8 +27,8 @@ def carry_out(request: Request) -> int:
         resolved = None if request.goes_on_as_it_was else draft(request)
         if not request.dry_run:
             return _run(request, resolved)
-        specification, images = look_ahead(request, resolved)
-        print(describe_plan(specification, request.name, images))
+        specification, images, settings = look_ahead(request, resolved)
+        print(describe_plan(specification, request.name, images, settings))
     except StorageAway as error:
         raise no_answer(request.storage, error) from None
     except KeyboardInterrupt:

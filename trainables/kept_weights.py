@@ -62,20 +62,21 @@ def from_bytes(data: bytes, recipe: Recipe, channels: int) -> Trained:
         if metadata["recipe_digest"] != recipe_digest(recipe):
             raise UnusableWeights("the weights are of another recipe")
         classes = tuple(json.loads(metadata["classes"]))
-        numbers = json.loads(metadata["normalisation"])
         network = WideResNet(recipe, channels, len(classes))
         network.load_state_dict(load(data))
     except (SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
         raise UnusableWeights(str(error)) from error
-    normalisation = Normalisation(*(torch.tensor(numbers[name]) for name in ("mean", "std")))
-    return Trained(network.eval(), classes, normalisation)
+    # As it was trained: another layout in memory rounds otherwise.
+    return Trained(network.eval().to(memory_format=torch.channels_last), classes, normalisation_of(data))
 
 
-def stored_bytes(recipe: Recipe, channels: int, classes: int) -> int:
-    """Return about how many bytes the file of a network takes: four per weight and running statistic."""
-    with torch.device("meta"):
-        network = WideResNet(recipe, channels, classes)
-    return sum(value.numel() * value.element_size() for value in network.state_dict().values())
+def normalisation_of(data: bytes) -> Normalisation:
+    """Return the normalisation that a file of weights states; raise UnusableWeights if it has none."""
+    try:
+        numbers = json.loads(_header(data)["__metadata__"]["normalisation"])
+        return Normalisation(*(torch.tensor(numbers[name]) for name in ("mean", "std")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnusableWeights(str(error)) from error
 
 
 def _own(network: WideResNet) -> dict[str, torch.Tensor]:

@@ -6,9 +6,12 @@ No list is edited when a file is added: the file max_logit.py of a folder holds 
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import inspect
 import pkgutil
+import sys
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from trainables.mistake import Mistake, unknown
@@ -57,6 +60,12 @@ class Registry(Generic[T]):
         if name in self.built_in or name in self._brought:
             raise Mistake(f"The {self._kind} {name!r} exists already: choose another name for it.")
         self._brought[name] = found
+
+
+def source_digest(found: type) -> str:
+    """Return the SHA-256 of the file that defines a class, which a plug-in's module states itself."""
+    stated = getattr(sys.modules.get(found.__module__), PLUGIN, None)
+    return str(stated or hashlib.sha256(Path(inspect.getfile(found)).read_bytes()).hexdigest())
 
 
 def subclasses(names: dict[str, object], module: str, contract: type[T]) -> list[type[T]]:

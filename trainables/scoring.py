@@ -94,12 +94,7 @@ class Scorer:
     ) -> None:
         """Make the detectors with these names; raise Mistake for one that does not exist."""
         self._recipe, self._normalisation, self._workers = recipe, normalisation, workers
-        self._detectors: dict[str, Detector] = {}
-        for name in detectors:
-            with _blamed(name):
-                detector = DETECTORS.find(name)()
-                detector.recipe, detector.normalisation = recipe, normalisation
-            self._detectors[name] = detector
+        self._detectors = {name: made(name, recipe, normalisation) for name in detectors}
 
     def score(self, network: WideResNet, test: TestData, training: Part | None = None) -> Scores:
         """Score every test image in one pass that the workers share.
@@ -113,19 +108,17 @@ class Scorer:
             scores = Scores(test.images.indices.numpy(), test.labels.numpy(), passed.logits.numpy())
             if not scores.finite:
                 return scores
-            found = passed.scores(self._workers)
+            n = len(scores.index)
+            found = {name: checked(name, each, n) for name, each in passed.scores(self._workers).items()}
             for name, detector in self._of(LOGITS).items():
-                with _blamed(name):
-                    found[name] = detector.score(passed.logits.double())
+                found[name] = scores_of_logits(detector, passed.logits)
             if training is not None and fitted:
                 seen, seen_logits = self.embed(network, training.images, training.rows)
                 for name, detector in fitted.items():
                     with _blamed(name):
                         detector.fit(seen, seen_logits, training.labels)
-                        found[name] = detector.score(passed.features, passed.logits)
-        in_order = [name for name in self._detectors if name in found]
-        n = len(scores.index)
-        return replace(scores, by_detector={name: checked(name, found[name], n) for name in in_order})
+                        found[name] = checked(name, detector.score(passed.features, passed.logits), n)
+        return replace(scores, by_detector={name: found[name] for name in self._detectors if name in found})
 
     def embed(self, network: WideResNet, images: ImageTable, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (n, D) and logits (n, K) of centre crops of these rows, float32 on the CPU."""
@@ -210,6 +203,27 @@ class _Passed:
             if failure is not None:
                 raise DetectorFailed(failure)
         return {name: workers.gather(torch.cat(each.scores)) for name, each in self.running.items()}
+
+
+def made(name: str, recipe: Recipe, normalisation: Normalisation | None) -> Detector:
+    """Return a new detector for a run; raise Mistake if there is none of this name.
+
+    Detectors on logits can do without the normalisation where it is not known.
+    """
+    kind = DETECTORS.find(name)
+    with _blamed(name):
+        detector = kind()
+        detector.recipe = recipe
+        if normalisation is not None:
+            detector.normalisation = normalisation
+    return detector
+
+
+def scores_of_logits(detector: Detector, logits: Tensor) -> np.ndarray:
+    """Return the scores, float64 (n,), that a detector on logits gives logits (n, K) of any precision."""
+    with _blamed(detector.name):
+        found = detector.score(logits.double())
+    return checked(detector.name, found, len(logits))
 
 
 def checked(name: str, scores: object, n: int) -> np.ndarray:

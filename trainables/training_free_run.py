@@ -27,6 +27,8 @@ class TrainingFreeRun:
         self._training = open_final(prepared, run).training
         self._test = open_test(prepared, run)
         self._method = TRAINING_FREE.find(run.method)()
+        self.scores: np.ndarray | None = None
+        """The scores of the test images, float64 (n,), once they are computed."""
 
     def close_access_log(self) -> list[dict[str, object]]:
         """Return what this run opened, for the leak firewall; it can open nothing else afterwards."""
@@ -55,6 +57,7 @@ class TrainingFreeRun:
         values: dict[str, float] = {"epochs": 0}
         if self.run.holdout == NO_HOLDOUT:
             return values
+        assert self.scores is not None
         is_anomaly = self.label == ANOMALY
         name = self.run.method
         return {

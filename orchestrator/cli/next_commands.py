@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 
 from orchestrator.planning.request import WHAT, Request
 
-ASIDE = WHAT | {"detectors", "plugins", "data", "download", "name", "resume", "dry_run", "given"}
+ASIDE = WHAT | {"detectors", "data", "download", "name", "resume", "dry_run", "given"}
 """Fields of a request that the command that resumes it does not repeat: the ledger knows them."""
+
+OPTIONS = {"plugins": "--plugin"}
+"""Options that are not called like their field."""
 
 
 def resume_command(request: Request, name: str) -> str:
@@ -15,15 +19,25 @@ def resume_command(request: Request, name: str) -> str:
     defaults, words = Request(), []
     for field, value in vars(request).items():
         if field not in ASIDE and value not in (getattr(defaults, field), ""):
-            words += [
-                f"--{field.replace('_', '-')}",
-                f"{value:g}" if isinstance(value, float) else str(value),
-            ]
+            option = OPTIONS.get(field, f"--{field.replace('_', '-')}")
+            values = value if isinstance(value, tuple) else (value,)
+            words += [option, *(f"{each:g}" if isinstance(each, float) else str(each) for each in values)]
     return shlex.join(["python", "-m", "orchestrator.sweep", "--resume", "--name", name, *words])
+
+
+def score_command(request: Request, name: str, detectors: Iterable[str]) -> str:
+    """Return the command that adds detectors to a sweep's finished cells."""
+    words = [name, "--detectors", *detectors, *_places(request)]
+    return shlex.join(["python", "-m", "orchestrator.score", *words])
 
 
 def rebuild_command(request: Request, name: str) -> str:
     """Return the command that writes a sweep's report, and its records in MLflow, again."""
+    words = [name, "--rebuild-tracking", *_places(request)]
+    return shlex.join(["python", "-m", "orchestrator.report", *words])
+
+
+def _places(request: Request) -> list[str]:
+    """Return the options that say where the ledger and MLflow's records are, unless they are the defaults."""
     words = ["--storage", request.storage] if request.storage != Request().storage else []
-    words += ["--tracking-uri", request.tracking_uri] if request.tracking_uri else []
-    return shlex.join(["python", "-m", "orchestrator.report", name, "--rebuild-tracking", *words])
+    return words + (["--tracking-uri", request.tracking_uri] if request.tracking_uri else [])

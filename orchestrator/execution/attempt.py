@@ -31,6 +31,8 @@ from trainables.data.cache import prepare
 from trainables.data.holdout import ANOMALY
 from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
+from trainables.detectors import DETECTORS
+from trainables.registry import source_digest
 from trainables.run import parse_method
 from trainables.scoring import Scores
 from trainables.training_free_run import TrainingFreeRun
@@ -238,6 +240,14 @@ def window_table(index: np.ndarray, window: Mapping[int, np.ndarray]) -> pa.Tabl
     )
 
 
+def _detectors(running: CellRun | TrainingFreeRun) -> dict[str, dict[str, str]]:
+    """Return what a final cell's result says of its detectors: by name, the digest of the source."""
+    if running.scores is None:
+        return {}
+    names = running.scores.by_detector if isinstance(running, CellRun) else ()
+    return {"detectors": {name: source_digest(DETECTORS.find(name)) for name in names}}
+
+
 def _rows_of(logits: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
 
@@ -270,7 +280,7 @@ def _conclude(
     result = sweep.ledger.finish(
         cell.key,
         attempt,
-        {"phase": cell.phase, "aux_weights": aux_weights, "values": values},
+        {"phase": cell.phase, "aux_weights": aux_weights, "values": values, **_detectors(running)},
         about,
         **_files(running, keep_weights=cell.phase == FINAL and sweep.settings.keep_weights),
     )

@@ -32,6 +32,7 @@ LOCAL_LOCK = "lock"
 CELLS, REPORT, PLUGINS, SCRATCH = "cells", "report", "plugins", "ray"
 CELL, CURVES, SCORES, RESULT = "cell.json", "curves.parquet", "scores.parquet", "result.json"
 WINDOW, WEIGHTS = "window.parquet", "weights.safetensors"
+DETECTORS = "detectors"
 CHECKPOINTS, CHECKPOINT_SUFFIX = "checkpoint", ".pt"
 KEPT_CHECKPOINTS = 2
 THREADS = 32
@@ -214,12 +215,14 @@ class Ledger:
         """
         attempt = 1 + max([self.attempts(key), *(_numbers(name)[1] for name in self.checkpoints(key))])
         self._write_json({**about, "attempts": attempt}, CELLS, key, CELL)
-        if attempt > 1 and self.local_folder is not None:
+        if attempt > 1:
             self._clear_unfinished(key)  # after cell.json, which tells an earlier attempt why its files go
         return attempt
 
     def _clear_unfinished(self, key: str) -> None:
-        """Remove what earlier attempts at a cell, dead or about to stop, had written in part."""
+        """Remove what others, dead or about to stop, had written in part; object stores have nothing such."""
+        if self.local_folder is None:
+            return
         with contextlib.suppress(FileNotFoundError):  # an earlier one is clearing up itself
             for left in Path(self._path(CELLS, key)).rglob("*.part"):
                 left.unlink(missing_ok=True)
@@ -378,6 +381,45 @@ class Ledger:
         with ThreadPoolExecutor(THREADS) as pool:
             found = zip(begun, pool.map(self.read_result, begun), strict=True)
             return {key: result for key, result in found if result is not None}
+
+    # Cells: detectors that came later
+
+    def write_later(self, key: str, detector: str, scores: pa.Table, about: Json) -> Json:
+        """Write a detector's scores, then the record that vouches for them; return the record.
+
+        For the owner of the sweep's lock, and cells that are done.
+        """
+        self._clear_unfinished(key)
+        checksum = self._write_table(scores, CELLS, key, DETECTORS, f"{detector}.parquet")
+        record = {**about, "checksum": checksum}
+        self._write_json(record, CELLS, key, DETECTORS, f"{detector}.json")
+        return record
+
+    def read_later(self, key: str) -> dict[str, Json]:
+        """Return the records of a cell's later detectors by name, of those whose scores are whole."""
+        names = [info.base_name for info in self._files.listing(self._path(CELLS, key, DETECTORS))]
+        stems = [name.removesuffix(".json") for name in sorted(names) if name.endswith(".json")]
+        found = {stem: self._read_later(key, stem) for stem in stems}
+        return {stem: record for stem, record in found.items() if record is not None}
+
+    def _read_later(self, key: str, detector: str) -> Json | None:
+        try:
+            record = _object(self._read(CELLS, key, DETECTORS, f"{detector}.json"))
+            scores = self._read(CELLS, key, DETECTORS, f"{detector}.parquet")
+            return record if hashlib.sha256(scores).hexdigest() == record["checksum"] else None
+        except (FileNotFoundError, ValueError, KeyError):
+            return None
+
+    def read_later_scores(self, key: str, detector: str) -> pa.Table:
+        """Return a later detector's scores, a row per test image; raise as read_scores does."""
+        return self._read_table(CELLS, key, DETECTORS, f"{detector}.parquet")
+
+    def read_all_later(self, keys: Iterable[str]) -> dict[str, dict[str, Json]]:
+        """Return the records of later detectors by key and name, read by many threads."""
+        wanted = list(keys)
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = zip(wanted, pool.map(self.read_later, wanted), strict=True)
+            return {key: records for key, records in found if records}
 
     # Files
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.planning.cells import SEARCH, lay_out
+from orchestrator.planning.cells import FINAL, SEARCH, lay_out
 from orchestrator.planning.costs import Images, cell_flops
 from orchestrator.planning.plugins import load_with_stored
 from orchestrator.planning.request import Draft, Request, read_plugins
-from orchestrator.planning.specification import Specification, data_request, read_stored
+from orchestrator.planning.specification import RunSettings, Specification, data_request, read_stored
 from search_spaces import find_benchmark
 from trainables.auxiliary import find_task
 from trainables.data.file_errors import explained
@@ -17,12 +17,20 @@ from trainables.data.readers.finding import find_reader
 from trainables.data.readers.source import SPLITS, check_source
 from trainables.mistake import counted
 from trainables.networks.flops import training_flops
+from trainables.networks.size import weight_bytes
 
 HOLDOUTS_UNKNOWN = "So do the held-out classes: name some with --holdouts to see their cells."
-UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
+UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
+SOME_CLASSES = 10
+"""What a network's size is given for where the data decides how many classes there are."""
 
 
-def describe_plan(specification: Specification, name: str | None, images: Images | None) -> str:
+def describe_plan(
+    specification: Specification,
+    name: str | None,
+    images: Images | None,
+    settings: RunSettings | None = None,
+) -> str:
     """Return the plan as text, with its cost if the numbers of images are known.
 
     A name that was not given (None) is not known yet, since the data's content and the device are part of it.
@@ -43,12 +51,25 @@ def describe_plan(specification: Specification, name: str | None, images: Images
         lines.append(f"{kind[0]:<8}{kind[1]:<{width + 2}}{counts[kind]:>7}{cost:>14}")
     total = readable(sum(flops.values())) if images else "-"
     lines.append(f"{'all':<8}{'':<{width + 2}}{len(cells):>7}{total:>14}")
+    finals = sum(counts[FINAL, method] for method in specification.trained)
+    if finals and (settings or RunSettings()).keep_weights:
+        lines += ["", _about_weights(specification, finals)]
     if images is None:
         lines += ["", *_unknown(specification)]
     return "\n".join(lines)
 
 
-def look_ahead(request: Request, draft: Draft | None) -> tuple[Specification, Images | None]:
+def _about_weights(specification: Specification, finals: int) -> str:
+    benchmark = find_benchmark(specification.benchmark)
+    classes = len(benchmark.classes or ()) or SOME_CLASSES
+    each = weight_bytes(specification.recipe, benchmark.channels, classes)
+    return (
+        f"Storage: the weights of {counted(finals, 'final cell')} take {readable(finals * each, 'B')}, "
+        f"{readable(each, 'B')} each; --set keep_weights=false keeps none."
+    )
+
+
+def look_ahead(request: Request, draft: Draft | None) -> tuple[Specification, Images | None, RunSettings]:
     """Return what a sweep will be, and how many images it has, as far as that shows without opening any.
 
     Without a draft the ledger says what the sweep is. Numbers of images are those that the benchmark's file
@@ -58,12 +79,12 @@ def look_ahead(request: Request, draft: Draft | None) -> tuple[Specification, Im
         assert request.name is not None
         ledger = Ledger(request.storage, request.name)
         load_with_stored(read_plugins(request), ledger)
-        specification = read_stored(ledger).specification
-        return specification, _images(request, specification)
+        stored = read_stored(ledger)
+        return stored.specification, _images(request, stored.specification), stored.settings
     device = "cuda" if request.gpus_per_worker else "cpu"
     classes = find_benchmark(request.benchmark).classes
     images = _images(request, draft.complete(device, classes))
-    return draft.complete(device, images.classes if images else classes), images
+    return draft.complete(device, images.classes if images else classes), images, draft.settings
 
 
 def _images(request: Request, specification: Specification) -> Images | None:
@@ -92,12 +113,12 @@ def describe_network(specification: Specification) -> str:
     )
 
 
-def readable(flops: float) -> str:
-    """Return FLOPs with a prefix, such as 3.21 TFLOPs."""
+def readable(amount: float, unit: str = "FLOPs") -> str:
+    """Return an amount with a prefix to its unit, such as 3.21 TFLOPs."""
     for prefix, size in UNITS:
-        if flops >= size:
-            return f"{flops / size:.2f} {prefix}FLOPs"
-    return f"{flops:.0f} FLOPs"
+        if amount >= size:
+            return f"{amount / size:.2f} {prefix}{unit}"
+    return f"{amount:.0f} {unit}"
 
 
 def _facts(specification: Specification) -> list[str]:
@@ -127,7 +148,7 @@ def _unknown(specification: Specification) -> list[str]:
     if not specification.trained:
         lines = ["The cost depends on the number of images, which the data decides."]
         return lines if specification.holdouts else [*lines, HOLDOUTS_UNKNOWN]
-    cost = readable(training_flops(recipe, channels, 10))
+    cost = readable(training_flops(recipe, channels, SOME_CLASSES))
     lines = [f"The cost depends on the number of images, which the data decides: {cost} per image and epoch"]
     tasks = [find_task(name, recipe, channels) for name in benchmark.tasks(specification.methods)]
     more = ", ".join(f"{task.name}: {readable(task.flops(recipe))}" for task in tasks)

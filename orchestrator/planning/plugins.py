@@ -99,6 +99,16 @@ def load_with_stored(asked: tuple[Plugin, ...], ledger: Ledger) -> tuple[Plugin,
     return (*stored, *asked)
 
 
+def keep(plugins: tuple[Plugin, ...], ledger: Ledger) -> None:
+    """Keep plug-ins in the ledger of a sweep that exists, beside those that are there."""
+    if plugins:
+        for plugin in plugins:
+            ledger.write_plugin(plugin.digest, plugin.source)
+        values = ledger.read_sweep()
+        digests = {plugin.file: plugin.digest for plugin in plugins}
+        ledger.write_sweep({**values, "plugins": {**values.get("plugins", {}), **digests}})
+
+
 def _stored(ledger: Ledger) -> Iterator[Plugin]:
     """Yield the plug-ins that a ledger holds; raise Mistake if one is not what sweep.json says it is."""
     for file, digest in ledger.read_sweep().get("plugins", {}).items():

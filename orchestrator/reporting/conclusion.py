@@ -16,18 +16,9 @@ from trainables.mistake import counted
 
 def conclude(request: Request, ledger: Ledger, plan: Plan, tracker: Tracker | None) -> int:
     """Print the report and what to do next; return the exit code, 0 if every cell is done, else 1."""
-    try:
-        report = make_report(ledger, resume_command(request, ledger.name))
-        files = report.write()
-    except OSError as error:
-        print(
-            f"The storage does not answer ({reason(error)}), so there is no report; what is done is "
-            f"not lost. Once it does: {rebuild_command(request, ledger.name)}"
-        )
+    report = show_report(request, ledger, tracker)
+    if report is None:
         return 1
-    print(f"\n{report.text}\n")
-    print(f"Tables and figures: {ledger.report_uri}")
-    _point_to_records(tracker, report, files, plan, rebuild_command(request, ledger.name))
     failures = plan.failures()
     if not failures:
         return 0 if report.sound else 1
@@ -43,16 +34,38 @@ def conclude(request: Request, ledger: Ledger, plan: Plan, tracker: Tracker | No
     return 1
 
 
+def show_report(
+    request: Request, ledger: Ledger, tracker: Tracker | None, timeout: float = 60.0
+) -> Report | None:
+    """Print and write a sweep's report, and send what is left to send to MLflow, for up to `timeout` seconds.
+
+    Returns None, and says so, if the storage does not answer.
+    """
+    rebuild = rebuild_command(request, ledger.name)
+    try:
+        report = make_report(ledger, request)
+        files = report.write()
+    except OSError as error:
+        print(
+            f"The storage does not answer ({reason(error)}), so there is no report; what is done is "
+            f"not lost. Once it does: {rebuild}"
+        )
+        return None
+    print(f"\n{report.text}\n")
+    print(f"Tables and figures: {ledger.report_uri}")
+    _point_to_records(tracker, report, files, rebuild, timeout)
+    return report
+
+
 def _point_to_records(
-    tracker: Tracker | None, report: Report, files: Mapping[str, bytes], plan: Plan, rebuild: str
+    tracker: Tracker | None, report: Report, files: Mapping[str, bytes], rebuild: str, timeout: float
 ) -> None:
     """Send the summary and print where MLflow shows the records; `rebuild` is the command to rewrite them."""
     if tracker is None:
         print(f"MLflow is not installed here, so nothing was recorded in it; where it is: {rebuild}")
         return
-    counts = plan.counts()
-    tracker.summarise(report.summary_metrics(), files, finished=counts["done"] == sum(counts.values()))
-    if not tracker.close(timeout=60):
+    tracker.summarise(report.summary_metrics(), files, finished=not report.missing)
+    if not tracker.close(timeout):
         print(f"The tracking server does not answer; write its records once it does, with: {rebuild}")
         return
     if tracker.refusals:

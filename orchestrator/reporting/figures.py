@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orchestrator.ledger.later_scores import curves_with_later
 from orchestrator.ledger.ledger import THREADS
 from orchestrator.planning.specification import DetectorColumn
 from orchestrator.reporting.results import Final, Results, Selection
@@ -173,7 +174,8 @@ def _followed(results: Results) -> dict[DetectorColumn, str]:
 def _curves(results: Results, finals: Sequence[Final]) -> dict[str, Curve]:
     """Return each metric's curve over the seeds, at the epochs at which all of them were evaluated."""
     with ThreadPoolExecutor(THREADS) as pool:
-        curves = list(pool.map(lambda final: results.ledger.read_curves(final.cell.key), finals))
+        read = pool.map(lambda final: results.ledger.read_curves(final.cell.key), finals)
+        curves = [curves_with_later(rows, final.later) for rows, final in zip(read, finals, strict=True)]
     found: dict[str, Curve] = {}
     for name in dict.fromkeys(name for seed in curves for row in seed for name in row):
         by_epoch = [

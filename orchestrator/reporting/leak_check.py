@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator.planning.cells import SEARCH, Cell
@@ -18,7 +19,10 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class Breach:
-    """Something that a cell opened and must not have opened, or the lack of its access log."""
+    """Something that a cell opened and must not have opened, or the lack of its access log.
+
+    A detector that scores a cell later opens images for it, and has a log of its own.
+    """
 
     cell: Cell
     description: str
@@ -58,9 +62,15 @@ class Verdict:
 
 
 def check_leaks(
-    cells: Iterable[Cell], cell_files: Mapping[str, Mapping[str, Any]], done: Collection[str]
+    cells: Iterable[Cell],
+    cell_files: Mapping[str, Mapping[str, Any]],
+    done: Collection[str],
+    later: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType({}),
 ) -> Verdict:
     """Check the access logs of all cells, given the contents of cell.json by key and the keys that are done.
+
+    `later` has the records of detectors that scored final cells later, by key and name: each has a log of
+    its own, which may be empty, and may open what its cell may.
 
     A cell that has begun or is done must have an access log that can be read. Without one, nothing is known
     of what it opened, which counts as a breach.
@@ -72,7 +82,7 @@ def check_leaks(
         if not about and cell.key not in done:
             continue
         opened = _opened(about)
-        if opened is None:
+        if not opened:
             breaches.append(Breach(cell, "has no readable log of what it opened"))
             continue
         if cell.phase == SEARCH:
@@ -80,17 +90,26 @@ def check_leaks(
         else:
             finals += 1
         breaches += [Breach(cell, description) for description in _forbidden(cell, opened)]
+        for name, record in later.get(cell.key, {}).items():
+            breaches += _breaches_of_detector(cell, name, record)
     return Verdict(searches, finals, tuple(breaches))
 
 
+def _breaches_of_detector(cell: Cell, name: str, record: Mapping[str, Any]) -> list[Breach]:
+    opened = _opened(record)
+    if opened is None:
+        return [Breach(cell, f"has no readable log of what its detector {name} opened")]
+    return [Breach(cell, f"scored by {name} {description}") for description in _forbidden(cell, opened)]
+
+
 def _opened(about: Mapping[str, Any]) -> list[tuple[str, list[str]]] | None:
-    """Return the splits that a cell opened, each with its classes; None if the log is empty or malformed."""
+    """Return the splits that a cell opened, each with its classes; None if the log is malformed."""
     try:
         found = [(entry["split"], entry["classes"]) for entry in about["opened"]]
     except (KeyError, TypeError):
         return None
     well_formed = all(isinstance(split, str) and isinstance(classes, list) for split, classes in found)
-    return found if found and well_formed else None
+    return found if well_formed else None
 
 
 def _forbidden(cell: Cell, opened: list[tuple[str, list[str]]]) -> list[str]:

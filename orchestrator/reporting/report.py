@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 
-from orchestrator.cli.next_commands import resume_command
+from orchestrator.cli.next_commands import resume_command, score_command
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.request import Request
@@ -31,8 +31,8 @@ class Report:
     results: Results
     verdict: Verdict
     benchmark: Benchmark
-    command: str
-    """The command that resumes the sweep."""
+    request: Request
+    """Where and how the sweep ran, for the commands that the report names."""
 
     @property
     def sound(self) -> bool:
@@ -66,11 +66,17 @@ class Report:
             parts.append("\n".join([_wrap(heading), *(_wrap(f"- {s}", "  ") for s in self._comparisons)]))
         return "\n\n".join(parts)
 
+    @property
+    def _score_command(self) -> str:
+        """The command that adds the detectors that some cells lack."""
+        return score_command(self.request, self.results.ledger.name, self.results.incomplete)
+
     def _sentences(self) -> list[str]:
         """Return what is missing, the verdict, problems with lambda, and departures from the paper."""
         results = self.results
         return [
-            sentences.missing(results, self.command),
+            sentences.missing(results, resume_command(self.request, results.ledger.name)),
+            *sentences.lacking(results, self._score_command),
             self.verdict.sentence,
             *sentences.selection(results),
             *sentences.recipe_departures(results, self.benchmark),
@@ -166,15 +172,16 @@ class Report:
         return f"Sweep {ledger.name} in {ledger.storage}: {total - len(self.missing)} of {total} cells done"
 
 
-def make_report(ledger: Ledger, command: str = "") -> Report:
+def make_report(ledger: Ledger, request: Request | None = None) -> Report:
     """Read the ledger; raise Mistake if there is no such sweep.
 
-    `command` resumes the sweep; without it, one with default options is named.
+    The commands that the report names have the request's options, or else the default ones.
     """
     results = collect(ledger)
-    verdict = check_leaks(results.cells.all(), results.cell_files, results.done)
-    command = command or resume_command(Request(storage=ledger.storage), ledger.name)
-    return Report(results, verdict, _benchmark(results.specification), command)
+    later = {final.cell.key: final.later for final in results.finals}
+    verdict = check_leaks(results.cells.all(), results.cell_files, results.done, later)
+    request = request or Request(storage=ledger.storage)
+    return Report(results, verdict, _benchmark(results.specification), request)
 
 
 def _benchmark(specification: Specification) -> Benchmark:

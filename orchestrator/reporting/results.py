@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from orchestrator.ledger.later_scores import counted_later, with_later
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import FINAL, Cell, Cells, Study, lay_out
 from orchestrator.planning.specification import DetectorColumn, Specification, Weights, read_stored
@@ -34,6 +35,8 @@ class Final:
     aux_weights: Weights
     values: Mapping[str, float]
     attempt: Mapping[str, Any]
+    later: Mapping[str, Mapping[str, Any]]
+    """Records of the detectors that scored it later, by name; the values are with theirs."""
 
     def value(self, metric: str) -> float | None:
         """Return a value such as "ap_msp", or None if the cell has none (AP without a held-out class)."""
@@ -93,6 +96,7 @@ class Results:
     finals: tuple[Final, ...]
     selections: tuple[Selection, ...]
     detectors: tuple[DetectorColumn, ...]
+    """What scored the test images: the sweep's own, then those that came later."""
     cell_files: Mapping[str, Mapping[str, Any]]
     """Contents of cell.json by key, for every cell that has begun."""
     done: frozenset[str]
@@ -115,6 +119,18 @@ class Results:
             else:
                 found[f"{name}_last"] = f"{title}{LAST}"
         return found
+
+    @property
+    def incomplete(self) -> dict[str, int]:
+        """How many finished cells lack a detector that others have, by its name."""
+        lacking = {}
+        trained = [final for final in self.finals if parse_method(final.cell.method).trains]
+        scorable = [final for final in trained if final.cell.holdout != NO_HOLDOUT]
+        for detector in self.detectors:
+            lacks = [final.value(f"ap_{detector.name}_last") is None for final in scorable]
+            if any(lacks) and not all(lacks):
+                lacking[detector.name] = sum(lacks)
+        return lacking
 
     @cached_property
     def metrics(self) -> dict[str, str]:
@@ -250,16 +266,17 @@ def collect(ledger: Ledger) -> Results:
     every = cells.all()
     keys = [cell.key for cell in every]
     found = ledger.read_results(keys)
+    done = [cell for cell in every if cell.phase == FINAL and cell.key in found]
+    later = ledger.read_all_later(cell.key for cell in done)
+    finals = tuple(_final(cell, found[cell.key], later.get(cell.key, {})) for cell in done)
     return Results(
         ledger=ledger,
         specification=stored.specification,
         classes=stored.classes,
         cells=cells,
-        finals=tuple(
-            _final(cell, found[cell.key]) for cell in every if cell.phase == FINAL and cell.key in found
-        ),
+        finals=finals,
         selections=tuple(_selection(study, found) for study in cells.studies),
-        detectors=stored.detectors,
+        detectors=_columns(stored.detectors, finals),
         cell_files=ledger.read_cells(keys),
         done=frozenset(found),
     )
@@ -288,8 +305,19 @@ def cells_csv(results: Results) -> str:
     return sink.getvalue()
 
 
-def _final(cell: Cell, result: Mapping[str, Any]) -> Final:
-    return Final(cell, result["aux_weights"], result["values"], result["attempt"])
+def _final(cell: Cell, result: Mapping[str, Any], later: Mapping[str, Mapping[str, Any]]) -> Final:
+    counting = counted_later(result, later)
+    return Final(cell, result["aux_weights"], with_later(result, counting), result["attempt"], counting)
+
+
+def _columns(own: tuple[DetectorColumn, ...], finals: Sequence[Final]) -> tuple[DetectorColumn, ...]:
+    """Return the sweep's own detectors, and those that came later by name, as their records have them."""
+    found = {column.name: column for column in own}
+    records = [(name, record) for final in finals for name, record in final.later.items()]
+    for name, record in sorted(records, key=lambda pair: pair[0]):
+        windowed = record["windowed"] and (name not in found or found[name].windowed)
+        found[name] = DetectorColumn(name, record["label"], windowed)
+    return tuple(found.values())
 
 
 def _selection(study: Study, found: Mapping[str, Mapping[str, Any]]) -> Selection:

@@ -18,6 +18,7 @@ from orchestrator.reporting.results import (
 )
 from orchestrator.reporting.statistics import compare, describe_comparison
 from search_spaces.benchmark import Benchmark
+from trainables.mistake import counted
 from trainables.run import parse_method
 
 NAMED = 8
@@ -40,6 +41,14 @@ def missing(results: Results, command: str) -> str:
     }
     parts = [f"{len(names)} {words[state]}: {_listed(names)}" for state, names in lists.items() if names]
     return f"Missing: {count} cells; {'; '.join(parts)}. Go on with: {command}"
+
+
+def lacking(results: Results, command: str) -> list[str]:
+    """Return which detectors some finished cells lack, with the command that adds them; else nothing."""
+    if not results.incomplete:
+        return []
+    names = [f"{name} in {counted(count, 'cell')}" for name, count in results.incomplete.items()]
+    return [f"Detectors that some finished cells lack: {_listed(names)}. Add them with: {command}"]
 
 
 def selection(results: Results) -> list[str]:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from orchestrator.ledger.later_scores import counted_later, own_values
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import FINAL, Cell
 from orchestrator.planning.specification import GROWING, Specification
@@ -38,6 +41,10 @@ class Record:
     params: dict[str, str]
     points: list[Point] = field(default_factory=list)
     finished: bool = False
+    later: int = 0
+    """How many of the points, the last ones, are of detectors that came later."""
+    ended: int | None = None
+    """When what the run records ended, in milliseconds; None for the time of its last point."""
 
 
 def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Record:
@@ -45,16 +52,20 @@ def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Rec
     about = ledger.read_cell(cell.key)
     weights = about.get("run", {}).get("aux_weights", {})
     result = ledger.read_result(cell.key)
-    points = _curves(ledger, cell.key)
+    points, later_points, ended = _curves(ledger, cell.key), [], None
     if result is None:
         # The last curves are written before the result; without one, only epochs that a checkpoint holds are
         # certain not to be trained again.
         held = ledger.newest_epoch(cell.key)
         points = [point for point in points if point.step <= held]
     elif cell.phase == FINAL:
-        epochs, finished_at = result["values"]["epochs"], _milliseconds(result["attempt"]["finished_at"])
-        finals = {name: value for name, value in result["values"].items() if name.startswith("final/")}
-        points += [Point(name, value, epochs, finished_at) for name, value in finals.items()]
+        epochs, ended = result["values"]["epochs"], _milliseconds(result["attempt"]["finished_at"])
+        later = counted_later(result, ledger.read_later(cell.key))
+        own = own_values(result, later).items()
+        points += [Point(name, value, epochs, ended) for name, value in own if name.startswith("final/")]
+        later_points = [
+            point for name, found in later.items() for point in _later_points(name, found, epochs)
+        ]
     tags = {
         "kind": cell.phase,
         "sweep": ledger.name,
@@ -67,7 +78,15 @@ def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Rec
     # A cell that failed before it wrote cell.json has no weights yet, and a param can be written only once.
     known = bool(about) or not specification.tasks(cell.method)
     params = _params(cell, specification, weights if known else None)
-    return Record(cell.label, tags, params, points, finished=result is not None)
+    return Record(
+        cell.label,
+        tags,
+        params,
+        points + later_points,
+        finished=result is not None,
+        later=len(later_points),
+        ended=ended,
+    )
 
 
 def summary_record(
@@ -119,6 +138,13 @@ def _curves(ledger: Ledger, key: str) -> list[Point]:
         for name, value in row.items()
         if name not in NOT_METRICS and value is not None and math.isfinite(value)
     ]
+
+
+def _later_points(detector: str, record: Mapping[str, Any], epochs: int) -> list[Point]:
+    """Return the points of a detector that scored a cell later, with the time at which it did."""
+    at = _milliseconds(record["attempt"]["finished_at"])
+    points = [Point(f"ap/{detector}", value, int(epoch), at) for epoch, value in record["by_epoch"].items()]
+    return points + [Point(name, value, epochs, at) for name, value in record["metrics"].items()]
 
 
 def _milliseconds(seconds: float) -> int:

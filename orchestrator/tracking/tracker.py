@@ -204,6 +204,10 @@ class Tracker:
         """Send the result of a cell and finish its run."""
         self._queue.put(lambda: self._write_cell(key, "FINISHED"))
 
+    def rescored(self, key: str) -> None:
+        """Send what later detectors gave a cell that is done, and all of it if its run is not finished."""
+        self._queue.put(lambda: self._write_cell(key, "FINISHED", only_later=key in self._finished))
+
     def failed(self, key: str) -> None:
         """Mark the run of a cell that failed on every attempt."""
         self._queue.put(lambda: self._write_cell(key, "FAILED"))
@@ -225,16 +229,20 @@ class Tracker:
 
     # Writing
 
-    def _write_cell(self, key: str, status: str) -> None:
+    def _write_cell(self, key: str, status: str, *, only_later: bool = False) -> None:
         cell = self._cells[key]
         record = cell_record(cell, self._specification, self._ledger)
         if status == "RUNNING" and record.finished:
             return  # done meanwhile: sending the result is queued
+        if only_later:
+            self._sent[key] = len(record.points) - record.later
         self._write(key, self._experiments[cell.phase], record, status)
 
     def _write_summary(self, metrics: dict[str, float], files: Mapping[str, bytes], finished: bool) -> None:
-        results = self._ledger.read_results(self._cells).values()
-        newest = max((result["attempt"]["finished_at"] for result in results), default=0.0)
+        results = self._ledger.read_results(self._cells)
+        later = self._ledger.read_all_later(key for key in results if self._cells[key].phase == FINAL)
+        records = [*results.values(), *(record for found in later.values() for record in found.values())]
+        newest = max((record["attempt"]["finished_at"] for record in records), default=0.0)
         record = summary_record(self._specification, self._ledger, metrics, newest)
         status = "FINISHED" if finished else "FAILED"
         run_id = self._write(SUMMARY, self._experiments[FINAL], record, status)
@@ -266,8 +274,8 @@ class Tracker:
             if known and key not in self._sent:
                 self._client.update_run(run_id, "RUNNING")
         else:
-            end = max((point.timestamp for point in record.points), default=None)
-            self._client.set_terminated(run_id, status, end)
+            last = max((point.timestamp for point in record.points), default=None)
+            self._client.set_terminated(run_id, status, record.ended or last)
         self._sent[key] = len(record.points)
         return run_id
 

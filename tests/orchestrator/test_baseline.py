@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score
 
 from orchestrator.baseline import main
+from orchestrator.score import main as score
 from orchestrator.sweep import main as sweep
 from tests.images import write_folder
 from tests.sweeps import ROOT, cells
@@ -168,6 +169,21 @@ def test_beside_trained_methods_they_change_nothing_and_have_one_seed(
         name = f"{kind}_pixel-gaussian"
         assert float(rows["pixel-gaussian/3/s0"][name]) == own[f"final/{name}"]
         assert rows["classification/3/s0"][name] == rows["pixel-gaussian/none/s0"][name] == ""
+
+
+def test_detectors_that_come_later_leave_their_cells_alone(
+    runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert runs.sweep(*METHODS[:3], *SMALL, "--holdouts", "3", "--seeds", "1") == 0
+    before = runs.results()["pixel-gaussian/3/s0"]
+    where = ["--storage", str(runs.storage), "--tracking-uri", runs.uri]
+    assert score(["mine", "--detectors", "energy", *where]) == 0
+    assert "adding energy to 1 of 1 finished final cell." in capsys.readouterr().out
+    assert runs.results()["pixel-gaussian/3/s0"] == before
+    assert "classification_ap_energy_mean" in runs.table()["3"]
+    assert runs.run("edge-energy", "--holdouts", "3", name="alone") == 0
+    assert score(["alone", "--detectors", "energy", *where]) == 2
+    assert "No method of the sweep 'alone' trains a network" in capsys.readouterr().err
 
 
 @pytest.mark.slow

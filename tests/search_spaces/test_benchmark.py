@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from search_spaces import all_benchmarks, find_benchmark
-from search_spaces.benchmark import DEFAULT_METHODS, Benchmark, Grid, LogUniform
+from search_spaces.benchmark import DEFAULT_METHODS, Benchmark
 from trainables.auxiliary import TASKS
 from trainables.mistake import Mistake
-from trainables.spaces import parse_space
+from trainables.spaces import Grid, LogUniform, parse_space
 
 FOLDER = find_benchmark("image-folder")
 

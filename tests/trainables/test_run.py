@@ -31,3 +31,7 @@ def test_methods_that_train_nothing_stand_alone() -> None:
     assert parse_method("classification").trains
     with pytest.raises(Mistake, match="trains nothing: name edge-energy by itself"):
         check_method("rotation+edge-energy")
+
+
+def test_tasks_that_are_not_known_here_have_weights_all_the_same() -> None:
+    assert parse_method("classification+somebody-s").auxiliary == ("somebody-s",)

@@ -54,6 +54,9 @@ def write_folder(
         "skipped": [name for split in SPLITS for name in written[split].skipped],
     }
     manifest["fingerprint"] = image_file.fingerprint(manifest)
+    files = source.splits["test"].files(request.path)
+    if files is not None:
+        manifest["test_files"] = files
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 

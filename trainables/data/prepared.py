@@ -23,7 +23,9 @@ class Prepared:
 
     `fingerprint` identifies the content independently of its source: class names, shape, labels, pixels and
     order of both splits. `counts` and `digests` have a value per class for each split. `skipped` names the
-    images that could not be read and were left out.
+    images that could not be read and were left out. `test_files` has the file of each test image, below the
+    folder that --data named, in the split's original order; None if images are not files, and for data that
+    version 0.1 prepared.
     """
 
     classes: tuple[str, ...]
@@ -34,6 +36,7 @@ class Prepared:
     skipped: tuple[str, ...]
     folder: Path = field(repr=False)
     digests: dict[str, tuple[str, ...]] = field(repr=False)
+    test_files: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
     access_log: AccessLog | None = field(default=None, repr=False, compare=False)
 
     def with_access_log(self, access_log: AccessLog) -> Prepared:
@@ -97,6 +100,7 @@ def open_folder(folder: Path) -> Prepared:
             channels=manifest["channels"],
             skipped=tuple(manifest["skipped"]),
             folder=folder,
+            test_files=tuple(manifest["test_files"]) if "test_files" in manifest else None,
             digests={split: tuple(manifest["digests"][split]) for split in SPLITS},
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from orchestrator.planning.cells import Cell, lay_out
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import data_request
 from orchestrator.planning.sweep import Sweep
+from tests.sweeps import ROOT
 from trainables.data.prepared import Prepared
 from trainables.metrics import average_precision
 
@@ -58,6 +60,9 @@ def test_a_final_cell_leaves_curves_scores_and_the_result_that_vouches_for_them(
     assert [row["ap/msp"] is not None for row in curves] == [False, False, False, True]
     scores = attempts.ledger.read_scores(cell.key)
     assert {"index", "label", "is_anomaly", "logits", "msp", "odin"} == set(scores.column_names)
+    files = {name: ROOT / "trainables" / "detectors" / f"{name}.py" for name in ("msp", "odin")}
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    assert result["detectors"] == digests
     found = {name: scores[name].to_numpy(zero_copy_only=False) for name in ("msp", "is_anomaly")}
     ap = average_precision(found["msp"], found["is_anomaly"])
     assert result["values"]["final/ap_msp"] == pytest.approx(ap, abs=1e-12)

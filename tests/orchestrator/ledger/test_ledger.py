@@ -196,3 +196,33 @@ def test_a_query_stays_at_the_end_of_a_uri(monkeypatch: pytest.MonkeyPatch) -> N
     found = Ledger(storage, "mine")
     assert found.scratch_uri == "s3://bucket/runs/mine/ray?region=us-west-2&endpoint_override=127.0.0.1%3A9"
     assert found._path("ray") == "bucket/runs/mine/ray"
+
+
+def test_later_detectors_are_read_if_their_scores_are_whole(ledger: Ledger) -> None:
+    result = conclude(ledger, "a")
+    scores = pa.table({"index": [0, 1], "knn": [0.5, 0.25]})
+    record = ledger.write_later("a", "knn", scores, {"metrics": {"final/ap_knn_last": 0.5}})
+    ledger.write_later("a", "vim", pa.table({"vim": [1.0]}), {})
+    assert record["metrics"] == {"final/ap_knn_last": 0.5}
+    assert ledger.read_later("a")["knn"] == record
+    assert ledger.read_later_scores("a", "knn").equals(scores)
+    assert ledger.read_results(["a"]) == {"a": result}
+    folder = file_of(ledger, "cells", "a", "detectors")
+    assert {path.name for path in folder.iterdir()} == {"knn.json", "knn.parquet", "vim.json", "vim.parquet"}
+    (folder / "knn.parquet").write_bytes((folder / "vim.parquet").read_bytes())
+    (folder / "energy.json").write_text("{")
+    (folder / "odin.json").write_text("{}")
+    assert set(ledger.read_later("a")) == {"vim"}
+    (folder / "vim.parquet").unlink()
+    assert ledger.read_all_later(["a", "b"]) == {}
+    ledger.write_later("a", "knn", scores, {})
+    assert set(ledger.read_all_later(["a", "b"])["a"]) == {"knn"}
+
+
+def test_a_later_detector_clears_what_a_killed_one_left_half_written(ledger: Ledger) -> None:
+    conclude(ledger, "a")
+    left = file_of(ledger, "cells", "a", "detectors", "knn.parquet.0123.part")
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    ledger.write_later("a", "vim", pa.table({"vim": [1.0]}), {})
+    assert not left.exists()

@@ -46,7 +46,7 @@ def test_images_of_a_folder_are_counted_by_name(tmp_path: Path) -> None:
     for path in write_folder(tmp_path, counts):
         Path(path).write_bytes(b"not an image")
     request = Request("image-folder", data=str(tmp_path))
-    found, images = look_ahead(request, draft(request))
+    found, images, _ = look_ahead(request, draft(request))
     assert images == Images(("ant", "bee", "cow"), (3, 4, 5), (1, 2, 2), channels=3)
     assert found.holdouts == images.classes
     rows = [line.split() for line in describe_plan(found, None, images).splitlines()]
@@ -55,6 +55,6 @@ def test_images_of_a_folder_are_counted_by_name(tmp_path: Path) -> None:
 
 def test_the_cost_of_a_fixed_benchmark_needs_no_data() -> None:
     request = Request("cifar10", holdouts=("cat",))
-    found, images = look_ahead(request, draft(request))
+    found, images, _ = look_ahead(request, draft(request))
     assert found.holdouts == ("cat",)
     assert images == Images.of_benchmark(find_benchmark("cifar10"))

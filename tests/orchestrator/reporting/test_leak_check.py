@@ -71,3 +71,21 @@ def test_many_breaches_are_counted() -> None:
     verdict = check_leaks(cells, cell_files, set())
     assert len(verdict.breaches) == 9
     assert verdict.sentence.endswith("and 4 more.")
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ({"opened": []}, ""),
+        ({"opened": [entry("train", "dog"), entry("test", "dog", "cat")]}, ""),
+        ({"opened": [entry("train", "dog", "cat")]}, "scored by knn opened its held-out class 'cat'"),
+        ({"opened": [entry("validation", "dog")]}, "scored by knn opened the split 'validation'"),
+        ({}, "no readable log of what its detector knn opened"),
+        ({"opened": [{"split": "train"}]}, "no readable log of what its detector knn opened"),
+    ],
+)
+def test_a_later_detector_may_open_what_its_cell_may(record: dict, words: str) -> None:
+    files = {"k2": {"opened": [entry("train", "dog"), entry("test", "dog", "cat")]}}
+    verdict = check_leaks([TRAINING], files, {"k2"}, {"k2": {"knn": record}})
+    assert verdict.holds == (not words)
+    assert words in verdict.sentence

@@ -7,8 +7,10 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
 from orchestrator.reporting.results import BEGUN, BLOCKED, DONE, NOT_BEGUN, cells_csv, collect
 from tests.hand_made_ledger import finish, finish_all, opened, plain_value, specification, write_sweep
@@ -156,3 +158,60 @@ def test_a_missing_or_foreign_sweep_is_a_mistake(tmp_path: Path) -> None:
     ledger.write_sweep({"specification": {}})
     with pytest.raises(Mistake, match="not a sweep of this version"):
         collect(ledger)
+
+
+def add_later(ledger: Ledger, cell: Cell, name: str, windowed: bool = True, **metrics: float) -> None:
+    """Writes a detector's record as the command that adds it does."""
+    about = {
+        "label": name.upper(),
+        "windowed": windowed,
+        "source": "s",
+        "metrics": {f"final/{metric}": value for metric, value in metrics.items()},
+        "by_epoch": {},
+        "opened": [],
+        "attempt": {"finished_at": 2000.0},
+    }
+    ledger.write_later(cell.key, name, pa.table({"index": [0], name: [0.5]}), about)
+
+
+def test_later_detectors_are_columns_beside_the_sweep_s_own(tmp_path: Path) -> None:
+    wanted = specification(seeds=2, methods=("classification",))
+    ledger, cells = write_sweep(tmp_path, wanted)
+    finish_all(ledger, wanted, cells)
+    for cell in cells.all():
+        at = 0.1 * (1 + cell.seed)
+        add_later(ledger, cell, "vim", windowed=False, ap_vim_last=at, auroc_vim=0.5, fpr95_vim=0.6)
+        add_later(ledger, cell, "energy", ap_energy=at, ap_energy_last=2 * at)
+        add_later(ledger, cell, "msp", ap_msp=1.0, ap_msp_last=1.0)  # which the cell has already
+    results = collect(ledger)
+    assert results.aps == {
+        "ap_msp": "AP-MSP",
+        "ap_odin": "AP-ODIN",
+        "ap_energy": "AP-ENERGY",
+        "ap_vim_last": "AP-VIM (last)",
+    }
+    found = results.estimate("classification", "3", "ap_vim_last")
+    assert found is not None
+    assert found.mean == pytest.approx(np.mean([0.1, 0.2]))
+    rows = list(csv.DictReader(io.StringIO(cells_csv(results))))
+    assert {row["ap_energy_last"] for row in rows} == {"0.2", "0.4"}
+    assert {row["ap_vim"] for row in rows} == {""}
+    assert {row["auroc_vim"] for row in rows} == {"0.5"}
+    assert max(float(row["ap_msp"]) for row in rows) < 0.5
+    assert results.incomplete == {}
+
+
+def test_windowed_values_are_not_set_beside_others_and_lacking_cells_are_counted(tmp_path: Path) -> None:
+    wanted = specification(seeds=1, methods=("classification",))
+    ledger, cells = write_sweep(tmp_path, wanted)
+    finish_all(ledger, wanted, cells)
+    first, second = cells.all()
+    add_later(ledger, first, "energy", ap_energy=0.4, ap_energy_last=0.5)
+    results = collect(ledger)
+    assert results.aps["ap_energy"] == "AP-ENERGY"
+    assert results.incomplete == {"energy": 1}
+    add_later(ledger, second, "energy", windowed=False, ap_energy_last=0.6)
+    results = collect(ledger)
+    assert "ap_energy" not in results.aps
+    assert results.aps["ap_energy_last"] == "AP-ENERGY (last)"
+    assert results.incomplete == {}

@@ -399,3 +399,40 @@ def test_a_source_that_changed_is_prepared_again(request_: DataRequest, data: Pa
     second = prepare(request_)
     assert second.counts["train"] == (5, 3, 5)
     assert prepare(request_, first.fingerprint) == first
+
+
+def test_test_images_of_a_folder_keep_their_files(data: Path, request_: DataRequest) -> None:
+    (data / "test" / "ant" / "deeper").mkdir()
+    shutil.move(data / "test" / "ant" / "0001.png", data / "test" / "ant" / "deeper" / "é.png")
+    prepared = prepare(request_)
+    files = prepared.test_files
+    assert files is not None
+    assert sorted(files) == [
+        "test/ant/0000.png",
+        "test/ant/deeper/é.png",
+        "test/bee/0000.png",
+        "test/bee/0001.png",
+        "test/cow/0000.png",
+    ]
+    images = prepared.open("test")
+    for row, index in enumerate(images.indices.tolist()):
+        with Image.open(data / files[index]) as image:
+            np.testing.assert_array_equal(images.gather(torch.tensor([row]))[0].numpy(), np.asarray(image))
+
+
+def test_test_images_that_were_set_aside_keep_their_files(tmp_path: Path) -> None:
+    for path in write_folder(tmp_path / "data", {"all": {"ant": 5, "bee": 5}}):
+        assert Path(path).exists()
+    prepared = prepare(folder_request(tmp_path / "data" / "all", tmp_path / "cache"))
+    files = prepared.test_files
+    assert files is not None
+    assert len(files) == 2
+    for row, index in enumerate(prepared.open("test").indices.tolist()):
+        with Image.open(tmp_path / "data" / "all" / files[index]) as image:
+            np.testing.assert_array_equal(
+                prepared.open("test").gather(torch.tensor([row]))[0].numpy(), np.asarray(image)
+            )
+
+
+def test_images_without_files_have_none(digits: Prepared) -> None:
+    assert digits.test_files is None

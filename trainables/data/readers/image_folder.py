@@ -60,7 +60,7 @@ def split_of(images: dict[str, list[str]], classes: tuple[str, ...]) -> Split:
     paths = [path for name in classes for path in images.get(name, [])]
     counts = [len(images.get(name, [])) for name in classes]
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
-    return Split(labels, paths.__getitem__, paths.__getitem__)
+    return Split(labels, paths.__getitem__, paths.__getitem__, is_file=True)
 
 
 def image_files(folder: Path) -> list[str]:

@@ -26,11 +26,15 @@ SPLIT_SEED = 20200207
 
 @dataclass(frozen=True)
 class Split:
-    """A split in its original order: labels, int64 (n,), and each position's image and its name."""
+    """A split in its original order: labels, int64 (n,), and each position's image and its name.
+
+    The name is for messages; `is_file` says whether it is the path of the image's own file.
+    """
 
     labels: np.ndarray
     item: Callable[[int], Item]
     name: Callable[[int], str]
+    is_file: bool = False
 
     def load(self, position: int) -> Image.Image:
         """Return the decoded image at a position, unchanged."""
@@ -39,7 +43,15 @@ class Split:
     def taking(self, positions: np.ndarray) -> Split:
         """Return the split that consists of these positions of this one, in this order."""
         at = positions.tolist()
-        return Split(self.labels[positions], lambda i: self.item(at[i]), lambda i: self.name(at[i]))
+        item, name = (lambda i: self.item(at[i])), (lambda i: self.name(at[i]))
+        return Split(self.labels[positions], item, name, self.is_file)
+
+    def files(self, folder: str) -> list[str] | None:
+        """Return each position's file, relative to a folder; None if images have no files of their own."""
+        if not self.is_file:
+            return None
+        names = (Path(self.name(i)) for i in range(len(self.labels)))
+        return [os.path.relpath(name, folder).replace(os.sep, "/") for name in names]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""The command line of `python -m orchestrator.score`."""
+
+from __future__ import annotations
+
+import argparse
+
+from orchestrator.cli.parser import Parser, wide
+from orchestrator.ledger.storage import absolute_path
+from orchestrator.planning.request import DEFAULT_DATA, Request
+from trainables.detectors import DETECTORS
+
+
+def read_request(words: list[str] | None = None) -> Request:
+    """Return the sweep's name, the detectors to add and the places; raise Mistake for invalid words."""
+    given = vars(_parser().parse_args(words))
+    for option in ("data", "cache"):
+        if option in given:
+            given[option] = absolute_path(given[option])
+    plugins = tuple(map(absolute_path, given.pop("plugins", ())))
+    return Request(**{**given, "detectors": tuple(given["detectors"]), "plugins": plugins})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m orchestrator.score",
+        usage="python -m orchestrator.score NAME --detectors D ... [options]",
+        description="Add detectors to the finished final cells of a sweep, to its report and to MLflow's\n"
+        "records, without training. The same command again scores only what is missing.",
+        formatter_class=wide,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    _what(parser.add_argument_group("what is scored"))
+    _where(parser.add_argument_group("where"))
+    return parser
+
+
+def _what(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("name", metavar="NAME", help="the sweep's name")
+    group.add_argument(
+        "--detectors",
+        nargs="+",
+        required=True,
+        metavar="D",
+        help=f"scores of the test images, out of {', '.join(DETECTORS.names)}, or a plug-in's",
+    )
+    group.add_argument(
+        "--plugin",
+        dest="plugins",
+        nargs="+",
+        action="extend",
+        metavar="FILE.py",
+        help="files with your own detectors (docs/extending.md)",
+    )
+
+
+def _where(group: argparse._ArgumentGroup) -> None:
+    add, defaults = group.add_argument, Request()
+    add(
+        "--data",
+        metavar="PATH",
+        help=f"the sweep's data (default: where it was when the sweep ran, else {DEFAULT_DATA})",
+    )
+    add("--cache", metavar="DIR", help="folder for prepared data (default: the user's cache folder)")
+    add("--storage", metavar="URI", help=f"a folder, s3://, gs://, ... (default: {defaults.storage})")
+    add(
+        "--tracking-uri",
+        metavar="URI",
+        help="where MLflow's records go (default: an SQLite file in the storage folder)",
+    )

@@ -1,0 +1,69 @@
+"""`python -m orchestrator.score`: add detectors to a sweep's finished cells, without training.
+
+Exit codes: 0 every finished final cell has the detectors; 1 a detector failed or could not be added to some
+cell, or the leak firewall did not hold; 2 a mistake in what was asked, said before any work; 130 interrupted.
+torch is imported only for valid requests.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from orchestrator.cli.parser import INTERRUPTED, run_command
+from orchestrator.cli.score_options import read_request
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.lock import hold
+from orchestrator.ledger.storage import StorageAway, no_answer
+from orchestrator.planning.plugins import Plugin, keep, load_with_stored
+from orchestrator.planning.request import Request, check_detectors, read_plugins
+from orchestrator.planning.specification import StoredSweep, read_stored
+from orchestrator.reporting.conclusion import show_report
+from orchestrator.tracking.tracker import open_tracker
+from orchestrator.tracking.uris import resolve_tracking_uri
+
+SECONDS_PER_RECORD = 2.0
+"""How long a tracking server that answers may take for one cell."""
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    return run_command(_main, words)
+
+
+def _main(words: list[str] | None) -> int:
+    request = read_request(words)
+    try:
+        ledger = Ledger(request.storage, str(request.name))
+        stored = read_stored(ledger)
+        plugins = load_with_stored(read_plugins(request), ledger)
+        check_detectors(request.detectors)
+        return _run(request, ledger, stored, plugins)
+    except StorageAway as error:
+        raise no_answer(request.storage, error) from None
+    except KeyboardInterrupt:
+        print("Stopped. Nothing that was scored is lost; the same command goes on.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(request: Request, ledger: Ledger, stored: StoredSweep, plugins: tuple[Plugin, ...]) -> int:
+    # Imported here since torch takes seconds, for which --help and mistyped options need not wait.
+    from orchestrator.execution.later_scores import LaterScoring
+
+    with hold(ledger):
+        keep(plugins, ledger)
+        scoring = LaterScoring(request, ledger, stored)
+        uri = resolve_tracking_uri(request.tracking_uri, request.storage)
+        tracker = open_tracker(uri, ledger, stored.specification, scoring.cells)
+        failures = scoring.run()
+        if tracker is not None:
+            for key in scoring.scored:
+                tracker.rescored(key)
+        timeout = 60 + SECONDS_PER_RECORD * len(scoring.scored)
+        report = show_report(request, ledger, tracker, timeout)
+    if failures:
+        print("\n".join(["Not scored:", *(f"  {failure}" for failure in failures)]))
+    return 0 if report is not None and report.sound and not failures else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
