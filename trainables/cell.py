@@ -16,9 +16,11 @@ import torch
 
 from trainables.data.access_log import AccessLog
 from trainables.data.holdout import Part, SearchData, open_final, open_search, open_test
+from trainables.data.image_table import ImageTable
 from trainables.data.prepared import Prepared
 from trainables.detectors import DEFAULT_DETECTORS
 from trainables.kept_weights import Trained, to_bytes
+from trainables.metrics import metrics_beside
 from trainables.run import NO_HOLDOUT, Run
 from trainables.scoring import Scorer, Scores, validate
 from trainables.train import Diverged, Training
@@ -37,8 +39,9 @@ class CellRun:
         prepared: Prepared,
         workers: Workers | None = None,
         detectors: Sequence[str] = DEFAULT_DETECTORS,
+        image_sets: Sequence[ImageTable] = (),
     ) -> None:
-        """Open the run's data; `detectors` score a final run's test images."""
+        """Open the run's data; `detectors` score a final run's test images, and image sets beside them."""
         self.run = run
         self.workers = workers or Workers()
         self._access_log = AccessLog()
@@ -49,7 +52,14 @@ class CellRun:
         self.scorer = Scorer(
             () if run.search else detectors, run.recipe, self.training.normalisation, self.workers
         )
+        self._image_sets = [table.to(self.training.device) for table in image_sets]
+        for table in image_sets:
+            self._access_log.add(table)
+        if run.search and image_sets:
+            raise ValueError("a search run scores nothing, so it must not be given image sets")
         self.history: History = []
+        self.scores_beside: dict[str, Scores] = {}
+        """The scores of the image sets by name, once `result` was called."""
         self.scores: Scores | None = None
         self.window: dict[int, np.ndarray] = {}
         """Logits (n, K) of the evaluations in the window before the last one, by epoch."""
@@ -120,7 +130,7 @@ class CellRun:
         the accuracy of the last epoch and each detector's mean AP of the last min(ap_window, epochs)
         evaluations, with their other forms (`_window`, `_last`), the detector's AUROC and FPR at 95% TPR at
         the last evaluation, and the share of anomalies, to which a random detector's AP tends. A detector
-        that took part in the last evaluation only has no mean.
+        that took part in the last evaluation only has no mean. Image sets are scored by the last network.
         """
         if self.run.search:
             value = 0.0 if self.diverged else self.history[-1]["val/accuracy"]
@@ -135,7 +145,7 @@ class CellRun:
             "epochs": len(self.history),
         }
         if self.run.holdout == NO_HOLDOUT:
-            return values
+            return {**values, **self._beside()}
         window, at_last = self.history[-self.run.recipe.ap_window :], self.scores.metrics()
         for name in self.scores.by_detector:
             if all(f"ap/{name}" in row for row in window):
@@ -143,7 +153,22 @@ class CellRun:
             values[f"final/ap_{name}_last"] = at_last[f"ap/{name}"]
         values["final/skew"] = float(self.scores.is_anomaly.mean())
         thresholds = self.scores.threshold_metrics()
-        return {**values, **{f"final/{name}": value for name, value in thresholds.items()}}
+        values |= {f"final/{name}": value for name, value in thresholds.items()}
+        return {**values, **self._beside()}
+
+    def _beside(self) -> dict[str, float]:
+        """Score the image sets; return their metrics beside the test images of the kept classes."""
+        assert self.scores is not None
+        kept = ~self.scores.is_anomaly
+        values: dict[str, float] = {}
+        normal = {name: scores[kept] for name, scores in self.scores.by_detector.items()}
+        for table in self._image_sets:
+            (name,) = table.classes
+            found = self.scorer.score_beside(self.training.network, table)
+            self._check(found.finite)
+            self.scores_beside[name] = found
+            values |= metrics_beside(name, normal, found.by_detector)
+        return values
 
     def _windowed(self, metric: str) -> float:
         """Return a metric's mean over the last min(ap_window, epochs) evaluations."""

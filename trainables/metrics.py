@@ -7,6 +7,8 @@ a threshold, so that images of equal score are flagged together. Scores are floa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 
@@ -33,6 +35,24 @@ def auroc(scores: np.ndarray, is_anomaly: np.ndarray) -> float:
     hits, false_alarms = np.diff(found, prepend=0), np.diff(flagged - found, prepend=0)
     twice_won = np.sum(false_alarms * (2 * found - hits))
     return float(twice_won / (2 * found[-1] * (flagged[-1] - found[-1])))
+
+
+def metrics_beside(
+    image_set: str, normal: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Return AP, AUROC and FPR at 95% TPR of an image set's scores beside those of normal images.
+
+    Both are given by detector, (m,) and (n,); the set's images are the positives, and "skew" is their share.
+    """
+    found = {}
+    for name, scores in others.items():
+        both = np.concatenate([normal[name], scores])
+        is_anomaly = np.repeat([False, True], [len(normal[name]), len(scores)])
+        found[f"ood/{image_set}/ap_{name}"] = average_precision(both, is_anomaly)
+        found[f"ood/{image_set}/auroc_{name}"] = auroc(both, is_anomaly)
+        found[f"ood/{image_set}/fpr95_{name}"] = fpr_at_95_tpr(both, is_anomaly)
+        found[f"ood/{image_set}/skew"] = float(is_anomaly.mean())
+    return found
 
 
 def fpr_at_95_tpr(scores: np.ndarray, is_anomaly: np.ndarray) -> float:

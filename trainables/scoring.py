@@ -120,6 +120,22 @@ class Scorer:
                         found[name] = checked(name, detector.score(passed.features, passed.logits), n)
         return replace(scores, by_detector={name: found[name] for name in self._detectors if name in found})
 
+    def score_beside(self, network: WideResNet, images: ImageTable) -> Scores:
+        """Score other images as anomalies, after `score` has fitted the detectors on features."""
+        on_features, on_logits = self._of(FEATURES), self._of(LOGITS)
+        with _evaluating(network, gradients=False):
+            passed = self._pass(network, images, keep_features=bool(on_features))
+            n = len(images)
+            scores = Scores(images.indices.numpy(), np.full(n, ANOMALY), passed.logits.numpy())
+            if not scores.finite:
+                return scores
+            found = {name: checked(name, each, n) for name, each in passed.scores(self._workers).items()}
+            found |= {name: scores_of_logits(each, passed.logits) for name, each in on_logits.items()}
+            for name, detector in on_features.items():
+                with _blamed(name):
+                    found[name] = checked(name, detector.score(passed.features, passed.logits), n)
+        return replace(scores, by_detector={name: found[name] for name in self._detectors})
+
     def embed(self, network: WideResNet, images: ImageTable, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (n, D) and logits (n, K) of centre crops of these rows, float32 on the CPU."""
         share = rows[self._workers.share(len(rows))]

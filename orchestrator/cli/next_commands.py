@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from orchestrator.planning.request import WHAT, Request
 
-ASIDE = WHAT | {"detectors", "data", "download", "name", "resume", "dry_run", "given"}
+IMAGE_SETS = {"ood", "ood_resize", "crops_per_image", "ood_seed"}
+ASIDE = WHAT | IMAGE_SETS | {"detectors", "data", "download", "name", "resume", "dry_run", "given"}
 """Fields of a request that the command that resumes it does not repeat: the ledger knows them."""
 
 OPTIONS = {"plugins": "--plugin"}

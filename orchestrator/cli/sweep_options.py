@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.cli.parser import WIDTH, Parser, number, plain_name, whole_number, wide
@@ -11,6 +12,7 @@ from orchestrator.ledger.storage import absolute_path
 from orchestrator.planning.request import DEFAULT_DATA, Request
 from orchestrator.planning.specification import RunSettings, Specification
 from search_spaces import all_benchmarks
+from trainables.data.named_images import RESIZES
 from trainables.detectors import DETECTORS
 from trainables.mistake import Mistake
 from trainables.recipe import Recipe
@@ -18,16 +20,22 @@ from trainables.run import method_parts
 from trainables.settings import valid_of
 
 DEFAULTS = Request()
+LARGEST_NUMBER = 10**9 - 1
+"""Of crops and seeds."""
 
 
 def read_request(words: list[str] | None = None) -> Request:
     """Return what a command line asks for; raise Mistake for words that are not valid."""
-    given = vars(_parser().parse_args(words))
-    fields: dict[str, Any] = {name: _value(name, value) for name, value in given.items()}
+    fields = values_of(vars(_parser().parse_args(words)))
     request = Request(**fields, given=frozenset(fields))
     _check_share(request.gpus_per_worker, request.workers)
     _check_needs_ray(request)
     return request
+
+
+def values_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of options by the request's fields, from their words."""
+    return {name: _value(name, value) for name, value in given.items()}
 
 
 def _value(name: str, value: Any) -> Any:
@@ -35,6 +43,10 @@ def _value(name: str, value: Any) -> Any:
     option = f"--{name.replace('_', '-')}"
     if name in ("seeds", "lambda_trials", "workers", "max_concurrent"):
         return whole_number(option, value)
+    if name in ("crops_per_image", "ood_seed"):
+        return whole_number(option, value, at_least=int(name == "crops_per_image"), at_most=LARGEST_NUMBER)
+    if name == "ood":
+        return tuple(map(_with_absolute_path, value))
     if name in ("cpus_per_worker", "gpus_per_worker"):
         return number(option, value)
     if name == "plugins":
@@ -44,6 +56,12 @@ def _value(name: str, value: Any) -> Any:
     if name == "name":
         return plain_name(option, value)
     return tuple(value) if isinstance(value, list) else value
+
+
+def _with_absolute_path(word: str) -> str:
+    """Return NAME=PATH with a path that other processes find, too."""
+    name, _, path = word.partition("=")
+    return f"{name}={absolute_path(path)}" if path else word
 
 
 def _check_share(gpus: float | None, workers: int) -> None:
@@ -121,6 +139,7 @@ def _what(group: argparse._ArgumentGroup) -> None:
         help=f"scores of the test images, out of {', '.join(DETECTORS.names)} "
         f"(default: {' '.join(DEFAULTS.detectors)})",
     )
+    add_image_sets(group)
     add(
         "--plugin",
         dest="plugins",
@@ -139,11 +158,47 @@ def _what(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _where(group: argparse._ArgumentGroup) -> None:
+def add_image_sets(group: argparse._ArgumentGroup) -> None:
+    """Add the options of image sets that are scored beside the test images."""
+    add = group.add_argument
+    add(
+        "--ood",
+        nargs="+",
+        action="extend",
+        metavar="NAME=PATH",
+        help="image sets to score as anomalies, too: folders, tar archives or Parquet files",
+    )
+    add(
+        "--ood-resize",
+        choices=RESIZES,
+        help="how their images of other sizes are brought to the benchmark's (default: they are refused)",
+    )
+    add("--crops-per-image", metavar="N", help="with --ood-resize crop, crops of each image (default: 1)")
+    add("--ood-seed", metavar="N", help="seed of the crops (default: 0)")
+
+
+def add_data(group: argparse._ArgumentGroup) -> None:
+    """Add the options of where the data is."""
     add = group.add_argument
     add("--data", metavar="PATH", help=f"where the benchmark's data is (default: {DEFAULT_DATA})")
     add("--download", action="store_true", help="let a reader fetch its data; nothing downloads without it")
     add("--cache", metavar="DIR", help="folder for prepared data (default: the user's cache folder)")
+
+
+def add_records(group: argparse._ArgumentGroup) -> None:
+    """Add the options of where the ledger and MLflow's records are."""
+    add = group.add_argument
+    add("--storage", metavar="URI", help=f"a folder, s3://, gs://, ... (default: {DEFAULTS.storage})")
+    add(
+        "--tracking-uri",
+        metavar="URI",
+        help="where MLflow's records go (default: an SQLite file in the storage folder)",
+    )
+
+
+def _where(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add_data(group)
     add(
         "--workers",
         metavar="N",
@@ -160,12 +215,7 @@ def _where(group: argparse._ArgumentGroup) -> None:
         help="GPUs of a worker; fractions share one (default: 1 if there is a GPU, else 0)",
     )
     add("--max-concurrent", metavar="N", help="cells that run at once (default: as many as fit)")
-    add("--storage", metavar="URI", help=f"a folder, s3://, gs://, ... (default: {DEFAULTS.storage})")
-    add(
-        "--tracking-uri",
-        metavar="URI",
-        help="where MLflow's records go (default: an SQLite file in the storage folder)",
-    )
+    add_records(group)
     add(
         "--executor",
         choices=("ray", "inline"),

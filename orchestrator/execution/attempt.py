@@ -29,9 +29,14 @@ from orchestrator.planning.sweep import Sweep
 from trainables.cell import CellRun, History
 from trainables.data.cache import prepare
 from trainables.data.holdout import ANOMALY
+from trainables.data.image_sets import load_set
+from trainables.data.image_table import ImageTable
+from trainables.data.named_images import NamedImages
 from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
 from trainables.detectors import DETECTORS
+from trainables.failures import PermanentFailure
+from trainables.mistake import Mistake
 from trainables.registry import source_digest
 from trainables.run import parse_method
 from trainables.scoring import Scores
@@ -72,12 +77,18 @@ def run_attempt(
     started = time.time()
     run = run_of(cell, sweep.specification, aux_weights)
     prepared = _prepared(sweep.data, sweep.fingerprint)
+    named = sweep.settings.image_sets if cell.phase == FINAL else ()
+    sets = [_image_set(each, prepared.side, prepared.channels) for each in named]
     running = (
-        CellRun(run, prepared, workers, sweep.settings.detectors)
+        CellRun(run, prepared, workers, sweep.settings.detectors, sets)
         if trains
-        else TrainingFreeRun(run, prepared)
+        else TrainingFreeRun(run, prepared, sets)
     )
     about_cell = {"cell": asdict(cell), "run": asdict(run), "opened": running.close_access_log()}
+    if named:
+        about_cell["image_sets"] = [
+            {**asdict(each), "images": len(images)} for each, images in zip(named, sets, strict=True)
+        ]
     attempt = workers.from_leader(sweep.ledger.begin(cell.key, about_cell) if workers.leads else 0)
     resumed = 0
     if isinstance(running, CellRun):
@@ -114,6 +125,15 @@ def _train(sweep: Sweep, key: str, attempt: int, running: CellRun, report: Repor
 def _prepared(data: DataRequest, fingerprint: str) -> Prepared:
     """Open the prepared data, once per process."""
     return prepare(data, fingerprint)
+
+
+@functools.lru_cache(maxsize=8)
+def _image_set(wanted: NamedImages, side: int, channels: int) -> ImageTable:
+    """Open an image set, once per process; raise PermanentFailure if it is not what the driver found."""
+    try:
+        return load_set(wanted, side, channels).table
+    except Mistake as mistake:
+        raise PermanentFailure(str(mistake)) from mistake
 
 
 def _restore(running: CellRun, ledger: Ledger, key: str) -> int:
@@ -226,6 +246,20 @@ def _table_without_logits(running: TrainingFreeRun) -> pa.Table:
     )
 
 
+def _tables_beside(running: CellRun | TrainingFreeRun) -> dict[str, pa.Table]:
+    """Return, by image set, a row per image: index, logits if there are any, and every detector."""
+    if isinstance(running, CellRun):
+        return {
+            name: scores_table(scores).drop_columns(["label", "is_anomaly"])
+            for name, scores in running.scores_beside.items()
+        }
+    method = running.run.method
+    return {
+        name: pa.table({"index": np.arange(len(scores)), method: scores})
+        for name, scores in running.scores_beside.items()
+    }
+
+
 def window_table(index: np.ndarray, window: Mapping[int, np.ndarray]) -> pa.Table | None:
     """Return a row per earlier evaluation and test image, epoch, index and logits; None if there is none."""
     if not window:
@@ -255,13 +289,14 @@ def _rows_of(logits: np.ndarray) -> pa.FixedSizeListArray:
 def _files(running: CellRun | TrainingFreeRun, *, keep_weights: bool) -> dict[str, Any]:
     """Return what a cell leaves beside its result."""
     if isinstance(running, TrainingFreeRun):
-        return {"scores": _table_without_logits(running)}
+        return {"scores": _table_without_logits(running), "image_sets": _tables_beside(running)}
     scores = running.scores
     return {
         "scores": None if scores is None else scores_table(scores),
         "window": None if scores is None else window_table(scores.index, running.window),
         "weights": running.weights() if keep_weights else None,
         "curves": running.history,
+        "image_sets": _tables_beside(running),
     }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from orchestrator.execution.attempt import PATIENCE_SECONDS
 from orchestrator.execution.dispatcher import Dispatcher
@@ -15,11 +16,11 @@ from orchestrator.execution.progress import Progress
 from orchestrator.ledger.lock import hold
 from orchestrator.planning.cells import Cells, lay_out
 from orchestrator.planning.costs import Images, cell_flops
-from orchestrator.planning.data import check_data
+from orchestrator.planning.data import check_data, check_image_sets
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.request import Draft, Request
 from orchestrator.planning.studies import Outcome, suggest
-from orchestrator.planning.sweep import Sweep, begin, check_name, go_on, with_detectors, write_down
+from orchestrator.planning.sweep import Sweep, begin, check_name, go_on, with_scoring, write_down
 from orchestrator.tracking.tracker import Tracker, open_tracker
 from orchestrator.tracking.uris import resolve_tracking_uri
 from trainables.data.prepared import Prepared
@@ -74,12 +75,16 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
     with hold(sweep.ledger):
         stored = check_name(sweep, must_exist=request.resume)
         if stored is not None:
-            sweep = with_detectors(sweep, stored, request)
+            sweep = with_scoring(sweep, stored, request)
         existed = sweep.ledger.exists()
         cells = lay_out(sweep.specification, sweep.fingerprint)
+        results = sweep.ledger.read_results(cell.key for cell in cells.all())
+        if len(results) < len(cells.all()):
+            sets = check_image_sets(sweep.settings.image_sets, prepared)
+            sweep = replace(sweep, settings=replace(sweep.settings, image_sets=sets))
         tracker = _tracker(request, sweep, executor, cells)
         write_down(sweep, prepared)
-        dispatcher = _dispatcher(sweep, prepared, cells, tracker)
+        dispatcher = _dispatcher(sweep, prepared, cells, results, tracker)
         yield Driver(sweep, executor, dispatcher, tracker, existed)
 
 
@@ -95,8 +100,13 @@ def _tracker(request: Request, sweep: Sweep, executor: Executor, cells: Cells) -
     return tracker
 
 
-def _dispatcher(sweep: Sweep, prepared: Prepared, cells: Cells, tracker: Tracker | None) -> Dispatcher:
-    results = sweep.ledger.read_results(cell.key for cell in cells.all())
+def _dispatcher(
+    sweep: Sweep,
+    prepared: Prepared,
+    cells: Cells,
+    results: Mapping[str, Mapping[str, Any]],
+    tracker: Tracker | None,
+) -> Dispatcher:
     done = {key: Outcome(r["aux_weights"], r["values"].get("value")) for key, r in results.items()}
     if tracker is not None:
         tracker.catch_up(results)

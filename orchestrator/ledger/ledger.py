@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -32,7 +33,7 @@ LOCAL_LOCK = "lock"
 CELLS, REPORT, PLUGINS, SCRATCH = "cells", "report", "plugins", "ray"
 CELL, CURVES, SCORES, RESULT = "cell.json", "curves.parquet", "scores.parquet", "result.json"
 WINDOW, WEIGHTS = "window.parquet", "weights.safetensors"
-DETECTORS = "detectors"
+DETECTORS, IMAGE_SETS = "detectors", "ood"
 CHECKPOINTS, CHECKPOINT_SUFFIX = "checkpoint", ".pt"
 KEPT_CHECKPOINTS = 2
 THREADS = 32
@@ -340,15 +341,19 @@ class Ledger:
         window: pa.Table | None = None,
         weights: bytes | None = None,
         curves: Rows | None = None,
+        image_sets: Mapping[str, pa.Table] = MappingProxyType({}),
     ) -> Json:
         """Write scores, weights and curves, then the result that vouches for them; return the result.
+
+        `image_sets` has the scores of image sets by name.
 
         `about` holds what may differ between equal runs: it stands under "attempt". Raises Superseded for an
         older attempt.
         """
         with self._writing(key, attempt):
             checksums, of_attempt = {}, {}
-            for name, table in ((SCORES, scores), (WINDOW, window)):
+            beside = {f"{IMAGE_SETS}/{name}.parquet": table for name, table in image_sets.items()}
+            for name, table in ((SCORES, scores), (WINDOW, window), *beside.items()):
                 if table is not None:
                     checksums[name] = self._write_table(table, CELLS, key, name)
             if curves is not None:  # which hold speeds, so their checksum differs between equal runs

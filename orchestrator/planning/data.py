@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Iterable
 
 import torch
 from rich.console import Console
@@ -12,6 +14,8 @@ from orchestrator.planning.specification import Specification
 from trainables.auxiliary import find_task
 from trainables.data.cache import prepare
 from trainables.data.holdout import check_counts, kept_classes
+from trainables.data.image_sets import load_set
+from trainables.data.named_images import NamedImages
 from trainables.data.prepared import Prepared
 from trainables.data.readers.finding import find_reader
 from trainables.data.readers.request import DataRequest
@@ -34,6 +38,15 @@ def open_data(request: DataRequest) -> Prepared:
     for name in prepared.skipped:
         console.print(f"Left out an image that cannot be read: {name}", markup=False)
     return prepared
+
+
+def check_image_sets(wanted: Iterable[NamedImages], prepared: Prepared) -> tuple[NamedImages, ...]:
+    """Return the image sets with their digests; raise Mistake for one that cannot be used with this data."""
+    found = []
+    for each in wanted:
+        digest = load_set(each, prepared.side, prepared.channels).digest
+        found.append(dataclasses.replace(each, digest=digest))
+    return tuple(found)
 
 
 def check_named(request: DataRequest) -> None:

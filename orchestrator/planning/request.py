@@ -11,11 +11,13 @@ import math
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from orchestrator.planning.named_sets import named_sets
 from orchestrator.planning.plugins import Plugin, load, read_plugin
 from orchestrator.planning.specification import RunSettings, Specification, Weights
 from search_spaces import DEFAULT, find_benchmark
 from search_spaces.benchmark import DEFAULT_METHODS, Benchmark
 from trainables.auxiliary import TASKS, find_task
+from trainables.data.named_images import NamedImages
 from trainables.detectors import DEFAULT_DETECTORS, DETECTORS
 from trainables.mistake import Mistake, unknown
 from trainables.recipe import Recipe, with_fidelity
@@ -50,6 +52,13 @@ class Request:
 
     detectors: tuple[str, ...] = DEFAULT_DETECTORS
     """What scores the test images."""
+    ood: tuple[str, ...] = ()
+    """Words NAME=PATH of image sets that are scored beside the test images."""
+    ood_resize: str | None = None
+    """How their images are brought to the benchmark's size; None refuses other sizes."""
+    crops_per_image: int = 1
+    ood_seed: int = 0
+    """Seed of the crops."""
     plugins: tuple[str, ...] = ()
     """Paths of files with further detectors, auxiliary tasks and benchmarks."""
     data: str | None = None
@@ -165,8 +174,15 @@ def draft(request: Request) -> Draft:
         if "lambda_trials" in fields:
             raise Mistake("--lambda-trials and --set lambda_trials say the same thing: give one of them.")
         specification = dataclasses.replace(specification, lambda_trials=request.lambda_trials)
-    settings = dataclasses.replace(_assigned(RunSettings(), fields), detectors=request.detectors)
+    settings = dataclasses.replace(
+        _assigned(RunSettings(), fields), detectors=request.detectors, image_sets=image_sets(request)
+    )
     return Draft(request, settings, plugins, "precision" in fields, specification)
+
+
+def image_sets(request: Request) -> tuple[NamedImages, ...]:
+    """Return the image sets that are asked for; raise Mistake for what cannot be."""
+    return named_sets(request.ood, request.ood_resize, request.crops_per_image, request.ood_seed)
 
 
 def read_plugins(request: Request) -> tuple[Plugin, ...]:

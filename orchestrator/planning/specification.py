@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
 from search_spaces import find_benchmark
+from trainables.data.named_images import NamedImages
 from trainables.data.readers.request import DataRequest
 from trainables.detectors import DEFAULT_DETECTORS, DEFAULT_LABELS, DETECTORS
 from trainables.detectors.contract import FEATURES
@@ -39,6 +40,8 @@ class RunSettings:
     keep_weights: bool = setting(True, "keep the last weights of final cells")
     detectors: tuple[str, ...] = DEFAULT_DETECTORS
     """What scores the test images."""
+    image_sets: tuple[NamedImages, ...] = ()
+    """What is scored beside the test images."""
 
     def __post_init__(self) -> None:
         """Raise Mistake for a setting that is not valid."""
@@ -51,7 +54,9 @@ class RunSettings:
     @staticmethod
     def from_json(values: dict[str, Any]) -> RunSettings:
         """Return the settings that `as_json` described; version 0.1 had fewer, and their defaults hold."""
-        return RunSettings(**{**values, "detectors": tuple(values.get("detectors", DEFAULT_DETECTORS))})
+        detectors = tuple(values.get("detectors", DEFAULT_DETECTORS))
+        sets = tuple(NamedImages(**each) for each in values.get("image_sets", ()))
+        return RunSettings(**{**values, "detectors": detectors, "image_sets": sets})
 
 
 @dataclass(frozen=True)

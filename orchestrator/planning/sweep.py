@@ -9,7 +9,14 @@ from orchestrator.ledger.provenance import provenance
 from orchestrator.ledger.storage import absolute_path, open_storage
 from orchestrator.planning.data import check_named, open_data
 from orchestrator.planning.plugins import Plugin, load_with_stored
-from orchestrator.planning.request import DEFAULT_DATA, Draft, Request, check_detectors, read_plugins
+from orchestrator.planning.request import (
+    DEFAULT_DATA,
+    Draft,
+    Request,
+    check_detectors,
+    image_sets,
+    read_plugins,
+)
 from orchestrator.planning.specification import (
     SETTINGS,
     DetectorColumn,
@@ -72,16 +79,22 @@ def go_on(request: Request) -> tuple[Sweep, Prepared]:
     data = data_request(stored.specification, path, cache=request.cache, download=request.download)
     prepared = open_data(data)
     sweep = Sweep(stored.specification, stored.settings, ledger, data, prepared.fingerprint, plugins)
-    return with_detectors(sweep, stored, request), prepared
+    return with_scoring(sweep, stored, request), prepared
 
 
-def with_detectors(sweep: Sweep, stored: StoredSweep, request: Request) -> Sweep:
-    """Return a sweep with the detectors that are asked for or, if none are, those it was begun with."""
+def with_scoring(sweep: Sweep, stored: StoredSweep, request: Request) -> Sweep:
+    """Return a sweep with the detectors and image sets that are asked for, or else those it was begun with.
+
+    A set that it had must have the same images as before.
+    """
     names = request.detectors if "detectors" in request.given else stored.settings.detectors
     if not set(names) <= set(DETECTORS.names):  # those of plug-ins that were not given again
         sweep = replace(sweep, plugins=load_with_stored(sweep.plugins, sweep.ledger))
         check_detectors(names)
-    return replace(sweep, settings=replace(sweep.settings, detectors=names))
+    before = {each.name: each.digest for each in stored.settings.image_sets}
+    asked = image_sets(request) if "ood" in request.given else stored.settings.image_sets
+    sets = tuple(replace(each, digest=before.get(each.name)) for each in asked)
+    return replace(sweep, settings=replace(sweep.settings, detectors=names, image_sets=sets))
 
 
 def check_name(sweep: Sweep, *, must_exist: bool) -> StoredSweep | None:

@@ -1,7 +1,8 @@
 """The check that no search cell ever opened a test image or its held-out class.
 
 Before it trains, every cell writes its access log, the images that it opened, into its cell.json. A search
-cell may open training images of the kept classes only; a final cell also the test images, to score them.
+cell may open training images of the kept classes only; a final cell also the test images and image sets, to
+score them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 from orchestrator.planning.cells import SEARCH, Cell
 
+IMAGE_SETS = "ood/"
+"""What the splits of image sets begin with."""
 NAMED = 5
 """Most breaches that the verdict lists; it counts the others."""
 
@@ -116,7 +119,12 @@ def _forbidden(cell: Cell, opened: list[tuple[str, list[str]]]) -> list[str]:
     """Return descriptions of what a cell opened and must not have opened."""
     search = cell.phase == SEARCH
     allowed = ("train",) if search else ("train", "test")
-    found = [f"opened the split {split!r}" for split, _ in opened if split not in allowed]
+    beside = () if search else (IMAGE_SETS,)
+    found = [
+        f"opened the split {split!r}"
+        for split, _ in opened
+        if not (split in allowed or split.startswith(beside))
+    ]
     without_holdout = [classes for split, classes in opened if search or split == "train"]
     if any(cell.holdout in classes for classes in without_holdout):
         found.append(f"opened its held-out class {cell.holdout!r}")

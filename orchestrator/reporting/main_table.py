@@ -48,8 +48,12 @@ class _FilledColumn:
 
 
 def main_tables(results: Results) -> list[Table]:
-    """Return the results in one table or, if that would be too wide to read, in one per metric."""
-    return arrange(results, _main_content(results))
+    """Return the results in one table or, if that would be too wide to read, in one per metric.
+
+    There is none if no class is held out and nothing is trained, since image sets have a table of their own.
+    """
+    content = _main_content(results)
+    return arrange(results, content) if any(content.metrics.values()) else []
 
 
 def wide_table(results: Results) -> Table:
@@ -122,9 +126,7 @@ def _caption(results: Results) -> str:
         parts.append(f"{taken}; random AP is the share of anomalies, which a random detector's AP tends to.")
         if window > 1 and any(title.endswith(LAST) for title in results.aps.values()):
             parts.append(f"AP marked{LAST} is of the last evaluation alone.")
-    for method in specification.methods:
-        if not parse_method(method).trains:
-            parts.append(f"{method} trains nothing, so it has one score: {TRAINING_FREE.find(method).about}.")
+    parts += about_untrained(specification)
     if n > 1 and len(results.held_out) > 1 and specification.trained:
         parts.append("The average's ± is the standard deviation over seeds of each seed's average.")
     parts.append(_about_lambda(specification))
@@ -133,6 +135,15 @@ def _caption(results: Results) -> str:
     if len(results.held_out) > 1 and _lacks_average(results):
         parts.append("An average is shown once a seed is done with every held-out class.")
     return " ".join(part for part in parts if part)
+
+
+def about_untrained(specification: Specification) -> list[str]:
+    """Return a sentence on the score of each method that trains nothing."""
+    untrained = [method for method in specification.methods if method not in specification.trained]
+    return [
+        f"{method} trains nothing, so it has one score: {TRAINING_FREE.find(method).about}."
+        for method in untrained
+    ]
 
 
 def _about_lambda(specification: Specification) -> str:

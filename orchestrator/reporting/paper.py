@@ -156,7 +156,12 @@ def pair_with_paper(results: Results, benchmark: Benchmark) -> tuple[list[Pair],
 
 
 def _ours(results: Results, number: Published) -> Estimate | None:
-    """Return the sweep's number if it has one; an average counts only if it is over all classes."""
+    """Return the sweep's number if it has one; an average counts only if it is over all classes.
+
+    Image sets are those of the paper if they are called so, and nothing is held out.
+    """
+    if number.holdout in results.image_sets:
+        return results.estimate(number.method, NO_HOLDOUT, f"ood/{number.holdout}/{number.our_metric}")
     if number.row is not AVERAGE:
         return results.estimate(number.method, number.holdout, number.our_metric)
     if set(results.held_out) != set(results.classes):

@@ -13,6 +13,7 @@ from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
 from orchestrator.reporting import sentences
 from orchestrator.reporting.figures import draw_figures
+from orchestrator.reporting.image_set_table import image_set_tables, wide_image_set_table
 from orchestrator.reporting.leak_check import Verdict, check_leaks
 from orchestrator.reporting.main_table import WIDTH, main_tables, wide_table
 from orchestrator.reporting.paper import Pair, Published, difference_tables, pair_with_paper, paper_tables
@@ -57,7 +58,8 @@ class Report:
         parts = [self._head()]
         if not self.sound:
             parts.append(_wrap(self.verdict.sentence))
-        parts += [*_printed(main_tables(self.results)), "\n".join(map(_wrap, self._sentences()))]
+        parts += _printed(main_tables(self.results))
+        parts += [*_printed(image_set_tables(self.results)), "\n".join(map(_wrap, self._sentences()))]
         parts += _printed(self._differences)
         if self._about_paper:
             parts.append(_wrap(self._about_paper))
@@ -78,6 +80,7 @@ class Report:
             sentences.missing(results, resume_command(self.request, results.ledger.name)),
             *sentences.lacking(results, self._score_command),
             self.verdict.sentence,
+            *sentences.image_sets(results),
             *sentences.selection(results),
             *sentences.recipe_departures(results, self.benchmark),
         ]
@@ -107,7 +110,10 @@ class Report:
         """MLflow's names of the reported metrics, of a final cell's run."""
         methods = self.results.specification.methods
         found = [metric for method in methods for metric in self.results.metrics_of(method)]
-        return [f"final/{metric}" for metric in dict.fromkeys(found)]
+        if found:
+            return [f"final/{metric}" for metric in dict.fromkeys(found)]
+        sets = self.results.image_sets
+        return [f"ood/{s}/ap_{d}" for s in sets for m in methods for d in self.results.detectors_of(m)]
 
     @cached_property
     def files(self) -> dict[str, bytes]:
@@ -117,8 +123,14 @@ class Report:
             "table.tex": self.latex().encode(),
             "table.csv": to_csv(wide_table(self.results)).encode(),
             "cells.csv": cells_csv(self.results).encode(),
+            **self._image_set_files(),
             **draw_figures(self.results),
         }
+
+    def _image_set_files(self) -> dict[str, bytes]:
+        if not self.results.image_sets:
+            return {}
+        return {"image-sets.csv": to_csv(wide_image_set_table(self.results)).encode()}
 
     def write(self) -> dict[str, bytes]:
         """Write the files into the ledger's report folder; return their contents by name."""
@@ -128,7 +140,8 @@ class Report:
 
     def markdown(self) -> str:
         """Return all tables and sentences as Markdown."""
-        parts = [f"# {self._head()}", *(to_markdown(table) for table in main_tables(self.results))]
+        tables = [*main_tables(self.results), *image_set_tables(self.results)]
+        parts = [f"# {self._head()}", *map(to_markdown, tables)]
         parts.append("\n".join(f"- {sentence}" for sentence in self._sentences()))
         if self._differences or self._about_paper:
             parts.append("## Beside the paper")
@@ -144,7 +157,7 @@ class Report:
 
     def latex(self) -> str:
         r"""Return all tables for \input into a document with the package booktabs."""
-        tables = [*main_tables(self.results), *self._differences]
+        tables = [*main_tables(self.results), *image_set_tables(self.results), *self._differences]
         return "\n\n".join(to_latex(table) for table in [*tables, *self._paper_tables]) + "\n"
 
     @cached_property

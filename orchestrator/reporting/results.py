@@ -39,8 +39,11 @@ class Final:
     """Records of the detectors that scored it later, by name; the values are with theirs."""
 
     def value(self, metric: str) -> float | None:
-        """Return a value such as "ap_msp", or None if the cell has none (AP without a held-out class)."""
-        return self.values.get(f"final/{metric}")
+        """Return a value such as "ap_msp", or None if the cell has none (AP without a held-out class).
+
+        Those of image sets are "ood/<set>/ap_msp".
+        """
+        return self.values.get(metric if metric.startswith("ood/") else f"final/{metric}")
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ class Results:
     selections: tuple[Selection, ...]
     detectors: tuple[DetectorColumn, ...]
     """What scored the test images: the sweep's own, then those that came later."""
+    asked_sets: tuple[str, ...]
+    """Names of the image sets that are scored beside the test images from now on."""
     cell_files: Mapping[str, Mapping[str, Any]]
     """Contents of cell.json by key, for every cell that has begun."""
     done: frozenset[str]
@@ -144,6 +149,26 @@ class Results:
         return {f"ap_{method}": OWN_AP} if self.held_out else {}
 
     @cached_property
+    def image_sets(self) -> tuple[str, ...]:
+        """Names of the image sets: those that are asked for, then others that some cell has scores of."""
+        keys = (key.split("/") for final in self.finals for key in final.values)
+        return tuple(dict.fromkeys([*self.asked_sets, *(key[1] for key in keys if key[0] == "ood")]))
+
+    def detectors_of(self, method: str) -> dict[str, str]:
+        """Return what scores a method's image sets, with the titles of its AP."""
+        if parse_method(method).trains:
+            return {detector.name: f"AP-{detector.label}" for detector in self.detectors}
+        return {method: OWN_AP}
+
+    def beside(self, method: str, metric: str) -> Estimate | None:
+        """Return an image set's metric averaged over the holdouts, over the seeds that have all of them."""
+        found: dict[str, dict[int, float]] = {}
+        for holdout in self.specification.holdouts:
+            values = {final.cell.seed: final.value(metric) for final in self.finals_of(method, holdout)}
+            found[holdout] = {seed: value for seed, value in values.items() if value is not None}
+        return average_over_classes(found, self.specification.holdouts)
+
+    @cached_property
     def ap_panels(self) -> dict[str, dict[str, str]]:
         """Each method's AP by its title: one for each detector, and one for what trains nothing."""
         found: dict[str, dict[str, str]] = {}
@@ -161,7 +186,10 @@ class Results:
         thresholds = [f"{kind}_{name}" for name in names for kind in ("auroc", "fpr95")]
         alone = [method for method in self.specification.methods if not parse_method(method).trains]
         own = [f"{kind}_{method}" for method in alone for kind in ("ap", "auroc", "fpr95")]
-        return [ACCURACY, f"{ACCURACY}_window", *windowed, *last, "skew", *thresholds, *own]
+        scores = dict.fromkeys(d for m in self.specification.methods for d in self.detectors_of(m))
+        metrics = [f"{kind}_{name}" for name in scores for kind in ("ap", "auroc", "fpr95")]
+        beside = [f"ood/{name}/{metric}" for name in self.image_sets for metric in (*metrics, "skew")]
+        return [ACCURACY, f"{ACCURACY}_window", *windowed, *last, "skew", *thresholds, *own, *beside]
 
     @cached_property
     def _by_method_and_holdout(self) -> dict[tuple[str, str], list[Final]]:
@@ -277,6 +305,7 @@ def collect(ledger: Ledger) -> Results:
         finals=finals,
         selections=tuple(_selection(study, found) for study in cells.studies),
         detectors=_columns(stored.detectors, finals),
+        asked_sets=tuple(each.name for each in stored.settings.image_sets),
         cell_files=ledger.read_cells(keys),
         done=frozenset(found),
     )

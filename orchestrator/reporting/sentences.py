@@ -63,6 +63,22 @@ def selection(results: Results) -> list[str]:
     return found
 
 
+def image_sets(results: Results) -> list[str]:
+    """Return which image sets some finished cells lack, and which were not the same for all cells."""
+    found = []
+    for name in results.image_sets:
+        lacks = sum(final.value(f"ood/{name}/skew") is None for final in results.finals)
+        if lacks:
+            found.append(
+                f"Image set {name}: {lacks} of {counted(len(results.finals), 'finished final cell')} were "
+                "done before it was asked for and have no scores of it; under another --name all would."
+            )
+        opened = [each for about in results.cell_files.values() for each in about.get("image_sets", ())]
+        if len({each["digest"] for each in opened if each["name"] == name}) > 1:
+            found.append(f"WARNING: the image set {name} was not the same images in all cells.")
+    return found
+
+
 def recipe_departures(results: Results, benchmark: Benchmark) -> list[str]:
     """Return a warning if the recipe is not the paper's, else nothing."""
     listed = departures(results.specification, benchmark)

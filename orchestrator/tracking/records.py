@@ -19,6 +19,8 @@ from orchestrator.planning.cells import FINAL, Cell
 from orchestrator.planning.specification import GROWING, Specification
 
 NOT_METRICS = ("epoch", "speed/finished_at")
+REPORTED = ("final/", "ood/")
+"""What the names of a final cell's values begin with that are metrics."""
 LONGEST_PARAM = 500
 
 
@@ -62,7 +64,7 @@ def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Rec
         epochs, ended = result["values"]["epochs"], _milliseconds(result["attempt"]["finished_at"])
         later = counted_later(result, ledger.read_later(cell.key))
         own = own_values(result, later).items()
-        points += [Point(name, value, epochs, ended) for name, value in own if name.startswith("final/")]
+        points += [Point(name, value, epochs, ended) for name, value in own if name.startswith(REPORTED)]
         later_points = [
             point for name, found in later.items() for point in _later_points(name, found, epochs)
         ]

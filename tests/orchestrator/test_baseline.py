@@ -13,14 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from PIL import Image
+from scipy.ndimage import sobel
 from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score
 
 from orchestrator.baseline import main
 from orchestrator.score import main as score
 from orchestrator.sweep import main as sweep
-from tests.images import write_folder
+from tests.images import noise, write_folder
 from tests.sweeps import ROOT, cells
+from trainables.data.image_sets import load_images
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 BY_CLASS = [7.68, 18.87, 8.04, 8.89, 7.94, 8.28, 16.84, 12.84, 7.33, 14.94]
@@ -49,6 +52,11 @@ class Runs:
 
     def percent(self, method: str, row: str, name: str = "mine") -> float:
         return 100 * float(self.table(name)[row][f"ap_{method}"])
+
+    def beside(self, method: str, image_set: str, name: str = "mine") -> float:
+        """Return the AP of an image set in percent."""
+        values = json.loads(self.results(name)[f"{method}/none/s0"])["values"]
+        return 100 * float(values[f"ood/{image_set}/ap_{method}"])
 
     def cells(self, name: str = "mine") -> dict[str, Path]:
         """Return the folders of the cells that are done, by label."""
@@ -197,6 +205,61 @@ def test_through_ray_and_with_workers_the_numbers_are_the_same(runs: Runs) -> No
     assert pq.read_table(scored[0]) == pq.read_table(scored[1])
 
 
+def noises(folder: Path, side: int, channels: int = 3, count: int = 30) -> Path:
+    folder.mkdir()
+    for seed in range(count):
+        Image.fromarray(noise(seed, side, channels)).save(folder / f"{seed}.png")
+    return folder
+
+
+def test_image_sets_are_scored_against_all_test_images(runs: Runs, tmp_path: Path) -> None:
+    large = noises(tmp_path / "large", 20)
+    crops = ("--ood-resize", "crop", "--crops-per-image", "4", "--ood-seed", "3")
+    assert runs.run("pixel-gaussian", "--ood", f"pieces={large}", *crops) == 0
+    cell = runs.cells()["pixel-gaussian/none/s0"]
+    (about,) = json.loads((cell / "cell.json").read_text())["image_sets"]
+    pixels = load_images("pieces", str(large), side=8, channels=1, resize="crop", crops_per_image=4, seed=3)
+    assert about == {
+        "name": "pieces",
+        "path": str(large),
+        "resize": "crop",
+        "crops_per_image": 4,
+        "seed": 3,
+        "digest": pixels.digest,
+        "images": 120,
+    }
+    scores = pq.read_table(cell / "ood" / "pieces.parquet").to_pandas()
+    assert list(scores) == ["index", "pixel-gaussian"]
+    assert list(scores["index"]) == list(range(120))
+    normal = pq.read_table(cell / "scores.parquet").to_pandas()
+    assert not normal["is_anomaly"].any()
+    both = np.concatenate([normal["pixel-gaussian"], scores["pixel-gaussian"]])
+    label = np.repeat([0, 1], [len(normal), 120])
+    values = json.loads((cell / "result.json").read_text())["values"]
+    expected = average_precision_score(label, both)
+    assert expected > 0.99  # noise is no digit
+    assert values["ood/pieces/ap_pixel-gaussian"] == pytest.approx(expected, abs=1e-12)
+    assert values["ood/pieces/skew"] == pytest.approx(120 / len(both))
+    (run,) = (run for run in runs.tracked() if run.data.tags["kind"] == "final")
+    assert run.data.metrics == {name: value for name, value in values.items() if name != "epochs"}
+    with (runs.storage / "mine" / "report" / "image-sets.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["image_set"] == "pieces"
+    assert float(row["pixel-gaussian_ap_pixel-gaussian"]) == pytest.approx(expected)
+    good = (cell / "ood" / "pieces.parquet").read_bytes()
+    (cell / "ood" / "pieces.parquet").write_bytes(good[:-9])
+    assert runs.run("pixel-gaussian", "--ood", f"pieces={large}", *crops) == 0
+    assert (cell / "ood" / "pieces.parquet").read_bytes() == good
+
+
+def test_a_baseline_is_named_after_its_image_sets(runs: Runs, tmp_path: Path) -> None:
+    first, second = noises(tmp_path / "first", 8), noises(tmp_path / "second", 8)
+    where = ["--storage", str(runs.storage), "--tracking-uri", runs.uri]
+    for folder in (first, second, first):
+        assert main(["edge-energy", "--ood", f"a={folder}", *where]) == 0
+    assert len(list(runs.storage.glob("digits-edge-energy-*/sweep.json"))) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -204,7 +267,11 @@ def test_through_ray_and_with_workers_the_numbers_are_the_same(runs: Runs) -> No
         (["edge-energy", "didgits"], "Did you mean 'digits'?"),
         (["edge-energy", "--holdouts", "ten"], "There is no class to hold out 'ten'"),
         (["edge-energy", "--holdouts", "none"], "--holdouts none leaves nothing to detect"),
-        (["edge-energy", "--set", "epochs=3"], "train_fraction and skip_bad_images, not epochs"),
+        (["edge-energy", "--ood", "a=nowhere"], "nowhere does not exist"),
+        (["edge-energy", "--ood-resize", "box"], "no use without image sets"),
+        (["edge-energy", "--ood", "a=.", "--ood-seed", "-1"], "whole number from 0 to"),
+        (["edge-energy", "--ood", "a=tests/trainables"], "holds no image"),
+        (["edge-energy", "--set", "epochs=3"], "train_fraction, skip_bad_images, not epochs"),
         (["pixel-gaussian", "cifar10", "--set", "image_size=224"], "19 GiB per matrix"),
         (["edge-energy", "cifar10", "--data", "nowhere"], "--data"),
     ],
@@ -217,7 +284,7 @@ def test_mistakes_are_one_sentence_and_exit_2(
     assert error.startswith("Error: ")
     assert message in error
     assert error.count("\n") == 1
-    assert not (runs.storage / "mine").exists()
+    assert not (runs.storage / "mine" / "sweep.json").exists()
 
 
 def test_a_class_called_none_is_a_mistake_before_any_work(
@@ -284,3 +351,45 @@ def test_pixel_gaussians_on_cifar10_reproduce_the_paper_s_average(
         assert runs.percent("pixel-gaussian", name) == pytest.approx(expected, abs=0.05)
     assert runs.percent("pixel-gaussian", "average") == pytest.approx(11.17, abs=0.05)
     assert "11.17" in (runs.storage / "mine" / "report" / "table.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_resize_decides_what_pixel_gaussians_see(runs: Runs, shared_data: Path) -> None:
+    """Tiny ImageNet's 10,000 test images against CIFAR-10's, as the paper's crops and resized images."""
+    expected = {"crop": (96.84, 0.5), "nearest": (99.03, 0.5), "box": (95.7, 0.5), "bilinear": (58.0, 1.0)}
+    for resize, (percent, tolerance) in expected.items():
+        words = ["--ood", f"{resize}={shared_data / 'tinyimagenet_test.parquet'}", "--ood-resize", resize]
+        assert runs.run("pixel-gaussian", "cifar10", "--data", str(shared_data), *words, name=resize) == 0
+        assert runs.beside("pixel-gaussian", resize, name=resize) == pytest.approx(percent, abs=tolerance)
+
+
+@pytest.mark.slow
+def test_small_crops_of_photographs_have_few_edges(runs: Runs, shared_data: Path) -> None:
+    """10,000 crops of 224x224 photographs: the paper's LSUN pattern, edges tell and Gaussians do not."""
+    words = ["cifar10", "--data", str(shared_data), "--ood-resize", "crop", "--crops-per-image", "5"]
+    words += ["--ood", f"crops={shared_data / 'imagenette224_subset_train.parquet'}"]
+    assert runs.run("pixel-gaussian", *words, name="gaussian") == 0
+    assert runs.run("edge-energy", *words, name="edges") == 0
+    assert 51 < runs.beside("pixel-gaussian", "crops", "gaussian") < 56
+    assert runs.beside("edge-energy", "crops", "edges") == pytest.approx(80.2, abs=0.1)
+
+
+@pytest.mark.slow
+def test_edges_score_higher_only_if_the_filter_smooths_across_neighbouring_images(shared_data: Path) -> None:
+    """The figures that docs/baselines.md sets against each other, by scipy's filter."""
+    crops = {"resize": "crop", "crops_per_image": 5}
+    sets = (("cifar10_test", {}), ("imagenette224_subset_train", crops))
+    greys = []
+    for name, how in sets:
+        found = load_images(name, str(shared_data / f"{name}.parquet"), side=32, channels=3, **how)
+        greys.append(found.pixels / 255 @ np.array([0.299, 0.587, 0.114]))  # (N, H, W)
+    is_anomaly = np.repeat([False, True], [len(grey) for grey in greys])
+
+    def energies(grey: np.ndarray) -> np.ndarray:
+        squares = [sobel(grey, axis, mode="mirror") ** 2 for axis in (-2, -1)]
+        return sum(squares).sum((-2, -1))
+
+    stacked = np.concatenate([energies(grey) for grey in greys])
+    alone = np.concatenate([[energies(image) for image in grey] for grey in greys])
+    assert 100 * average_precision_score(is_anomaly, -alone) == pytest.approx(80.2, abs=0.1)
+    assert 100 * average_precision_score(is_anomaly, -stacked) == pytest.approx(85.0, abs=0.1)

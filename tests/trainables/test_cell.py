@@ -7,19 +7,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.metrics import average_precision_score
 
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
 from orchestrator.reporting.leak_check import Verdict, check_leaks
-from tests.images import folder_request
+from tests.images import folder_request, noise
 from tests.trainables.auxiliary.test_cpc import photographs
 from trainables import cell
 from trainables.cell import CellRun
 from trainables.data.access_log import AccessLog
 from trainables.data.cache import prepare
 from trainables.data.holdout import SearchData, open_search
+from trainables.data.image_table import ImageTable
 from trainables.data.prepared import Prepared
 from trainables.recipe import Recipe
 from trainables.run import Run
@@ -79,6 +82,36 @@ def test_the_log_shows_a_loader_that_opens_more_for_a_search(
     ]
     assert not verdict(running).holds
     assert words in verdict(running).sentence
+
+
+@pytest.mark.parametrize("holdout", ["3", "none"])
+def test_image_sets_are_opened_and_scored_by_final_runs_alone_after_the_last_epoch(
+    digits: Prepared, quick_run: Callable, holdout: str
+) -> None:
+    table = ImageTable.from_arrays(
+        "ood/mine", {"mine": np.stack([noise(seed, 8, 1)[..., None] for seed in range(20)])}
+    )
+    run = quick_run(holdout=holdout, train_fraction=0.3)
+    running, alone = CellRun(run, digits, image_sets=[table]), CellRun(run, digits)
+    assert verdict(running).holds
+    for each in (running, alone):
+        assert len(list(each.epochs())) == 2
+    values, without = running.result(), alone.result()
+    assert without.items() <= values.items()
+    assert running.scores is not None
+    kept = running.scores.label != -1
+    assert set(values) - set(without) == {
+        "ood/mine/skew",
+        *(f"ood/mine/{metric}_{name}" for metric in ("ap", "auroc", "fpr95") for name in ("msp", "odin")),
+    }
+    for name in ("msp", "odin"):
+        both = np.concatenate(
+            [running.scores.by_detector[name][kept], running.scores_beside["mine"].by_detector[name]]
+        )
+        label = np.repeat([0, 1], [kept.sum(), 20])
+        assert values[f"ood/mine/ap_{name}"] == pytest.approx(average_precision_score(label, both))
+    with pytest.raises(ValueError, match="search run scores nothing"):
+        CellRun(quick_run(search=True), digits, image_sets=[table])
 
 
 def test_a_log_holds_each_table_once_and_is_complete_when_closed(digits: Prepared) -> None:

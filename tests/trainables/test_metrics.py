@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from trainables.metrics import auroc, average_precision, fpr_at_95_tpr
+from trainables.metrics import auroc, average_precision, fpr_at_95_tpr, metrics_beside
 
 METRICS = (average_precision, auroc, fpr_at_95_tpr)
 
@@ -100,3 +100,18 @@ def test_two_of_them_need_a_normal_image(metric) -> None:
     with pytest.raises(ValueError, match="at least one normal image"):
         metric(np.array([0.1, 0.2]), np.array([True, True]))
     assert average_precision(np.array([0.1, 0.2]), np.array([True, True])) == 1
+
+
+def test_an_image_set_s_metrics_are_scikit_learn_s_beside_the_normal_images() -> None:
+    rng = np.random.default_rng(5)
+    normal = {"a": rng.normal(size=30), "b": rng.normal(size=30)}
+    others = {"a": rng.normal(1, size=12), "b": rng.normal(size=12)}
+    found = metrics_beside("mine", normal, others)
+    label = [0] * 30 + [1] * 12
+    for name in ("a", "b"):
+        scores = np.concatenate([normal[name], others[name]])
+        assert found[f"ood/mine/ap_{name}"] == pytest.approx(average_precision_score(label, scores))
+        assert found[f"ood/mine/auroc_{name}"] == pytest.approx(roc_auc_score(label, scores))
+        assert 0 < found[f"ood/mine/fpr95_{name}"] <= 1
+    assert found["ood/mine/skew"] == pytest.approx(12 / 42)
+    assert len(found) == 7

@@ -89,6 +89,17 @@ def test_odin_is_the_formula_and_makes_no_false_ties(trained: CellRun) -> None:
     assert np.corrcoef(ranks, np.argsort(np.argsort(expected)))[0, 1] > 0.9999
 
 
+def test_other_images_are_scored_as_test_images_are_without_fitting_again(trained: CellRun) -> None:
+    assert trained.test is not None
+    assert trained.scores is not None
+    beside = trained.scorer.score_beside(trained.training.network, trained.test.images)
+    assert beside.is_anomaly.all()
+    assert np.array_equal(beside.logits, trained.scores.logits)
+    assert list(beside.by_detector) == list(DETECTORS.built_in)
+    for name, scores in trained.scores.by_detector.items():
+        assert np.array_equal(beside.by_detector[name], scores), name
+
+
 def test_a_bfloat16_trained_network_is_scored_in_full_precision(
     digits: Prepared, quick_run: Callable
 ) -> None:

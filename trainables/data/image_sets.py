@@ -19,13 +19,14 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image, ImageOps
 
+from trainables.data.image_table import ImageTable
+from trainables.data.named_images import CROP, NamedImages
 from trainables.data.readers.image_folder import EXTENSIONS, image_files
 from trainables.data.readers.parquet import SUFFIXES, image_column
 from trainables.data.readers.pixels import Item, open_image, with_mode
 from trainables.mistake import Mistake
 from trainables.randomness import stream
 
-CROP = "crop"
 UNCHANGED = "none"
 """The resize method of a set whose images all had the right size."""
 FILTERS = {
@@ -52,6 +53,30 @@ class ImageSet:
         found = hashlib.sha256(repr(self.pixels.shape).encode())
         found.update(self.pixels.data)
         return found.hexdigest()
+
+    @property
+    def table(self) -> ImageTable:
+        """The images as a table, for scoring and the access log; its split is named after the set."""
+        return ImageTable.from_arrays(f"ood/{self.name}", {self.name: self.pixels})
+
+
+def load_set(wanted: NamedImages, side: int, channels: int) -> ImageSet:
+    """Return a set as `load_images` does; raise Mistake, too, if its images are not those it had before."""
+    found = load_images(
+        wanted.name,
+        wanted.path,
+        side=side,
+        channels=channels,
+        resize=wanted.resize,
+        crops_per_image=wanted.crops_per_image,
+        seed=wanted.seed,
+    )
+    if wanted.digest not in (None, found.digest):
+        raise Mistake(
+            f"The image set {wanted.name!r} has other images, or another resize, than when the sweep first "
+            "scored it: give the set another name."
+        )
+    return found
 
 
 def load_images(

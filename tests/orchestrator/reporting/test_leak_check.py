@@ -58,6 +58,14 @@ def test_a_final_cell_scores_the_held_out_class_but_does_not_train_on_it() -> No
     assert "rotation/cat/s1 opened its held-out class 'cat'" in sentence
 
 
+def test_image_sets_are_for_final_cells_alone() -> None:
+    opened = [entry("train", "dog"), entry("ood/mine", "mine")]
+    assert check(TRAINING, *opened)[0]
+    holds, sentence = check(SEARCHING, *opened)
+    assert not holds
+    assert "opened the split 'ood/mine'" in sentence
+
+
 def test_a_done_cell_without_a_log_is_a_breach_and_one_that_has_not_begun_is_not() -> None:
     assert not check_leaks([SEARCHING], {}, {"k1"}).holds
     untouched = check_leaks([SEARCHING, TRAINING], {}, set())

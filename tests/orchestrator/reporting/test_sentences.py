@@ -7,7 +7,7 @@ from pathlib import Path
 from orchestrator.planning.cells import FINAL, SEARCH
 from orchestrator.reporting.paper import pair_with_paper
 from orchestrator.reporting.results import collect
-from orchestrator.reporting.sentences import comparisons, missing, recipe_departures, selection
+from orchestrator.reporting.sentences import comparisons, image_sets, missing, recipe_departures, selection
 from search_spaces import find_benchmark
 from tests.hand_made_ledger import finish, finish_all, opened, specification, write_sweep
 
@@ -91,3 +91,15 @@ def test_a_method_that_trains_nothing_is_set_against_classification_s_first_ap(t
     (sentence,) = comparisons(collect(ledger))
     # 0.20 against 0.30, 0.31 and 0.32.
     assert sentence.startswith("pixel-gaussian, AP (beside classification's AP-MSP): -11.00 points")
+
+
+def test_image_sets_that_cells_lack_or_saw_otherwise_are_named(tmp_path: Path) -> None:
+    wanted = specification(methods=("classification",), seeds=2)
+    ledger, cells = write_sweep(tmp_path, wanted)
+    for number, cell in enumerate(cells.all()):
+        finish(ledger, wanted, cell, values={"ood/mine/skew": 0.5} if number else None)
+        about = {**ledger.read_cell(cell.key), "image_sets": [{"name": "mine", "digest": str(number // 2)}]}
+        ledger.begin(cell.key, about)
+    lacking, warning = image_sets(collect(ledger))
+    assert lacking.startswith("Image set mine: 1 of 4 finished final cells were done before it was asked for")
+    assert warning == "WARNING: the image set mine was not the same images in all cells."
