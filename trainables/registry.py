@@ -64,7 +64,7 @@ class Registry(Generic[T]):
 
 def source_digest(found: type) -> str:
     """Return the SHA-256 of the file that defines a class, which a plug-in's module states itself."""
-    stated = getattr(sys.modules.get(found.__module__), "__plugin__", None)
+    stated = getattr(sys.modules.get(found.__module__), PLUGIN, None)
     return str(stated or hashlib.sha256(Path(inspect.getfile(found)).read_bytes()).hexdigest())
 
 
