@@ -18,11 +18,11 @@ from orchestrator.planning.request import Draft, Request, draft
 
 def main(words: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    return run_command(_main, words)
+    return run_command(lambda given: carry_out(read_request(given)), words)
 
 
-def _main(words: list[str] | None) -> int:
-    request = read_request(words)
+def carry_out(request: Request) -> int:
+    """Plan, run and report what is asked for, and return the exit code; raise Mistake before any work."""
     try:
         resolved = None if request.goes_on_as_it_was else draft(request)
         if not request.dry_run:

@@ -11,6 +11,7 @@ from trainables.mistake import Mistake
 from trainables.recipe import Recipe
 from trainables.run import MODIFIERS, check_method, parse_method
 from trainables.spaces import Space
+from trainables.training_free import TRAINING_FREE
 
 if TYPE_CHECKING:
     from trainables.data.readers.request import DataRequest
@@ -94,7 +95,7 @@ class Benchmark:
         """Raise Mistake for a method that does not exist or cannot run on this benchmark."""
         check_method(name)
         brought = (task for task in TASKS.names if task not in TASKS.built_in)
-        runs = tuple(dict.fromkeys((*self.methods, *brought)))
+        runs = tuple(dict.fromkeys((*self.methods, *brought, *TRAINING_FREE.names)))
         refused = [part for part in name.split("+") if part not in runs]
         if refused:
             raise Mistake(f"{self.name} cannot run the method {refused[0]!r}; it runs {', '.join(runs)}.")

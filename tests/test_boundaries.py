@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "trainables/auxiliary": {"trainables/auxiliary/modules", "trainables/networks"},
     "trainables/auxiliary/modules": {"trainables/data", "trainables/networks"},
     "trainables/detectors": {"trainables/data", "trainables/networks"},
+    "trainables/training_free": set(),
     "search_spaces": set(),
     "orchestrator/ledger": set(),
     "orchestrator/planning": {"orchestrator/ledger", "search_spaces"},
@@ -31,7 +32,6 @@ MAY_IMPORT = {
     "orchestrator/tracking": SIDES,
     "orchestrator/execution": WORK,
     "orchestrator/reporting": WORK,
-    "orchestrator/baselines": {"orchestrator/reporting", *WORK},
 }
 """Beside itself, which folders a folder's modules may import; commands may import all of orchestrator.
 
@@ -168,8 +168,10 @@ def test_all_but_the_ray_side_imports_without_ray_and_mlflow() -> None:
 def test_plans_and_help_import_neither_torch_nor_scikit_learn() -> None:
     code = "import search_spaces\nsearch_spaces.all_benchmarks()\nimport trainables.run\n"
     code += "from orchestrator.sweep import main\nassert main(['--dry-run']) == 0\n"
-    code += "from trainables.auxiliary import TASKS\nmethods = ['classification', *TASKS.built_in]\n"
+    code += "from trainables.auxiliary import TASKS\nfrom trainables.training_free import TRAINING_FREE\n"
+    code += "methods = ['classification', *TASKS.built_in]\n"
     code += "assert main(['imagenet-dog', '--methods', *methods, '--workers', '2', '--dry-run']) == 0\n"
+    code += "assert main(['cifar10', '--methods', *TRAINING_FREE.built_in, '--dry-run']) == 0\n"
     done = run_blocked(["torch", "sklearn", "ray", "mlflow", "optuna", "matplotlib"], code)
     assert done.returncode == 0, done.stderr
 

@@ -8,11 +8,15 @@ from trainables.auxiliary import find_task
 from trainables.networks.flops import forward_flops, training_flops
 from trainables.recipe import Recipe
 from trainables.run import parse_method
+from trainables.training_free import TRAINING_FREE
 
 
 @dataclass(frozen=True)
 class Work:
-    """Images that a run trains on per epoch, and images that each of its evaluations validates or scores."""
+    """Images that a run trains on per epoch, and images that each of its evaluations validates or scores.
+
+    A method that trains nothing is fitted to the former and scores the latter.
+    """
 
     training_images: int
     evaluated_images: int
@@ -24,6 +28,9 @@ def run_flops(recipe: Recipe, method: str, work: Work, channels: int, classes: i
     A search run validates after each epoch, with one forward pass per image. Scoring, in a final run, takes a
     forward pass, a gradient for the input and another forward pass.
     """
+    if not parse_method(method).trains:
+        found = TRAINING_FREE.find(method)()
+        return found.flops(recipe.image_size, channels, work.training_images, work.evaluated_images)
     classification = training_flops(recipe, channels, classes)
     tasks = [find_task(name, recipe, channels) for name in parse_method(method).auxiliary]
     auxiliary = sum(task.flops(recipe) for task in tasks)

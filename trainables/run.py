@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from trainables.auxiliary import TASKS, find_task
 from trainables.mistake import Mistake, unknown
 from trainables.recipe import Recipe
+from trainables.training_free import TRAINING_FREE
 
 NO_HOLDOUT = "none"
 """Holdout of a run that keeps every class (paper, table 2)."""
@@ -22,24 +23,30 @@ MODIFIERS = ("center-mask",)
 
 @dataclass(frozen=True)
 class Method:
-    """A method: the auxiliary tasks trained beside the classifier, and whether its images are masked."""
+    """A method: the auxiliary tasks trained beside the classifier, and whether its images are masked.
+
+    One that trains nothing has neither.
+    """
 
     name: str
     auxiliary: tuple[str, ...]
     center_mask: bool
+    trains: bool = True
 
 
 def method_parts() -> tuple[str, ...]:
-    """Return the parts of which methods are made: classification, every auxiliary task, and the modifiers."""
-    return (CLASSIFICATION, *TASKS.names, *MODIFIERS)
+    """Return the parts of which methods are made, those that train nothing last."""
+    return (CLASSIFICATION, *TASKS.names, *MODIFIERS, *TRAINING_FREE.names)
 
 
 def parse_method(name: str) -> Method:
-    """Return the method with a name: "classification", or tasks and modifiers joined by "+".
+    """Return the method with a name: "classification", tasks and modifiers joined by "+", or a baseline.
 
     Its auxiliary tasks are in the order of the name's parts, and need not be known here: a report is about
     tasks of plug-ins too, and does not execute these.
     """
+    if name in TRAINING_FREE.names:
+        return Method(name, (), center_mask=False, trains=False)
     parts = name.split("+")
     auxiliary = tuple(part for part in parts if part not in (CLASSIFICATION, *MODIFIERS))
     return Method(name, auxiliary, "center-mask" in parts)
@@ -51,6 +58,11 @@ def check_method(name: str) -> None:
     for part in parts:
         if part not in method_parts():
             raise unknown("method", part, method_parts())
+    alone = [part for part in parts if part in TRAINING_FREE.names]
+    if alone and len(parts) > 1:
+        raise Mistake(
+            f"The method {name!r} adds to {alone[0]}, which trains nothing: name {alone[0]} by itself."
+        )
     if len(set(parts)) < len(parts) or (CLASSIFICATION in parts and len(parts) > 1):
         raise Mistake(
             f"The method {name!r} names a part twice or adds to classification, which is in every method."
@@ -59,6 +71,8 @@ def check_method(name: str) -> None:
 
 def check_fits(method: str, recipe: Recipe) -> None:
     """Raise Mistake if a method cannot run with a recipe."""
+    if not parse_method(method).trains:
+        TRAINING_FREE.find(method)().check_fits(recipe)
     for task in parse_method(method).auxiliary:
         find_task(task, recipe).check_fits(recipe)
 

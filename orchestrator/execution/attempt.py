@@ -28,11 +28,14 @@ from orchestrator.planning.specification import Weights
 from orchestrator.planning.sweep import Sweep
 from trainables.cell import CellRun, History
 from trainables.data.cache import prepare
+from trainables.data.holdout import ANOMALY
 from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
 from trainables.detectors import DETECTORS
 from trainables.registry import source_digest
+from trainables.run import parse_method
 from trainables.scoring import Scores
+from trainables.training_free_run import TrainingFreeRun
 from trainables.workers import Workers
 
 Report = Callable[[str, int], None]
@@ -57,9 +60,10 @@ def run_attempt(
     attempt has taken over.
     """
     load(sweep.plugins)
-    workers = workers or Workers()
-    if workers.size != sweep.specification.workers:
-        raise ValueError(f"a cell of {sweep.specification.workers} workers was given {workers.size}")
+    workers, trains = workers or Workers(), parse_method(cell.method).trains
+    wanted = sweep.specification.workers if trains else 1
+    if workers.size != wanted:
+        raise ValueError(f"a cell of {wanted} workers was given {workers.size}")
     torch.set_num_threads(sweep.specification.threads)
     there = workers.from_leader(sweep.ledger.read_result(cell.key) if workers.leads else None)
     if there is not None:
@@ -68,11 +72,19 @@ def run_attempt(
     started = time.time()
     run = run_of(cell, sweep.specification, aux_weights)
     prepared = _prepared(sweep.data, sweep.fingerprint)
-    running = CellRun(run, prepared, workers, sweep.settings.detectors)
+    running = (
+        CellRun(run, prepared, workers, sweep.settings.detectors)
+        if trains
+        else TrainingFreeRun(run, prepared)
+    )
     about_cell = {"cell": asdict(cell), "run": asdict(run), "opened": running.close_access_log()}
     attempt = workers.from_leader(sweep.ledger.begin(cell.key, about_cell) if workers.leads else 0)
-    resumed = _restore(running, sweep.ledger, cell.key)
-    _train(sweep, cell.key, attempt, running, report)
+    resumed = 0
+    if isinstance(running, CellRun):
+        resumed = _restore(running, sweep.ledger, cell.key)
+        _train(sweep, cell.key, attempt, running, report)
+    else:
+        running.score()
     about = {
         "number": attempt,
         "resumed_after_epoch": resumed,
@@ -202,6 +214,18 @@ def scores_table(scores: Scores) -> pa.Table:
     )
 
 
+def _table_without_logits(running: TrainingFreeRun) -> pa.Table:
+    """Return a row per test image: index, label (-1: held out), is_anomaly, and the method's score."""
+    return pa.table(
+        {
+            "index": running.index,
+            "label": running.label,
+            "is_anomaly": running.label == ANOMALY,
+            running.run.method: running.scores,
+        }
+    )
+
+
 def window_table(index: np.ndarray, window: Mapping[int, np.ndarray]) -> pa.Table | None:
     """Return a row per earlier evaluation and test image, epoch, index and logits; None if there is none."""
     if not window:
@@ -216,39 +240,49 @@ def window_table(index: np.ndarray, window: Mapping[int, np.ndarray]) -> pa.Tabl
     )
 
 
-def _detectors(scores: Scores | None) -> dict[str, dict[str, str]]:
+def _detectors(running: CellRun | TrainingFreeRun) -> dict[str, dict[str, str]]:
     """Return what a final cell's result says of its detectors: by name, the digest of the source."""
-    if scores is None:
+    if isinstance(running, TrainingFreeRun) or running.scores is None:
         return {}
-    return {"detectors": {name: source_digest(DETECTORS.find(name)) for name in scores.by_detector}}
+    names = running.scores.by_detector
+    return {"detectors": {name: source_digest(DETECTORS.find(name)) for name in names}}
 
 
 def _rows_of(logits: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
 
 
+def _files(running: CellRun | TrainingFreeRun, *, keep_weights: bool) -> dict[str, Any]:
+    """Return what a cell leaves beside its result."""
+    if isinstance(running, TrainingFreeRun):
+        return {"scores": _table_without_logits(running)}
+    scores = running.scores
+    return {
+        "scores": None if scores is None else scores_table(scores),
+        "window": None if scores is None else window_table(scores.index, running.window),
+        "weights": running.weights() if keep_weights else None,
+        "curves": running.history,
+    }
+
+
 def _conclude(
     sweep: Sweep,
     cell: Cell,
     attempt: int,
-    running: CellRun,
+    running: CellRun | TrainingFreeRun,
     aux_weights: Weights,
     about: dict[str, Any],
 ) -> dict[str, Any]:
     """Write curves, scores, weights and result, and drop the checkpoints."""
     values = running.result()
-    if not running.workers.leads:
+    if isinstance(running, CellRun) and not running.workers.leads:
         return {"values": values}
-    scores, kept = running.scores, cell.phase == FINAL and sweep.settings.keep_weights
     result = sweep.ledger.finish(
         cell.key,
         attempt,
-        {"phase": cell.phase, "aux_weights": aux_weights, "values": values, **_detectors(scores)},
+        {"phase": cell.phase, "aux_weights": aux_weights, "values": values, **_detectors(running)},
         about,
-        scores=None if scores is None else scores_table(scores),
-        window=None if scores is None else window_table(scores.index, running.window),
-        weights=running.weights() if kept else None,
-        curves=running.history,
+        **_files(running, keep_weights=cell.phase == FINAL and sweep.settings.keep_weights),
     )
     if not sweep.settings.keep_checkpoints:
         sweep.ledger.remove_checkpoints(cell.key)

@@ -36,6 +36,7 @@ from orchestrator.planning.cells import Cell
 from orchestrator.planning.sweep import Sweep
 from trainables.failures import PermanentFailure
 from trainables.mistake import Mistake
+from trainables.run import parse_method
 
 QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -166,7 +167,7 @@ def tune_trial(config: dict[str, Any], sweep: Sweep, resources: Resources, scrat
     """Make one attempt at one cell: the function that Tune runs in a trial's process."""
     cell, weights = Cell(**config["cell"]), config["aux_weights"]
     try:
-        if resources.workers > 1:
+        if resources.workers > 1 and parse_method(cell.method).trains:
             from orchestrator.execution.train_group import run_group  # takes seconds to import
 
             run_group(sweep, cell, weights, resources, scratch)

@@ -108,6 +108,10 @@ class Ledger:
         """Return whether there is a sweep of this name."""
         return self._holds(SWEEP)
 
+    def holds_baseline(self) -> bool:
+        """Return whether the folder was written by version 0.1's baseline command, whose files differ."""
+        return self._holds(BASELINE)
+
     def begun(self) -> bool:
         """Return whether any cell has begun."""
         return self._files.is_folder(self._path(CELLS))
@@ -201,33 +205,6 @@ class Ledger:
     def write_lock(self, values: Json) -> None:
         """Write the lock."""
         self._write_json(values, LOCK)
-
-    # Baselines
-
-    def is_baseline(self) -> bool:
-        """Return whether the name belongs to a baseline."""
-        return self._holds(BASELINE)
-
-    def read_baseline(self) -> Json | None:
-        """Return baseline.json, or None if there is none; raise ValueError if it is not JSON."""
-        try:
-            return _object(self._read(BASELINE))
-        except FileNotFoundError:
-            return None
-
-    def foreign_baseline(self) -> Mistake:
-        """Return the Mistake that says that baseline.json was not written by this version."""
-        return Mistake(
-            f"{self._uri(BASELINE)} is no baseline of this version: restore it from a copy, or choose "
-            "another --name."
-        )
-
-    def write_baseline(self, values: Json) -> None:
-        """Write baseline.json; raise Mistake if the storage cannot be written."""
-        try:
-            self._write_json(values, BASELINE)
-        except OSError as error:
-            raise self.unwritable(error) from None
 
     # Cells: attempts
 

@@ -164,7 +164,7 @@ def _finals(
     return [
         Cell(keys.key(FINAL, holdout, method, seed, digest), FINAL, holdout, method, seed)
         for holdout in holdouts
-        for seed in range(specification.seeds)
+        for seed in range(specification.seeds_of(method))
     ]
 
 

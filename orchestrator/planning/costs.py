@@ -10,7 +10,7 @@ from orchestrator.planning.specification import Specification
 from search_spaces.benchmark import Benchmark
 from trainables.flops import Work, run_flops
 from trainables.recipe import used_count, validation_count
-from trainables.run import NO_HOLDOUT
+from trainables.run import NO_HOLDOUT, parse_method
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def cell_flops(cell: Cell, specification: Specification, images: Images) -> int:
     search = cell.phase == SEARCH
     validated = sum(validation_count(count, recipe) for count in kept) if search else 0
     used = sum(used_count(count, recipe) for count in kept)
-    trained = sum(images.train) if recipe.epoch_length == "whole" else used - validated
+    whole = recipe.epoch_length == "whole" and parse_method(cell.method).trains
+    trained = sum(images.train) if whole else used - validated
     work = Work(trained, validated if search else sum(images.test))
     classes = len(kept) if cell.holdout != NO_HOLDOUT else len(images.classes)
     return run_flops(recipe, cell.method, work, images.channels, classes, search=search)

@@ -60,7 +60,7 @@ def check_data(specification: Specification, prepared: Prepared) -> None:
     check_class_names(prepared)
     for holdout in specification.holdouts:
         kept = kept_classes(prepared.classes, holdout)
-        if len(kept) < FEWEST_KEPT:
+        if len(kept) < FEWEST_KEPT and specification.trained:
             raise Mistake(
                 f"With {holdout!r} held out only {len(kept)} class is left, and a classifier needs at least "
                 f"{FEWEST_KEPT}: add a class to the data."
@@ -71,7 +71,7 @@ def check_data(specification: Specification, prepared: Prepared) -> None:
             if count == 0:
                 raise Mistake(f"The class {name!r} has no {split} images: every class needs some of both.")
     check_counts(prepared.classes, prepared.counts["train"], specification.recipe, searching=searching)
-    if specification.workers > 1:
+    if specification.workers > 1 and specification.trained:
         _check_workers(specification, prepared)
 
 

@@ -18,7 +18,9 @@ from trainables.data.readers.source import SPLITS, check_source
 from trainables.mistake import counted
 from trainables.networks.flops import training_flops
 from trainables.networks.size import weight_bytes
+from trainables.run import parse_method
 
+HOLDOUTS_UNKNOWN = "So do the held-out classes: name some with --holdouts to see their cells."
 UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 SOME_CLASSES = 10
 """What a network's size is given for where the data decides how many classes there are."""
@@ -50,7 +52,7 @@ def describe_plan(
         lines.append(f"{kind[0]:<8}{kind[1]:<{width + 2}}{counts[kind]:>7}{cost:>14}")
     total = readable(sum(flops.values())) if images else "-"
     lines.append(f"{'all':<8}{'':<{width + 2}}{len(cells):>7}{total:>14}")
-    finals = sum(count for (phase, _), count in counts.items() if phase == FINAL)
+    finals = sum(n for (phase, method), n in counts.items() if phase == FINAL and parse_method(method).trains)
     if finals and (settings or RunSettings()).keep_weights:
         lines += ["", _about_weights(specification, finals)]
     if images is None:
@@ -100,8 +102,10 @@ def _images(request: Request, specification: Specification) -> Images | None:
 
 
 def describe_network(specification: Specification) -> str:
-    """Return network, image size, epochs and batch in words."""
+    """Return network, image size, epochs and batch in words; the image size alone if nothing is trained."""
     recipe = specification.recipe
+    if not specification.trained:
+        return f"images of {recipe.image_size}x{recipe.image_size}"
     groups = f" ({recipe.groups} groups)" if recipe.groups != 3 else ""
     workers = f" x {specification.workers} workers" if specification.workers > 1 else ""
     return (
@@ -121,6 +125,8 @@ def readable(amount: float, unit: str = "FLOPs") -> str:
 def _facts(specification: Specification) -> list[str]:
     held = ", ".join(specification.holdouts) or "every class of the data"
     shared = "per held-out class" if specification.select == "holdout" else "for the benchmark"
+    if not specification.trained:
+        return [f"held out: {held}; nothing is trained", describe_network(specification)]
     facts = [
         f"held out: {held}; seeds: {specification.seeds}; one lambda {shared}",
         f"network: {describe_network(specification)}",
@@ -140,11 +146,14 @@ def _facts(specification: Specification) -> list[str]:
 def _unknown(specification: Specification) -> list[str]:
     benchmark = find_benchmark(specification.benchmark)
     recipe, channels = specification.recipe, benchmark.channels
+    if not specification.trained:
+        lines = ["The cost depends on the number of images, which the data decides."]
+        return lines if specification.holdouts else [*lines, HOLDOUTS_UNKNOWN]
     cost = readable(training_flops(recipe, channels, SOME_CLASSES))
     lines = [f"The cost depends on the number of images, which the data decides: {cost} per image and epoch"]
     tasks = [find_task(name, recipe, channels) for name in benchmark.tasks(specification.methods)]
     more = ", ".join(f"{task.name}: {readable(task.flops(recipe))}" for task in tasks)
     lines[0] += " for classification" + (f"; auxiliary tasks come on top ({more})." if tasks else ".")
     if not specification.holdouts:
-        lines.append("So do the held-out classes: name some with --holdouts to see their cells.")
+        lines.append(HOLDOUTS_UNKNOWN)
     return lines

@@ -29,6 +29,7 @@ from trainables.mistake import Mistake, one_line
 from trainables.registry import PLUGIN, subclasses
 from trainables.run import CLASSIFICATION, MODIFIERS
 from trainables.spaces import Grid, LogUniform
+from trainables.training_free import TRAINING_FREE
 
 RESERVED = ("index", "label", "is-anomaly", "logits", "file", CLASSIFICATION, *MODIFIERS)
 """Names that columns and methods have already."""
@@ -246,7 +247,7 @@ class _Check:
                 f"one of {', '.join(RESERVED)}",
             )
         name = str(name)
-        if name in (*TASKS.names, *DETECTORS.names, *self._names):
+        if name in (*TASKS.names, *DETECTORS.names, *TRAINING_FREE.names, *self._names):
             self._refuse(found, f"has the name {name!r}, which is taken")
         self._names.add(name)
 

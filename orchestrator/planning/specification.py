@@ -110,6 +110,15 @@ class Specification:
         text = json.dumps(self.as_json(), sort_keys=True)
         return f"{self.benchmark}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The methods that train a network."""
+        return tuple(method for method in self.methods if parse_method(method).trains)
+
+    def seeds_of(self, method: str) -> int:
+        """Return how many seeds a method has: one if it trains nothing, since it draws nothing either."""
+        return self.seeds if parse_method(method).trains else 1
+
     def tasks(self, method: str) -> tuple[str, ...]:
         """Return the auxiliary tasks of a method, each of which has a weight."""
         return parse_method(method).auxiliary

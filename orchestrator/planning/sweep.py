@@ -90,9 +90,10 @@ def check_name(sweep: Sweep, *, must_exist: bool) -> StoredSweep | None:
     Raise Mistake if the name belongs to another sweep.
     """
     ledger = sweep.ledger
-    if ledger.is_baseline():
+    if ledger.holds_baseline():
         raise Mistake(
-            f"{ledger.name!r} is the name of a baseline in {ledger.storage}: choose another --name."
+            f"{ledger.name!r} in {ledger.storage} is a baseline of version 0.1, which does not go on: "
+            "choose another --name; computing it again takes seconds."
         )
     if not must_exist and not (ledger.exists() and ledger.begun()):
         return None  # a sweep that was refused before its first cell has not taken the name

@@ -61,30 +61,35 @@ def ap_by_class(results: Results) -> Figure | None:
     shown = [name for name in results.held_out if results.skew(name) is not None]
     if not shown:
         return None
-    columns = min(MOST_ACROSS, len(results.aps))
-    lines = math.ceil(len(results.aps) / columns)
+    columns = min(MOST_ACROSS, len(results.ap_panels))
+    lines = math.ceil(len(results.ap_panels) / columns)
     height = 0.9 + len(shown) * max(0.32, 0.13 * len(results.specification.methods))
     figure = _figure(1.1 + 4.2 * columns, 1.0 + height * lines)
     grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
-    for axes, metric in zip_longest(grid.flat, results.aps):
-        if metric is None:
+    for axes, title in zip_longest(grid.flat, results.ap_panels):
+        if title is None:
             axes.set_visible(False)
         else:
-            _ap_panel(axes, results, shown, metric)
+            _ap_panel(axes, results, shown, title)
     grid[0, 0].set_yticks(range(len(shown)), [_plain(name) for name in shown])
     grid[0, 0].set_ylim(len(shown) - 0.5, -0.5)
     for axes in grid[:, 0]:
         axes.set_ylabel("held-out class")
     n = results.specification.seeds
     spread = f"mean ± standard deviation over {n} seeds" if n > 1 else "one seed"
+    if not results.specification.trained:
+        spread = "nothing is trained"
     figure.suptitle(f"{results.specification.benchmark}: AP by held-out class, {spread}", fontsize=11)
     _legend(figure)
     return figure
 
 
-def _ap_panel(axes: Axes, results: Results, shown: list[str], metric: str) -> None:
+def _ap_panel(axes: Axes, results: Results, shown: list[str], title: str) -> None:
     methods = results.specification.methods
     for number, method in enumerate(methods):
+        metric = results.ap_panels[title].get(method)
+        if metric is None:
+            continue
         found = [(row, results.estimate(method, name, metric)) for row, name in enumerate(shown)]
         known = [(row, estimate) for row, estimate in found if estimate is not None]
         if not known:
@@ -107,7 +112,7 @@ def _ap_panel(axes: Axes, results: Results, shown: list[str], metric: str) -> No
     )
     for edge in edges[1:-1]:
         axes.axhline(edge, color="0.92", linewidth=0.6, zorder=0)
-    axes.set_xlabel(f"{results.aps[metric]} (%)")
+    axes.set_xlabel(f"{title} (%)")
     axes.set_xlim(left=0)
     axes.grid(axis="x", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -115,7 +120,7 @@ def _ap_panel(axes: Axes, results: Results, shown: list[str], metric: str) -> No
 
 def learning_curves(results: Results) -> Figure | None:
     """Draw loss, accuracy and AP during training for up to three held-out classes."""
-    methods = results.specification.methods
+    methods = results.specification.trained
     begun = [name for name in results.held_out if any(results.finals_of(m, name) for m in methods)]
     shown = begun[:CURVE_HOLDOUTS]
     if not shown:
@@ -142,7 +147,7 @@ def _curve_column(panels: Sequence[Axes], results: Results, holdout: str) -> Non
     loss.set_title(f"held out: {_plain(holdout)}", fontsize=10)
     for number, method in enumerate(results.specification.methods):
         finals = results.finals_of(method, holdout)
-        if not finals:
+        if not finals or method not in results.specification.trained:
             continue
         curves = _curves(results, finals)
         _plot(loss, curves, "train/loss", number, "-", label=method)

@@ -10,6 +10,7 @@ from orchestrator.planning.specification import Specification
 from orchestrator.reporting.results import ACCURACY, LAST, Results
 from orchestrator.reporting.tables import BLANK, ESTIMATE, NUMBER, SHARE, TEXT, Column, Entry, Table, to_text
 from trainables.run import NO_HOLDOUT, parse_method
+from trainables.training_free import TRAINING_FREE
 
 WIDTH = 120
 """Characters of a terminal's line, in which a table should fit."""
@@ -23,16 +24,19 @@ Entries = Mapping[tuple[str, Row, str], Entry]
 
 @dataclass(frozen=True)
 class Content:
-    """What a table shows: entries, the kind of their columns, the methods in order, and the caption.
+    """What a table shows: entries, the kind of their columns, and the caption.
 
-    `metrics` has the title of each metric that is shown.
+    `metrics` has, for each method in order, the title of each of its metrics that are shown.
     """
 
     entries: Entries
     kind: str
-    methods: Sequence[str]
-    metrics: Mapping[str, str]
+    metrics: Mapping[str, Mapping[str, str]]
     caption: str
+
+    def kind_of(self, method: str) -> str:
+        """The kind of a method's columns: estimates over seeds are plain values where nothing is trained."""
+        return self.kind if self.kind != ESTIMATE or parse_method(method).trains else SHARE
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,14 @@ def wide_table(results: Results) -> Table:
 def arrange(results: Results, content: Content) -> list[Table]:
     """Return one table with the methods side by side or, if that is too wide, several.
 
-    Those are one per metric and, for estimates, one of lambda.
+    Those are one per title of a metric and, for estimates, one of lambda.
     """
     whole = _side_by_side(results, content)
     width = max(len(line) for line in to_text(whole).splitlines())
-    if width <= WIDTH or len(content.methods) == 1:
+    if width <= WIDTH or len(content.metrics) == 1:
         return [whole]
-    tables = [_of_one_metric(results, content, metric) for metric in content.metrics]
+    titles = dict.fromkeys(title for metrics in content.metrics.values() for title in metrics.values())
+    tables = [_of_one_title(results, content, title) for title in titles]
     lambdas = _lambda_table(results) if content.kind == ESTIMATE else None
     return [*tables, lambdas] if lambdas else tables
 
@@ -76,22 +81,21 @@ def table_rows(results: Results) -> list[Row]:
 
 
 def _main_content(results: Results) -> Content:
-    methods = results.specification.methods
+    shown = {method: results.metrics_of(method) for method in results.specification.methods}
     entries = {
         (method, row, metric): _estimate(results, method, row, metric)
-        for method in methods
+        for method, metrics in shown.items()
         for row in table_rows(results)
-        for metric in results.metrics
+        for metric in metrics
     }
-    return Content(entries, ESTIMATE, methods, results.metrics, _caption(results))
+    return Content(entries, ESTIMATE, shown, _caption(results))
 
 
 def _estimate(results: Results, method: str, row: Row, metric: str) -> Entry:
-    if row is AVERAGE:
-        return results.average(method, metric)
     if row == NO_HOLDOUT and metric != ACCURACY:
         return BLANK
-    return results.estimate(method, row, metric)
+    found = results.average(method, metric) if row is AVERAGE else results.estimate(method, row, metric)
+    return found if found is None or parse_method(method).trains else found.mean
 
 
 def _caption(results: Results) -> str:
@@ -103,9 +107,12 @@ def _caption(results: Results) -> str:
         if n == 1
         else f"Mean ± standard deviation (ddof = 1) over n = {n} seeds, in percent."
     )
-    parts = [f"{specification.benchmark}, {describe_network(specification)}.", spread]
+    parts = [f"{specification.benchmark}, {describe_network(specification)}."]
+    parts += [spread] if specification.trained else ["In percent."]
     if results.held_out:
-        if window == 1:
+        if not specification.trained:
+            taken = "AP is that of the test images"
+        elif window == 1:
             taken = "AP and accuracy (of the kept classes) are the last epoch's"
         else:
             taken = (
@@ -115,7 +122,10 @@ def _caption(results: Results) -> str:
         parts.append(f"{taken}; random AP is the share of anomalies, which a random detector's AP tends to.")
         if window > 1 and any(title.endswith(LAST) for title in results.aps.values()):
             parts.append(f"AP marked{LAST} is of the last evaluation alone.")
-    if n > 1 and len(results.held_out) > 1:
+    for method in specification.methods:
+        if not parse_method(method).trains:
+            parts.append(f"{method} trains nothing, so it has one score: {TRAINING_FREE.find(method).about}.")
+    if n > 1 and len(results.held_out) > 1 and specification.trained:
         parts.append("The average's ± is the standard deviation over seeds of each seed's average.")
     parts.append(_about_lambda(specification))
     if results.lacks_seeds:
@@ -135,31 +145,41 @@ def _about_lambda(specification: Specification) -> str:
 
 
 def _lacks_average(results: Results) -> bool:
-    return any(results.average(method, ACCURACY) is None for method in results.specification.methods)
+    last = [(method, list(results.metrics_of(method))[-1]) for method in results.specification.methods]
+    return any(results.average(method, metric) is None for method, metric in last)
 
 
 def _side_by_side(results: Results, content: Content) -> Table:
     """Return a table of every method's metrics and, for estimates, lambda of the methods that have one."""
     columns = [_names(results)]
-    if content.kind == ESTIMATE and len(content.metrics) > 1:
+    if content.kind == ESTIMATE and results.held_out:
         columns.append(_random_ap(results))
-    for method in content.methods:
-        for metric, title in content.metrics.items():
-            column = Column(title, content.kind, f"{method}_{metric}", method)
+    for method, metrics in content.metrics.items():
+        for metric, title in metrics.items():
+            column = Column(title, content.kind_of(method), _column_name(method, metric), method)
             columns.append(_filled(results, column, content, method, metric))
         if content.kind == ESTIMATE:
             columns += _lambdas(results, method)
     return _table(results, columns, content.caption, "main")
 
 
-def _of_one_metric(results: Results, content: Content, metric: str) -> Table:
+def _of_one_title(results: Results, content: Content, title: str) -> Table:
+    """Return a table of the methods that have a metric of this title, side by side."""
+    titled = {method: {t: m for m, t in metrics.items()} for method, metrics in content.metrics.items()}
+    found = {method: metrics[title] for method, metrics in titled.items() if title in metrics}
+    first = next(iter(found.values()))
     columns = [_names(results)]
-    if content.kind == ESTIMATE and metric != ACCURACY:
+    if content.kind == ESTIMATE and first != ACCURACY:
         columns.append(_random_ap(results))
-    for method in content.methods:
-        column = Column(method, content.kind, f"{method}_{metric}", content.metrics[metric])
+    for method, metric in found.items():
+        column = Column(method, content.kind_of(method), _column_name(method, metric), title)
         columns.append(_filled(results, column, content, method, metric))
-    return _table(results, columns, content.caption, metric)
+    return _table(results, columns, content.caption, first)
+
+
+def _column_name(method: str, metric: str) -> str:
+    """Return a column's name in CSV; the metric of a method that trains nothing is named after it already."""
+    return f"{method}_{metric}" if parse_method(method).trains else metric
 
 
 def _lambda_table(results: Results) -> Table | None:

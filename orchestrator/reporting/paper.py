@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.planning.specification import Specification
-from orchestrator.reporting.main_table import AVERAGE, Content, Row, arrange
-from orchestrator.reporting.results import Results
+from orchestrator.reporting.main_table import AVERAGE, Content, Row, arrange, table_rows
+from orchestrator.reporting.results import OWN_AP, Results
 from orchestrator.reporting.statistics import Difference, Estimate, difference
 from orchestrator.reporting.tables import BLANK, DIFFERENCE, ESTIMATE, SHARE, TEXT, Column, Entry, Table
 from search_spaces.benchmark import Benchmark
 from trainables.recipe import Recipe
-from trainables.run import NO_HOLDOUT
+from trainables.run import NO_HOLDOUT, parse_method
 
-METRICS = {"ap_msp": "AP-MSP", "ap_odin": "AP-ODIN", "test_accuracy": "accuracy"}
-"""The metrics of the paper's tables and their titles."""
+METRICS = {"ap_msp": "AP-MSP", "ap_odin": "AP-ODIN", "test_accuracy": "accuracy", "ap": OWN_AP}
+"""The metrics of the paper's tables and their titles; "ap" is that of methods that train nothing."""
 PAPER_SEEDS = 3
 """Number of seeds ("trials" in the paper) behind each of its means."""
 CPC_TABLE = "6"
@@ -30,6 +30,8 @@ CPC_TABLE = "6"
 METHODS_BY_ROWS = "7"
 """The table whose rows are methods."""
 BATCH = ("batch_size", "micro_batch", "cpc_batch_size")
+WITHOUT_TRAINING = ("image_size", "train_fraction")
+"""The fields of the recipe that matter to methods that train nothing."""
 INERT = ("evaluate_every",)
 """Fields that change no reported number."""
 
@@ -47,6 +49,11 @@ class Published:
     method: str
     metric: str
     estimate: Estimate
+
+    @property
+    def our_metric(self) -> str:
+        """The name of the metric in a sweep."""
+        return f"ap_{self.method}" if self.metric == "ap" else self.metric
 
     @property
     def row(self) -> Row:
@@ -98,6 +105,8 @@ def departures(specification: Specification, benchmark: Benchmark) -> list[str]:
     if not benchmark.paper_tables:
         return []
     ours, paper = specification.recipe, paper_recipe(specification, benchmark)
+    if not specification.trained:
+        return _changes(ours, paper, WITHOUT_TRAINING)
     fields = [f.name for f in dataclasses.fields(Recipe) if f.name not in (*BATCH, *INERT)]
     found = _changes(ours, paper, fields)
     total, paper_total = ours.batch_size * specification.workers, benchmark.total_batch or paper.batch_size
@@ -128,7 +137,8 @@ def comparable(specification: Specification, benchmark: Benchmark) -> list[Publi
     found: dict[tuple[str, str, str], Published] = {}
     for number in published():
         known = number.metric in METRICS and number.benchmark == benchmark.name
-        if known and (number.table == CPC_TABLE) == cpc:
+        wanted = parse_method(number.method).trains or number.method in specification.methods
+        if known and wanted and (number.table == CPC_TABLE) == cpc:
             found.setdefault((number.holdout, number.method, number.metric), number)
     return list(found.values())
 
@@ -148,10 +158,10 @@ def pair_with_paper(results: Results, benchmark: Benchmark) -> tuple[list[Pair],
 def _ours(results: Results, number: Published) -> Estimate | None:
     """Return the sweep's number if it has one; an average counts only if it is over all classes."""
     if number.row is not AVERAGE:
-        return results.estimate(number.method, number.holdout, number.metric)
+        return results.estimate(number.method, number.holdout, number.our_metric)
     if set(results.held_out) != set(results.classes):
         return None
-    return results.average(number.method, number.metric)
+    return results.average(number.method, number.our_metric)
 
 
 def describe_absent(results: Results, absent: Sequence[Published]) -> str:
@@ -172,18 +182,25 @@ def describe_absent(results: Results, absent: Sequence[Published]) -> str:
 
 def difference_tables(results: Results, pairs: Sequence[Pair]) -> list[Table]:
     """Return ours minus the paper's in the main table's layout."""
-    numbers = [(pair.published, pair.difference) for pair in pairs]
-    entries = {(number.method, number.row, number.metric): found for number, found in numbers}
+    numbers = [(p.published, p.difference) for p in pairs if p.published.row in table_rows(results)]
+    entries = {(number.method, number.row, number.our_metric): found for number, found in numbers}
     compared = {number.method for number, _ in numbers}
-    methods = [name for name in results.specification.methods if name in compared]
-    metrics = {name: title for name, title in results.metrics.items() if name in METRICS}
-    if not methods:
+    metrics = {
+        method: {
+            name: title
+            for name, title in results.metrics_of(method).items()
+            if name in (*METRICS, f"ap_{method}")
+        }
+        for method in results.specification.methods
+        if method in compared
+    }
+    if not metrics:
         return []
     caption = (
         f"Ours minus the paper's on {results.specification.benchmark}, in percent points, ± the standard "
         f"error of the difference (ours over {_seeds(results)} seeds, the paper's over {PAPER_SEEDS})."
     )
-    tables = arrange(results, Content(entries, DIFFERENCE, methods, metrics, caption))
+    tables = arrange(results, Content(entries, DIFFERENCE, metrics, caption))
     return [_without_blank_rows(dataclasses.replace(t, label=f"{t.label}-differences")) for t in tables]
 
 

@@ -89,7 +89,7 @@ class Report:
         """
         results, found = self.results, {}
         for method in results.specification.methods:
-            for metric in results.metrics:
+            for metric in results.metrics_of(method):
                 if results.held_out:
                     estimate = results.average(method, metric)
                 else:
@@ -105,7 +105,9 @@ class Report:
     @property
     def compared(self) -> list[str]:
         """MLflow's names of the reported metrics, of a final cell's run."""
-        return [f"final/{metric}" for metric in self.results.metrics]
+        methods = self.results.specification.methods
+        found = [metric for method in methods for metric in self.results.metrics_of(method)]
+        return [f"final/{metric}" for metric in dict.fromkeys(found)]
 
     @cached_property
     def files(self) -> dict[str, bytes]:

@@ -15,10 +15,12 @@ from orchestrator.planning.cells import FINAL, Cell, Cells, Study, lay_out
 from orchestrator.planning.specification import DetectorColumn, Specification, Weights, read_stored
 from orchestrator.planning.studies import Outcome, choose, history
 from orchestrator.reporting.statistics import Estimate, average_over_classes, estimate, paired_differences
-from trainables.run import NO_HOLDOUT
+from trainables.run import NO_HOLDOUT, parse_method
 
 ACCURACY = "test_accuracy"
 BASELINE = "classification"
+OWN_AP = "AP"
+"""Title of the AP of a method that trains nothing, which is its own detector."""
 LAST = " (last)"
 """Marks the title of a metric of the last evaluation alone, beside means over a window."""
 
@@ -134,13 +136,31 @@ class Results:
         """The reported metrics and their titles in tables: each detector's AP, and accuracy."""
         return {**self.aps, ACCURACY: "accuracy"} if self.held_out else {ACCURACY: "accuracy"}
 
+    def metrics_of(self, method: str) -> dict[str, str]:
+        """Return a method's reported metrics and their titles: its own AP alone if it trains nothing."""
+        if parse_method(method).trains:
+            return self.metrics
+        return {f"ap_{method}": OWN_AP} if self.held_out else {}
+
+    @cached_property
+    def ap_panels(self) -> dict[str, dict[str, str]]:
+        """Each method's AP by its title: one for each detector, and one for what trains nothing."""
+        found: dict[str, dict[str, str]] = {}
+        for method in self.specification.methods:
+            for metric, title in self.metrics_of(method).items():
+                if metric != ACCURACY:
+                    found.setdefault(title, {})[method] = metric
+        return found
+
     @property
     def values(self) -> list[str]:
         """The values of a final cell in its row of cells.csv."""
         names = [detector.name for detector in self.detectors]
         windowed, last = [f"ap_{name}" for name in names], [f"ap_{name}_last" for name in names]
         thresholds = [f"{kind}_{name}" for name in names for kind in ("auroc", "fpr95")]
-        return [ACCURACY, f"{ACCURACY}_window", *windowed, *last, "skew", *thresholds]
+        alone = [method for method in self.specification.methods if not parse_method(method).trains]
+        own = [f"{kind}_{method}" for method in alone for kind in ("ap", "auroc", "fpr95")]
+        return [ACCURACY, f"{ACCURACY}_window", *windowed, *last, "skew", *thresholds, *own]
 
     @cached_property
     def _by_method_and_holdout(self) -> dict[tuple[str, str], list[Final]]:
@@ -156,7 +176,8 @@ class Results:
     @property
     def lacks_seeds(self) -> bool:
         """Whether some method and holdout has results, but of fewer seeds than the sweep has."""
-        return any(len(finals) < self.specification.seeds for finals in self._by_method_and_holdout.values())
+        found = self._by_method_and_holdout.items()
+        return any(len(finals) < self.specification.seeds_of(method) for (method, _), finals in found)
 
     def by_class(self, method: str, metric: str) -> dict[str, dict[int, float]]:
         """Return a metric's values by held-out class and seed."""
@@ -206,8 +227,17 @@ class Results:
         return self.specification.given_weights(method) or None
 
     def differences(self, method: str, metric: str) -> dict[str, float]:
-        """Return, by held-out class, the method minus classification over the seeds that both have."""
-        return paired_differences(self.by_class(method, metric), self.by_class(BASELINE, metric))
+        """Return, by held-out class, the method minus classification over the seeds that both have.
+
+        A method that trains nothing has the same value for every seed, and is set against classification's AP
+        by the first detector.
+        """
+        if parse_method(method).trains:
+            return paired_differences(self.by_class(method, metric), self.by_class(BASELINE, metric))
+        others = self.by_class(BASELINE, next(iter(self.aps)))
+        ours = {name: values[0] for name, values in self.by_class(method, metric).items()}
+        repeated = {name: dict.fromkeys(others.get(name, ()), value) for name, value in ours.items()}
+        return paired_differences(repeated, others)
 
     @cached_property
     def states(self) -> dict[Cell, str]:

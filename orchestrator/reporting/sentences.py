@@ -19,6 +19,7 @@ from orchestrator.reporting.results import (
 from orchestrator.reporting.statistics import compare, describe_comparison
 from search_spaces.benchmark import Benchmark
 from trainables.mistake import counted
+from trainables.run import parse_method
 
 NAMED = 8
 """Most names in a list; it counts the others."""
@@ -82,7 +83,9 @@ def comparisons(results: Results) -> list[str]:
     for method in methods:
         if method == BASELINE:
             continue
-        for metric, title in results.metrics.items():
+        for metric, title in results.metrics_of(method).items():
+            if not parse_method(method).trains:
+                title = f"{title} (beside classification's {next(iter(results.aps.values()))})"
             differences = results.differences(method, metric)
             if differences:
                 sentences.append(describe_comparison(method, title, compare(differences.values())))

@@ -15,7 +15,6 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -216,11 +215,6 @@ class Tracker:
     def summarise(self, metrics: dict[str, float], files: Mapping[str, bytes], *, finished: bool) -> None:
         """Send the sweep's own run: metrics, specification, and the report's files, by name, as artifacts."""
         self._queue.put(lambda: self._write_summary(metrics, files, finished))
-
-    def send(self, records: Mapping[str, Record]) -> None:
-        """Send finished runs that are not cells of a sweep, such as a baseline's, by key."""
-        for key, record in records.items():
-            self._queue.put(partial(self._write, key, self._experiments[FINAL], record, "FINISHED"))
 
     def close(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for what is queued; return whether all of it was sent."""

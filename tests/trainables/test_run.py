@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainables.mistake import Mistake
-from trainables.run import check_method, parse_method
+from trainables.run import Method, check_method, parse_method
 
 
 def test_methods_are_parts_joined_by_plus() -> None:
@@ -26,3 +26,12 @@ def test_other_names_are_mistakes(name: str) -> None:
 
 def test_tasks_that_are_not_known_here_have_weights_all_the_same() -> None:
     assert parse_method("classification+somebody-s").auxiliary == ("somebody-s",)
+
+
+def test_methods_that_train_nothing_stand_alone() -> None:
+    for name in ("pixel-gaussian", "edge-energy"):
+        check_method(name)
+        assert parse_method(name) == Method(name, (), center_mask=False, trains=False)
+    assert parse_method("classification").trains
+    with pytest.raises(Mistake, match="trains nothing: name edge-energy by itself"):
+        check_method("rotation+edge-energy")

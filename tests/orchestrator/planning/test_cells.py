@@ -10,6 +10,7 @@ from orchestrator.planning.cells import Cell, lay_out, run_of
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import Specification
 
+WITH_BASELINE = ("classification", "rotation", "pixel-gaussian")
 DIGITS = tuple("0123456789")
 
 
@@ -32,6 +33,14 @@ def test_a_sweep_that_grows_keeps_the_keys_that_it_had() -> None:
     middle = by_label(specification(holdouts=("3",), seeds=1))
     large = by_label(specification())
     assert small.items() <= middle.items() <= large.items()
+
+
+def test_a_method_that_trains_nothing_has_one_cell_a_holdout_and_changes_no_other_key() -> None:
+    alone, beside = by_label(specification()), by_label(specification(methods=WITH_BASELINE))
+    assert beside.keys() - alone.keys() == {"pixel-gaussian/3/s0", "pixel-gaussian/8/s0"}
+    assert alone.items() <= beside.items()
+    other = by_label(specification(methods=WITH_BASELINE, seeds=5))
+    assert other["pixel-gaussian/3/s0"] == beside["pixel-gaussian/3/s0"]
 
 
 def test_one_lambda_for_the_benchmark_ties_its_cells_to_the_held_out_classes() -> None:

@@ -27,6 +27,21 @@ def test_a_cell_s_cost_is_its_images_times_an_image_s() -> None:
     assert search == 3 * 9 * 2000 * (image + rotation) + 3 * 9 * 500 * forward
 
 
+def test_a_method_that_trains_nothing_costs_a_fit_and_one_score_of_each_test_image() -> None:
+    benchmark = find_benchmark("cifar10")
+    methods = ("pixel-gaussian", "edge-energy")
+    images = Images.of_benchmark(benchmark)
+    assert images is not None
+    for fidelity in ("paper", "reference"):
+        asked = ("train_fraction=0.5", f"fidelity={fidelity}")
+        wanted = specification(benchmark.classes, benchmark="cifar10", methods=methods, assignments=asked)
+        cells = {cell.label: cell for cell in lay_out(wanted, "data").all()}
+        gaussian, edges = (cell_flops(cells[f"{method}/cat/s0"], wanted, images) for method in methods)
+        d = 32 * 32
+        assert gaussian == 3 * (2 * 9 * 2500 * d**2 + d**3 // 3 + 10000 * d**2)
+        assert edges == 10000 * d * (6 + 36 + 4)
+
+
 def test_the_paper_s_table_3_costs_what_was_worked_out_for_it() -> None:
     """2.6e19 FLOPs, by the network's published cost; evaluations come on top."""
     benchmark = find_benchmark("cifar10")

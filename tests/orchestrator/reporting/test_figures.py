@@ -37,6 +37,21 @@ def test_figures_are_png_files_of_a_readable_size(tmp_path: Path) -> None:
         assert len(np.unique(np.asarray(image.convert("L")))) > 10
 
 
+def test_a_method_that_trains_nothing_has_a_panel_of_its_own_and_no_curve(tmp_path: Path) -> None:
+    results = swept(tmp_path, methods=("classification", "edge-energy"))
+    figure = ap_by_class(results)
+    assert figure is not None
+    msp, _, own = figure.axes
+    assert own.get_xlabel() == "AP (%)"
+    assert [len(axes.containers) for axes in (msp, own)] == [1, 1]
+    assert own.containers[0].lines[0].get_xdata() == pytest.approx([20.0, 20.0])
+    curves = learning_curves(results)
+    assert curves is not None
+    assert "edge-energy" not in {text.get_text() for text in curves.legends[0].get_texts()}
+    alone = swept(tmp_path / "alone", methods=("edge-energy",))
+    assert set(draw_figures(alone)) == {"ap-by-class.png"}
+
+
 def test_ap_by_class_shows_means_deviations_and_chance(tmp_path: Path) -> None:
     results = swept(tmp_path, holdouts=("3", "8", "none"))
     figure = ap_by_class(results)

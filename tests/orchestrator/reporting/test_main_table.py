@@ -73,6 +73,28 @@ def test_a_table_that_is_too_wide_becomes_one_per_metric_and_one_of_lambda(tmp_p
             assert whole[name] == entries
 
 
+def test_a_method_that_trains_nothing_has_its_own_ap_without_deviation_or_asterisk(tmp_path: Path) -> None:
+    wanted = specification(methods=("classification", "pixel-gaussian"))
+    ledger, cells = write_sweep(tmp_path, wanted)
+    finish_all(ledger, wanted, cells)
+    (table,) = main_tables(collect(ledger))
+    assert names(table)[-2:] == ["classification_test_accuracy", "ap_pixel-gaussian"]
+    assert [row[-1] for row in table.rows] == [pytest.approx(0.2)] * 3
+    assert "*" not in to_text(table)
+    assert "asterisk" not in table.caption
+    assert "pixel-gaussian trains nothing" in table.caption
+
+
+def test_methods_that_train_nothing_share_a_table_where_there_is_one_per_metric(tmp_path: Path) -> None:
+    methods = ("classification", "rotation", "center-mask", "pixel-gaussian", "edge-energy")
+    results = swept(tmp_path, methods=methods, aux_weight=("0.4",))
+    tables = {table.label: table for table in main_tables(results)}
+    own = tables["tab:mine-ap_pixel-gaussian"]
+    assert names(own) == ["holdout", "random_ap", "ap_pixel-gaussian", "ap_edge-energy"]
+    assert [column.title for column in own.columns[2:]] == ["pixel-gaussian", "edge-energy"]
+    assert names(tables["tab:mine-ap_msp"])[2:] == [f"{method}_ap_msp" for method in methods[:3]]
+
+
 def test_without_a_held_out_class_accuracy_is_all_there_is(tmp_path: Path) -> None:
     (table,) = main_tables(swept(tmp_path, holdouts=("none",), methods=("classification",)))
     assert names(table) == ["holdout", "classification_test_accuracy"]

@@ -182,6 +182,21 @@ def test_each_of_the_paper_s_numbers_is_compared_once(tmp_path: Path) -> None:
     ]
 
 
+def test_appendix_c_is_beside_the_methods_that_train_nothing(tmp_path: Path) -> None:
+    results = swept(tmp_path, "cifar10", methods=("pixel-gaussian",))
+    pairs, absent = pair_with_paper(results, CIFAR10)
+    assert [(p.published.table, p.published.holdout) for p in pairs] == [("C", "average")]
+    assert pairs[0].difference.value == pytest.approx(0.2 - 0.1117)
+    assert "table C: pixel-gaussian (tinyimagenet-crop, " in describe_absent(results, absent)
+    (table,) = difference_tables(results, pairs)
+    assert [row[0] for row in table.rows] == ["average"]
+    (appendix,) = paper_tables(results, pairs, CIFAR10)
+    assert "11.17" in to_markdown(appendix)
+    assert departures(results.specification, CIFAR10) == []
+    trained = specification(CIFAR10.classes, benchmark="cifar10")
+    assert "C" not in {number.table for number in comparable(trained, CIFAR10)}
+
+
 def test_tables_in_the_paper_s_layout(tmp_path: Path) -> None:
     results = swept(
         tmp_path, "cifar10", holdouts=(*CIFAR10.classes, "none"), methods=("classification", "rotation")

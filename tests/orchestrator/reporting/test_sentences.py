@@ -82,3 +82,12 @@ def test_each_other_method_is_compared_with_classification_by_metric(tmp_path: P
         "rotation, AP-ODIN",
         "rotation, accuracy",
     ]
+
+
+def test_a_method_that_trains_nothing_is_set_against_classification_s_first_ap(tmp_path: Path) -> None:
+    wanted = specification(methods=("classification", "pixel-gaussian"))
+    ledger, cells = write_sweep(tmp_path, wanted)
+    finish_all(ledger, wanted, cells)
+    (sentence,) = comparisons(collect(ledger))
+    # 0.20 against 0.30, 0.31 and 0.32.
+    assert sentence.startswith("pixel-gaussian, AP (beside classification's AP-MSP): -11.00 points")
