@@ -31,6 +31,7 @@ from trainables.kept_weights import UnusableWeights, from_bytes, normalisation_o
 from trainables.mistake import Mistake, counted
 from trainables.registry import source_digest
 from trainables.rescoring import LaterScores, NotReproduced, score_logits, score_network
+from trainables.run import parse_method
 from trainables.scoring import Scores
 
 Json = dict[str, Any]
@@ -48,7 +49,7 @@ class LaterScoring:
         self._request, self._ledger, self._stored = request, ledger, stored
         self._specification = stored.specification
         self.cells = lay_out(stored.specification, stored.fingerprint).all()
-        finals = [cell for cell in self.cells if cell.phase == FINAL]
+        finals = [c for c in self.cells if c.phase == FINAL and parse_method(c.method).trains]
         self._results = ledger.read_results(cell.key for cell in finals)
         self._finished = [cell for cell in finals if cell.key in self._results]
         self._unfinished = len(finals) - len(self._finished)
