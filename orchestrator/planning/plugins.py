@@ -112,8 +112,6 @@ def _stored(ledger: Ledger) -> Iterator[Plugin]:
 
 @functools.cache
 def _load(plugin: Plugin) -> Brought:
-    from trainables.auxiliary import TaskModule  # imports torch, for which plans without plug-ins do not wait
-
     check = _Check(plugin)
     names = vars(_executed(plugin))
     of = functools.partial(subclasses, names, names["__name__"])
@@ -125,7 +123,7 @@ def _load(plugin: Plugin) -> Brought:
         )
     for task in tasks:
         check.task(task)
-    for head in of(TaskModule):  # type: ignore[type-abstract]  # a class that is not complete is refused
+    for head in _heads(names):
         check.complete(head)
     for detector in detectors:
         check.detector(detector)
@@ -135,6 +133,15 @@ def _load(plugin: Plugin) -> Brought:
     for detector in detectors:
         DETECTORS.bring(detector, detector.name)
     return Brought(tuple(d.name for d in detectors), tuple(t.name for t in tasks), tuple(benchmarks))
+
+
+def _heads(names: Mapping[str, Any]) -> list[type]:
+    """Return the file's task modules; where it has not imported torch, for which plans do not wait, none."""
+    if "torch" not in sys.modules:
+        return []
+    from trainables.auxiliary import TaskModule
+
+    return subclasses(dict(names), names["__name__"], TaskModule)  # type: ignore[type-abstract]
 
 
 def _executed(plugin: Plugin) -> ModuleType:
