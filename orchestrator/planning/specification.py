@@ -16,7 +16,7 @@ from trainables.detectors.contract import FEATURES
 from trainables.mistake import Mistake
 from trainables.recipe import Recipe
 from trainables.run import parse_method
-from trainables.settings import check, setting
+from trainables.settings import check, setting, values_of
 from trainables.spaces import Space, parse_space
 
 GROWING = ("methods", "holdouts", "seeds")
@@ -88,7 +88,7 @@ class Specification:
         What version 0.1 did not have is left out at its default, since names of sweeps are hashes of this.
         """
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        values["recipe"] = dataclasses.asdict(self.recipe)
+        values["recipe"] = values_of(self.recipe)
         values["spaces"] = {task: str(space) for task, space in self.spaces.items()}
         if not self.plugins:
             del values["plugins"]
