@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -30,6 +31,10 @@ def files(tmp_path: Path) -> dict[str, Path]:
     for name, text in FILES:
         (tmp_path / name).write_text(text, encoding="utf-8")
     return {name: tmp_path / name for name, _ in FILES}
+
+
+def digest(name: str) -> str:
+    return hashlib.sha256(dict(FILES)[name].encode()).hexdigest()[:8]
 
 
 def run_of(cell: Path) -> dict:
@@ -75,6 +80,10 @@ def test_each_of_them_works_alone(files: dict[str, Path], tmp_path: Path, name: 
     done = run(*words, "--plugin", files[name], "--storage", tmp_path, "--name", "alone", blocked=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(cells(tmp_path / "alone")) == 1
+    again = run("--resume", "--name", "alone", "--storage", tmp_path, "--executor", "inline", blocked=True)
+    quoted = "The sweep's plug-ins are code that runs here, as its ledger holds it: {} ({})."
+    assert quoted.format("margin.py", digest("margin.py")) in PAGE.splitlines()
+    assert again.stdout.splitlines()[0] == quoted.format(name, digest(name))
 
 
 def test_one_file_may_hold_all(tmp_path: Path) -> None:
