@@ -14,9 +14,9 @@ from orchestrator.cli.score_options import read_request
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
 from orchestrator.ledger.storage import StorageAway, no_answer
-from orchestrator.planning.plugins import Plugin, keep, load_with_stored
+from orchestrator.planning.plugins import Plugin, keep, load, load_with_stored
 from orchestrator.planning.request import Request, check_detectors, read_plugins
-from orchestrator.planning.specification import StoredSweep, read_stored
+from orchestrator.planning.specification import StoredSweep, check_sources, read_stored
 from orchestrator.reporting.conclusion import show_report
 from orchestrator.tracking.tracker import open_tracker
 from orchestrator.tracking.uris import resolve_tracking_uri
@@ -37,6 +37,7 @@ def _main(words: list[str] | None) -> int:
         stored = read_stored(ledger)
         plugins = load_with_stored(read_plugins(request), ledger)
         check_detectors(request.detectors)
+        check_sources(load(plugins), stored.specification, ledger.name)
         return _run(request, ledger, stored, plugins)
     except StorageAway as error:
         raise no_answer(request.storage, error) from None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from trainables.mistake import one_line
-from trainables.registry import PLUGIN
+from trainables.registry import place_in_plugin
 
 PASSING = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
 """Errors of the machine rather than of the code that runs on it: another attempt may succeed."""
@@ -30,23 +30,13 @@ class TaskFailed(PermanentFailure):
 def blamed(failure: type[PermanentFailure], what: str) -> Iterator[None]:
     """Turn an error inside somebody's code into a failure that says what it was, such as "the detector x".
 
-    For a plug-in it also says in which line. Errors of the machine stay what they are.
+    For a plug-in it also says in which line of which file. Errors of the machine stay what they are.
     """
     try:
         yield
     except (PermanentFailure, *PASSING):
         raise
     except Exception as error:
-        line = _line_in_plugin(error)
-        where = "" if line is None else f" in line {line} of its file"
+        place = place_in_plugin(error)
+        where = "" if place is None else f" in line {place[1]} of {place[0]}"
         raise failure(f"{what} failed{where}: {type(error).__name__}: {one_line(error)}") from error
-
-
-def _line_in_plugin(error: BaseException) -> int | None:
-    """Return the innermost line of a plug-in's file in an error's traceback, or None if none is in it."""
-    traceback, found = error.__traceback__, None
-    while traceback is not None:
-        if PLUGIN in traceback.tb_frame.f_globals:
-            found = traceback.tb_lineno
-        traceback = traceback.tb_next
-    return found

@@ -3,12 +3,12 @@
 The file holds what evaluation needs: the norms that an auxiliary task has for itself are left out. Its
 metadata say what the outputs mean, so it can be used without a ledger: "classes", a JSON list of the kept
 classes in the order of the logits; "normalisation", JSON with the channels' mean and std, of pixels scaled
-to 0..1; and "recipe_digest", the SHA-256 of the recipe's fields as JSON with sorted keys.
+to 0..1; and "recipe_digest", the SHA-256 of the recipe's fields (`settings.values_of`) as JSON with sorted
+keys.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from trainables.data.normalisation import Normalisation
 from trainables.networks.wide_resnet import CLASSIFICATION, WideResNet
 from trainables.recipe import Recipe
+from trainables.settings import values_of
 
 LENGTH_BYTES, ALIGNMENT = 8, 8
 """A file begins with the length of its header, which is padded to a multiple of 8 bytes."""
@@ -40,7 +41,7 @@ class Trained:
 
 def recipe_digest(recipe: Recipe) -> str:
     """Return the SHA-256 of a recipe's fields."""
-    return hashlib.sha256(json.dumps(dataclasses.asdict(recipe), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(values_of(recipe), sort_keys=True).encode()).hexdigest()
 
 
 def to_bytes(trained: Trained, recipe: Recipe) -> bytes:

@@ -70,9 +70,20 @@ def source_digest(found: type) -> str:
 
 def subclasses(names: dict[str, object], module: str, contract: type[T]) -> list[type[T]]:
     """Return the classes in a module's dictionary that are defined there and derive from a contract."""
-    return [
+    found = [
         found
         for found in names.values()
         if inspect.isclass(found) and issubclass(found, contract) and found.__module__ == module
         and found is not contract
     ]  # fmt: skip
+    return list(dict.fromkeys(found))  # a class may have two names there
+
+
+def place_in_plugin(error: BaseException) -> tuple[str, int] | None:
+    """Return the file and the innermost line of a plug-in in an error's traceback, None if none is in it."""
+    traceback, found = error.__traceback__, None
+    while traceback is not None:
+        if PLUGIN in traceback.tb_frame.f_globals:
+            found = traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
+        traceback = traceback.tb_next
+    return found

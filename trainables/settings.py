@@ -22,6 +22,8 @@ class Valid:
     at_most: float | None = None
     less_than: float | None = None
     choices: tuple[str, ...] | None = None
+    later: bool = False
+    """Whether version 0.1 did not have it."""
 
     def words(self, kind: type) -> str:
         """Return the valid values in words, such as "a whole number of at least 1"."""
@@ -67,9 +69,14 @@ def setting(
     at_most: float | None = None,
     less_than: float | None = None,
     choices: Sequence[str] | None = None,
+    later: bool = False,
 ) -> Any:
-    """Return a data class field that `--set` can change, with its meaning and valid values."""
-    valid = Valid(meaning, at_least, more_than, at_most, less_than, tuple(choices) if choices else None)
+    """Return a data class field that `--set` can change, with its meaning and valid values.
+
+    One that was added `later`, after version 0.1, is not among the `values_of` that leave it at its default.
+    """
+    allowed = tuple(choices) if choices else None
+    valid = Valid(meaning, at_least, more_than, at_most, less_than, allowed, later)
     return dataclasses.field(default=default, metadata={"valid": valid})
 
 
@@ -79,6 +86,21 @@ def valid_of(cls: type) -> dict[str, tuple[type, Valid]]:
     return {
         f.name: (types[f.name], f.metadata["valid"]) for f in dataclasses.fields(cls) if "valid" in f.metadata
     }
+
+
+def values_of(instance: Any) -> dict[str, Any]:
+    """Return the fields of a data class instance by name, for hashes that outlive versions.
+
+    Settings that were added later are left out at their default, so that what an earlier version could say
+    keeps its hash.
+    """
+    later = {field.name: field.default for field in dataclasses.fields(instance) if _is_later(field)}
+    values = dataclasses.asdict(instance)
+    return {name: value for name, value in values.items() if name not in later or value != later[name]}
+
+
+def _is_later(field: dataclasses.Field[Any]) -> bool:
+    return "valid" in field.metadata and field.metadata["valid"].later
 
 
 def check(instance: Any) -> None:

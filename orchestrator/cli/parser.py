@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from trainables.mistake import Mistake
+from trainables.mistake import Mistake, one_line
+from trainables.registry import place_in_plugin
 
 MOST = 10_000
 """Seeds, lambdas, workers and cells at once: more is a slip of the finger."""
@@ -35,12 +36,18 @@ def wide(prog: str) -> argparse.HelpFormatter:
 
 
 def run_command(command: Callable[[list[str] | None], int], words: list[str] | None) -> int:
-    """Run a command and return its exit code: 2, with one sentence, for a Mistake."""
+    """Run a command and return its exit code: 2, with one sentence, for a Mistake or an error in plug-ins."""
     try:
         return command(words)
     except Mistake as mistake:
         print(f"Error: {mistake}", file=sys.stderr)
-        return 2
+    except Exception as error:
+        place = place_in_plugin(error)
+        if place is None:
+            raise
+        said = f"{type(error).__name__}: {one_line(error)}"
+        print(f"Error: --plugin {place[0]}, line {place[1]}, failed ({said}): correct it.", file=sys.stderr)
+    return 2
 
 
 def whole_number(option: str, text: str, *, at_least: int = 1, at_most: int = MOST) -> int:

@@ -49,8 +49,7 @@ class LaterScoring:
         self._request, self._ledger, self._stored = request, ledger, stored
         self._specification = stored.specification
         self.cells = lay_out(stored.specification, stored.fingerprint).all()
-        trained = (cell for cell in self.cells if parse_method(cell.method).trains)
-        finals = [cell for cell in trained if cell.phase == FINAL]
+        finals = [c for c in self.cells if c.phase == FINAL and parse_method(c.method).trains]
         self._results = ledger.read_results(cell.key for cell in finals)
         self._finished = [cell for cell in finals if cell.key in self._results]
         self._unfinished = len(finals) - len(self._finished)

@@ -71,7 +71,7 @@ def run_on_ray(
         if not gpus_named:
             _check_gpus_were_meant(resources, nodes)
         check_fits(resources, nodes)
-        check_nodes(sweep.ledger.storage, sweep.data, sweep.fingerprint)
+        check_nodes(sweep.ledger.storage, sweep.data, sweep.fingerprint, sweep.plugins)
         with _scratch(sweep.ledger, alone=len(nodes) == 1) as scratch:
             _fit(dispatcher, sweep, resources, cells_at_once(resources, nodes), scratch)
 

@@ -8,6 +8,7 @@ from orchestrator.machines.cluster_file import may_grow
 from orchestrator.machines.file_systems import on_network
 from orchestrator.machines.nodes import Node, ask, live_nodes, reason_of
 from orchestrator.machines.storage_probe import StorageAnswer, StorageProbe
+from orchestrator.planning.plugins import Plugin, load
 from trainables.data.cache import prepare
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake, one_line
@@ -23,11 +24,11 @@ HOW_TO_SHARE = (
 )
 
 
-def check_nodes(storage: str, data: DataRequest, fingerprint: str) -> None:
+def check_nodes(storage: str, data: DataRequest, fingerprint: str, plugins: tuple[Plugin, ...] = ()) -> None:
     """Raise Mistake unless all live nodes share the storage, can write it and can read the data.
 
-    To read the data is to prepare it: afterwards it is ready on every node. A Ray of one node that cannot
-    grow has nothing to share and is not checked. Called with Ray started.
+    To read the data is to prepare it, which may take a plug-in's reader: afterwards it is ready on every
+    node. A Ray of one node that cannot grow has nothing to share and is not checked. Called with Ray started.
     """
     nodes = live_nodes()
     grows = may_grow()
@@ -39,7 +40,7 @@ def check_nodes(storage: str, data: DataRequest, fingerprint: str) -> None:
             f"see it: {HOW_TO_SHARE}."
         )
     _check_storage(nodes, storage)
-    _check_data(nodes, data, fingerprint)
+    _check_data(nodes, data, fingerprint, plugins)
 
 
 def _check_storage(nodes: list[Node], storage: str) -> None:
@@ -76,8 +77,9 @@ def _sees_nothing(answer: StorageAnswer | Exception) -> bool:
     return isinstance(answer, StorageAnswer) and not answer.shared and not answer.error
 
 
-def _check_data(nodes: list[Node], data: DataRequest, fingerprint: str) -> None:
-    failing, reason = _faulty(nodes, ask(nodes, _prepare_data, data, fingerprint, seconds=PREPARE_SECONDS))
+def _check_data(nodes: list[Node], data: DataRequest, fingerprint: str, plugins: tuple[Plugin, ...]) -> None:
+    answers = ask(nodes, _prepare_data, data, fingerprint, plugins, seconds=PREPARE_SECONDS)
+    failing, reason = _faulty(nodes, answers)
     if failing:
         raise Mistake(
             f"The data cannot be read on {failing} ({reason}): it has to stand at the same path, "
@@ -85,9 +87,10 @@ def _check_data(nodes: list[Node], data: DataRequest, fingerprint: str) -> None:
         )
 
 
-def _prepare_data(data: DataRequest, fingerprint: str) -> str:
+def _prepare_data(data: DataRequest, fingerprint: str, plugins: tuple[Plugin, ...]) -> str:
     """Prepare the data on the node that this runs on; return why that failed, "" if it did not."""
     try:
+        load(plugins)
         prepare(data, fingerprint)
     except (Mistake, OSError) as error:
         return one_line(error)

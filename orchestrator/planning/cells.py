@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from orchestrator.planning.specification import Specification, Weights
 from trainables.run import Run, parse_method
+from trainables.settings import values_of
 from trainables.spaces import Grid, LogUniform, Space
 
 SEARCH, FINAL = "search", "final"
@@ -136,7 +137,7 @@ class _Keys:
             "format": FORMAT,
             "benchmark": specification.benchmark,
             "fingerprint": fingerprint,
-            "recipe": dataclasses.asdict(specification.recipe),
+            "recipe": values_of(specification.recipe),
             "sweep_seed": specification.sweep_seed,
             "workers": specification.workers,
             "threads": specification.threads,

@@ -26,7 +26,7 @@ from trainables.auxiliary import TASKS, AuxiliaryTask
 from trainables.detectors import DETECTORS, Detector
 from trainables.detectors.contract import FEATURES, LOGITS, NETWORK
 from trainables.mistake import Mistake, one_line
-from trainables.registry import PLUGIN, subclasses
+from trainables.registry import PLUGIN, place_in_plugin, subclasses
 from trainables.run import CLASSIFICATION, MODIFIERS
 from trainables.spaces import Grid, LogUniform
 from trainables.training_free import TRAINING_FREE
@@ -62,7 +62,7 @@ class Brought:
 def read_plugin(path: str) -> Plugin:
     """Return the plug-in in a file; raise Mistake if there is no such file or it is no text."""
     try:
-        return Plugin(Path(path).name, Path(path).read_text(encoding="utf-8"))
+        return Plugin(Path(path).name, Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise Mistake(
             f"--plugin {path} does not exist: name a Python file that defines detectors, auxiliary tasks or "
@@ -88,10 +88,10 @@ def load(plugins: Iterable[Plugin]) -> dict[str, str]:
 def load_with_stored(asked: tuple[Plugin, ...], ledger: Ledger) -> tuple[Plugin, ...]:
     """Execute a stored sweep's plug-ins beside those that are asked for; return all of them.
 
-    One that is asked for takes the place of the stored one of the same file name.
+    One that is asked for takes the place of the stored one of the same file name or the same source.
     """
-    replaced = {plugin.file for plugin in asked}
-    stored = tuple(plugin for plugin in _stored(ledger) if plugin.file not in replaced)
+    files, digests = {plugin.file for plugin in asked}, {plugin.digest for plugin in asked}
+    stored = tuple(p for p in _stored(ledger) if p.file not in files and p.digest not in digests)
     if stored:
         listed = ", ".join(f"{plugin.file} ({plugin.digest[:8]})" for plugin in stored)
         print(f"The sweep's plug-ins are code that runs here, as its ledger holds it: {listed}.")
@@ -123,8 +123,6 @@ def _stored(ledger: Ledger) -> Iterator[Plugin]:
 
 @functools.cache
 def _load(plugin: Plugin) -> Brought:
-    from trainables.auxiliary import TaskModule  # imports torch, for which plans without plug-ins do not wait
-
     check = _Check(plugin)
     names = vars(_executed(plugin))
     of = functools.partial(subclasses, names, names["__name__"])
@@ -136,7 +134,7 @@ def _load(plugin: Plugin) -> Brought:
         )
     for task in tasks:
         check.task(task)
-    for head in of(TaskModule):  # type: ignore[type-abstract]  # a class that is not complete is refused
+    for head in _heads(names):
         check.complete(head)
     for detector in detectors:
         check.detector(detector)
@@ -148,6 +146,15 @@ def _load(plugin: Plugin) -> Brought:
     return Brought(tuple(d.name for d in detectors), tuple(t.name for t in tasks), tuple(benchmarks))
 
 
+def _heads(names: Mapping[str, Any]) -> list[type]:
+    """Return the file's task modules; where it has not imported torch, for which plans do not wait, none."""
+    if "torch" not in sys.modules:
+        return []
+    from trainables.auxiliary import TaskModule
+
+    return subclasses(dict(names), names["__name__"], TaskModule)  # type: ignore[type-abstract]
+
+
 def _executed(plugin: Plugin) -> ModuleType:
     """Execute the source as a module; raise Mistake if it raises an error."""
     module = ModuleType(f"plugin_{plugin.digest[:16]}")
@@ -156,8 +163,8 @@ def _executed(plugin: Plugin) -> ModuleType:
     linecache.cache[plugin.file] = (len(plugin.source), None, lines, plugin.file)  # for tracebacks
     sys.modules[module.__name__] = module  # data classes look their own module up
     try:
-        exec(compile(plugin.source, plugin.file, "exec"), vars(module))
-    except Exception as error:
+        exec(compile(plugin.source, plugin.file, "exec", dont_inherit=True), vars(module))
+    except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
         raise _failed(plugin, error, "cannot be imported") from error
     return module
@@ -179,13 +186,10 @@ def _benchmarks(plugin: Plugin, names: Mapping[str, Any]) -> Mapping[str, Benchm
     return found
 
 
-def _failed(plugin: Plugin, error: Exception, what: str) -> Mistake:
+def _failed(plugin: Plugin, error: BaseException, what: str) -> Mistake:
     """Return the Mistake for an error in the file, with the innermost of its lines."""
-    traceback, line = error.__traceback__, ""
-    while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename == plugin.file:
-            line = f", line {traceback.tb_lineno}"
-        traceback = traceback.tb_next
+    place = place_in_plugin(error)
+    line = "" if place is None else f", line {place[1]},"
     said = f"{type(error).__name__}: {one_line(error)}"
     return Mistake(f"--plugin {plugin.file}{line} {what} ({said}): correct it.")
 
@@ -202,6 +206,10 @@ class _Check:
             raise Mistake(
                 f"--plugin {plugin.file}, line {error.lineno}, is not Python ({error.msg}): correct it."
             ) from None
+        except ValueError as error:  # a null byte, before Python 3.12
+            raise Mistake(
+                f"--plugin {plugin.file} is not Python ({one_line(error)}): name a Python file."
+            ) from None
         self._lines = {node.name: node.lineno for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
         self._names: set[str] = set()
 
@@ -213,6 +221,7 @@ class _Check:
         self._takes(task, "build", ("network", "recipe"))
         if not isinstance(getattr(task, "space", None), LogUniform | Grid):
             self._refuse(task, "needs a class attribute space, a LogUniform or a Grid")
+        self._can_be_made(task)
 
     def complete(self, found: type) -> None:
         """Check that a class has every method of its contract."""
@@ -224,15 +233,18 @@ class _Check:
         """Check a detector."""
         self._name(detector, "detector")
         needs = getattr(detector, "needs", None)
-        if needs not in GIVEN:
+        if needs not in tuple(GIVEN):
             self._refuse(detector, f"needs {needs!r}; what it can need is {', '.join(GIVEN)}")
         if detector.score is Detector.score:
             self._refuse(detector, "has no method score")
         self._takes(detector, "score", GIVEN[str(needs)])
         if needs == FEATURES:
             self._takes(detector, "fit", ("features", "logits", "labels"))
-        if not _can_be_called(detector):
-            self._refuse(detector, "cannot be made without arguments, as it is for every cell")
+        self._can_be_made(detector)
+
+    def _can_be_made(self, found: type) -> None:
+        if not _can_be_called(found):
+            self._refuse(found, "cannot be made without arguments, as it is for every cell")
 
     def _takes(self, found: type, method: str, arguments: tuple[str, ...]) -> None:
         if not _can_be_called(getattr(found, method), "self", *arguments):

@@ -17,7 +17,7 @@ from trainables.detectors.contract import FEATURES
 from trainables.mistake import Mistake
 from trainables.recipe import Recipe
 from trainables.run import parse_method
-from trainables.settings import check, setting
+from trainables.settings import check, setting, values_of
 from trainables.spaces import Space, parse_space
 
 GROWING = ("methods", "holdouts", "seeds")
@@ -93,7 +93,7 @@ class Specification:
         What version 0.1 did not have is left out at its default, since names of sweeps are hashes of this.
         """
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        values["recipe"] = dataclasses.asdict(self.recipe)
+        values["recipe"] = values_of(self.recipe)
         values["spaces"] = {task: str(space) for task, space in self.spaces.items()}
         if not self.plugins:
             del values["plugins"]
@@ -208,6 +208,15 @@ def check_extends(new: Specification, old: Specification, name: str) -> None:
             f"The sweep {name!r} exists with another specification: {listed}. Choose another --name, or "
             f"go on with it as it is by --resume --name {name}."
         )
+
+
+def check_sources(digests: dict[str, str], old: Specification, name: str) -> None:
+    """Raise Mistake if a plug-in defines a task or benchmark of a stored sweep otherwise than it did.
+
+    `digests` has the source of each task and benchmark that plug-ins define.
+    """
+    asked = {used: digests.get(used, "") for used in old.plugins}
+    check_extends(dataclasses.replace(old, plugins=asked), old, name)
 
 
 def _change(field: str, before: object, after: object) -> str:

@@ -8,7 +8,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.provenance import provenance
 from orchestrator.ledger.storage import absolute_path, open_storage
 from orchestrator.planning.data import check_named, open_data
-from orchestrator.planning.plugins import Plugin, load_with_stored
+from orchestrator.planning.plugins import Plugin, load, load_with_stored
 from orchestrator.planning.request import (
     DEFAULT_DATA,
     Draft,
@@ -74,11 +74,14 @@ def go_on(request: Request) -> tuple[Sweep, Prepared]:
     ledger = Ledger(request.storage, request.name)
     plugins = load_with_stored(read_plugins(request), ledger)
     stored = read_stored(ledger)
+    brought = load(plugins)
+    digests = {name: brought.get(name, "") for name in stored.specification.plugins}
+    specification = replace(stored.specification, plugins=digests)  # those of an edited file are others
     check_detectors(request.detectors)
     path = request.data or stored.data or DEFAULT_DATA
-    data = data_request(stored.specification, path, cache=request.cache, download=request.download)
+    data = data_request(specification, path, cache=request.cache, download=request.download)
     prepared = open_data(data)
-    sweep = Sweep(stored.specification, stored.settings, ledger, data, prepared.fingerprint, plugins)
+    sweep = Sweep(specification, stored.settings, ledger, data, prepared.fingerprint, plugins)
     return with_scoring(sweep, stored, request), prepared
 
 
@@ -88,7 +91,8 @@ def with_scoring(sweep: Sweep, stored: StoredSweep, request: Request) -> Sweep:
     A set that it had must have the same images as before.
     """
     names = request.detectors if "detectors" in request.given else stored.settings.detectors
-    if not set(names) <= set(DETECTORS.names):  # those of plug-ins that were not given again
+    # Plug-ins that were not given again may have the detectors, or names that those given now take, too.
+    if sweep.plugins or not set(names) <= set(DETECTORS.names):
         sweep = replace(sweep, plugins=load_with_stored(sweep.plugins, sweep.ledger))
         check_detectors(names)
     before = {each.name: each.digest for each in stored.settings.image_sets}
@@ -128,6 +132,8 @@ def write_down(sweep: Sweep, prepared: Prepared) -> None:
     """Write sweep.json: the specification, the data, versions and the project's commit."""
     columns = [DetectorColumn.of(name) for name in sweep.settings.detectors]
     before = sweep.ledger.read_sweep().get("plugins", {}) if sweep.ledger.exists() else {}
+    digests = {plugin.digest for plugin in sweep.plugins}
+    others = {file: digest for file, digest in before.items() if digest not in digests}
     for plugin in sweep.plugins:
         sweep.ledger.write_plugin(plugin.digest, plugin.source)
     sweep.ledger.write_sweep(
@@ -139,7 +145,7 @@ def write_down(sweep: Sweep, prepared: Prepared) -> None:
             "classes": list(prepared.classes),
             "images": {split: list(counts) for split, counts in prepared.counts.items()},
             "data": sweep.data.path,
-            "plugins": {**before, **{plugin.file: plugin.digest for plugin in sweep.plugins}},
+            "plugins": {**others, **{plugin.file: plugin.digest for plugin in sweep.plugins}},
             **provenance(),
         }
     )

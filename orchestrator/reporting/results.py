@@ -127,13 +127,13 @@ class Results:
 
     @property
     def incomplete(self) -> dict[str, int]:
-        """How many finished cells lack a detector that others have, by its name."""
+        """How many finished cells lack a detector of the sweep, by its name."""
         lacking = {}
         trained = [final for final in self.finals if parse_method(final.cell.method).trains]
         scorable = [final for final in trained if final.cell.holdout != NO_HOLDOUT]
         for detector in self.detectors:
             lacks = [final.value(f"ap_{detector.name}_last") is None for final in scorable]
-            if any(lacks) and not all(lacks):
+            if any(lacks):
                 lacking[detector.name] = sum(lacks)
         return lacking
 

@@ -40,7 +40,7 @@ def missing(results: Results, command: str) -> str:
         NOT_BEGUN: "not begun",
     }
     parts = [f"{len(names)} {words[state]}: {_listed(names)}" for state, names in lists.items() if names]
-    return f"Missing: {count} cells; {'; '.join(parts)}. Go on with: {command}"
+    return f"Missing: {counted(count, 'cell')}; {'; '.join(parts)}. Go on with: {command}"
 
 
 def lacking(results: Results, command: str) -> list[str]:
@@ -48,7 +48,7 @@ def lacking(results: Results, command: str) -> list[str]:
     if not results.incomplete:
         return []
     names = [f"{name} in {counted(count, 'cell')}" for name, count in results.incomplete.items()]
-    return [f"Detectors that some finished cells lack: {_listed(names)}. Add them with: {command}"]
+    return [f"Detectors that finished cells lack: {_listed(names)}. Add them with: {command}"]
 
 
 def selection(results: Results) -> list[str]:

@@ -21,6 +21,7 @@ import pytest
 
 from tests.cluster.deployment import BUCKET, HEAD, Deployment
 from tests.cluster.machines import HOME, Machines, missing
+from tests.plugins import WHOLE
 from tests.sweeps import ROOT, assert_equal_sweeps, cells, command
 
 pytestmark = pytest.mark.cluster
@@ -167,6 +168,22 @@ def test_the_doctor_names_everything_that_is_wrong(cluster: Deployment) -> None:
         assert any(re.search(said, line) for line in wrong), (said, done.stdout)
     assert len(wrong) == 4
     assert "there is no token in /nowhere" in tokenless.stdout
+
+
+def test_a_plug_in_travels_to_machines_that_lack_its_file(cluster: Deployment) -> None:
+    """Only the head has it; the images that its reader draws are prepared on every machine."""
+    cluster.machines.ssh(HEAD, f"cat >~/mine.py <<'END'\n{WHOLE}\nEND")
+    cpus = cluster.machines.ssh(HEAD, "nproc").stdout.strip()  # a cell fills a machine
+    words = "shades --plugin ~/mine.py --methods classification negative --holdouts b c d --seeds 1"
+    words += f" --detectors msp norm --cpus-per-worker {cpus} --storage {BUCKET}/runs --name plugged"
+    done = cluster.exec(f"python -m orchestrator.sweep {words}")
+    assert done.returncode == 0, done.stdout
+    results = [cell / "result.json" for cell in cells(cluster.download("plugged")).values()]
+    hosts = {json.loads(result.read_text())["attempt"]["host"] for result in results}
+    assert hosts & {"machine2", "machine3"}, hosts
+    for number in (2, 3):
+        assert "shades-" in cluster.machines.ssh(number, "ls ~/.cache/holdout-sweeps").stdout
+        assert cluster.machines.ssh(number, "ls ~/mine.py").returncode != 0
 
 
 def test_a_sweep_outlives_its_machines_and_its_tracking_server(cluster: Deployment, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+
 import pytest
 
 from trainables.mistake import Mistake
 from trainables.recipe import Recipe
-from trainables.settings import assign, split_assignments, valid_of
+from trainables.settings import assign, setting, split_assignments, valid_of, values_of
 
 
 def test_values_are_parsed_by_type() -> None:
@@ -47,3 +49,13 @@ def test_every_field_of_a_recipe_can_be_set_and_says_what_it_means() -> None:
     for name, (kind, valid) in valid_of(Recipe).items():
         assert valid.meaning
         assert assign(Recipe(), {name: str(getattr(Recipe(), name))}) == Recipe(), (name, kind)
+
+
+def test_a_setting_that_came_later_counts_only_where_it_is_set() -> None:
+    @dataclass(frozen=True)
+    class Grown(Recipe):
+        smoothing: float = setting(0.0, "weight of the uniform label", at_least=0, less_than=1, later=True)
+
+    assert values_of(Grown()) == asdict(Recipe())
+    assert values_of(Grown(smoothing=0.1)) == {**asdict(Recipe()), "smoothing": 0.1}
+    assert assign(Grown(), {"smoothing": "0.2"}).smoothing == 0.2

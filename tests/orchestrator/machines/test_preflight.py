@@ -10,8 +10,10 @@ pytest.importorskip("ray", reason="Ray is not installed on this system")
 
 from orchestrator.machines.nodes import Node
 from orchestrator.machines.preflight import check_nodes
+from orchestrator.planning.plugins import Plugin, load
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import data_request
+from tests.plugins import BENCHMARK, forget
 from trainables.data.cache import prepare
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
@@ -41,6 +43,26 @@ def test_data_that_a_node_cannot_read_is_refused_in_one_sentence(
     ) as raised:
         check_nodes(str(home), digits_request, "0" * 64)
     assert "\n" not in str(raised.value)
+
+
+def test_data_that_a_plug_in_reads_is_prepared_on_every_node(
+    nodes: list[Node], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nodes have neither the plug-in's file nor the data that this process has prepared."""
+    forget(monkeypatch)
+    plugins = (Plugin("mine.py", BENCHMARK),)
+    load(plugins)
+    specification = draft(Request("shades")).complete("cpu", ("a", "b", "c", "d"))
+    here, there = (
+        data_request(specification, "none", cache=str(home / name), download=False)
+        for name in ("here", "there")
+    )
+    fingerprint = prepare(here).fingerprint
+    with pytest.raises(Mistake, match="There is no reader 'shades'"):
+        check_nodes(str(home / "storage"), there, fingerprint)
+    check_nodes(str(home / "storage"), there, fingerprint, plugins)
+    (folder,) = (home / "there").glob(f"shades-*-{fingerprint[:16]}")
+    assert (folder / "train.arrow").stat().st_size > 0
 
 
 def test_a_storage_that_cannot_be_written_is_refused(
