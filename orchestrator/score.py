@@ -49,17 +49,20 @@ def _main(words: list[str] | None) -> int:
 def _run(request: Request, ledger: Ledger, stored: StoredSweep, plugins: tuple[Plugin, ...]) -> int:
     # Imported here since torch takes seconds, for which --help and mistyped options need not wait.
     from orchestrator.execution.later_scores import LaterScoring
+    from orchestrator.execution.later_sets import LaterSets
 
     with hold(ledger):
         keep(plugins, ledger)
         scoring = LaterScoring(request, ledger, stored)
+        sets = LaterSets(request, ledger, stored, scoring)
         uri = resolve_tracking_uri(request.tracking_uri, request.storage)
         tracker = open_tracker(uri, ledger, stored.specification, scoring.cells)
-        failures = scoring.run()
+        failures = [*scoring.run(), *sets.run()]
+        touched = dict.fromkeys([*scoring.scored, *sets.scored])
         if tracker is not None:
-            for key in scoring.scored:
+            for key in touched:
                 tracker.rescored(key)
-        timeout = 60 + SECONDS_PER_RECORD * len(scoring.scored)
+        timeout = 60 + SECONDS_PER_RECORD * len(touched)
         report = show_report(request, ledger, tracker, timeout)
     if failures:
         print("\n".join(["Not scored:", *(f"  {failure}" for failure in failures)]))

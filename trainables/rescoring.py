@@ -15,13 +15,14 @@ import torch
 
 from trainables.data.access_log import AccessLog
 from trainables.data.holdout import Part, open_final, open_test
+from trainables.data.image_table import ImageTable
 from trainables.data.normalisation import Normalisation
 from trainables.data.prepared import Prepared
 from trainables.detectors import DETECTORS
 from trainables.detectors.contract import FEATURES
 from trainables.failures import DetectorFailed
 from trainables.kept_weights import Trained
-from trainables.metrics import average_precision
+from trainables.metrics import average_precision, metrics_beside
 from trainables.recipe import Recipe
 from trainables.run import Run
 from trainables.scoring import Scorer, Scores, made, scores_of_logits
@@ -93,10 +94,7 @@ def score_network(
     """
     log = AccessLog()
     prepared = prepared.with_access_log(log)
-    training = None
-    if any(DETECTORS.find(name).needs == FEATURES for name in names):
-        part = open_final(prepared, run).training
-        training = Part(part.images.to(device), part.rows, part.labels)
+    training = _training(names, run, prepared, device)
     test = open_test(prepared, run).to(device)
     opened = log.close()
     network = trained.network.to(device).to(memory_format=torch.channels_last)
@@ -118,6 +116,55 @@ def score_network(
         }
 
     return NetworkScores(score(names), opened)
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """The scores of image sets by name, their metrics beside the test images, and the images opened."""
+
+    by_set: dict[str, Scores]
+    metrics: dict[str, float]
+    """As a run that scored the sets itself has them."""
+    opened: list[dict[str, object]]
+
+
+def score_image_sets(
+    names: Sequence[str],
+    run: Run,
+    trained: Trained,
+    prepared: Prepared,
+    last: Scores,
+    sets: Sequence[ImageTable],
+    device: torch.device,
+) -> SetScores:
+    """Score image sets as anomalies by detectors, beside the test images of the kept classes.
+
+    Raise DetectorFailed if a detector fails, and NotReproduced as `score_network` does.
+    """
+    log = AccessLog()
+    prepared = prepared.with_access_log(log)
+    part = _training(names, run, prepared, device)
+    test = open_test(prepared, run).to(device)
+    for table in sets:
+        log.add(table)
+    network = trained.network.to(device).to(memory_format=torch.channels_last)
+    scorer = Scorer(names, run.recipe, trained.normalisation.to(device), Workers())
+    found = scorer.score(network, test, part)
+    _check_reproduced(found, last)
+    normal = {name: scores[~found.is_anomaly] for name, scores in found.by_detector.items()}
+    by_set = {table.classes[0]: scorer.score_beside(network, table.to(device)) for table in sets}
+    metrics: dict[str, float] = {}
+    for name, scores in by_set.items():
+        metrics |= metrics_beside(name, normal, scores.by_detector)
+    return SetScores(by_set, metrics, log.close())
+
+
+def _training(names: Sequence[str], run: Run, prepared: Prepared, device: torch.device) -> Part | None:
+    """Open the training images, if one of the detectors learns from them."""
+    if not any(DETECTORS.find(name).needs == FEATURES for name in names):
+        return None
+    part = open_final(prepared, run).training
+    return Part(part.images.to(device), part.rows, part.labels)
 
 
 def _with_metrics(

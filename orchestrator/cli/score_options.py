@@ -5,27 +5,26 @@ from __future__ import annotations
 import argparse
 
 from orchestrator.cli.parser import Parser, wide
-from orchestrator.ledger.storage import absolute_path
+from orchestrator.cli.sweep_options import add_image_sets, values_of
 from orchestrator.planning.request import DEFAULT_DATA, Request
 from trainables.detectors import DETECTORS
+from trainables.mistake import Mistake
 
 
 def read_request(words: list[str] | None = None) -> Request:
-    """Return the sweep's name, the detectors to add and the places; raise Mistake for invalid words."""
+    """Return the sweep's name, what to add, and the places; raise Mistake for words that are not valid."""
     given = vars(_parser().parse_args(words))
-    for option in ("data", "cache"):
-        if option in given:
-            given[option] = absolute_path(given[option])
-    plugins = tuple(map(absolute_path, given.pop("plugins", ())))
-    return Request(**{**given, "detectors": tuple(given["detectors"]), "plugins": plugins})
+    if "detectors" not in given and "ood" not in given:
+        raise Mistake("There is nothing to add: name detectors with --detectors, or image sets with --ood.")
+    return Request(**{"detectors": (), **values_of(given)})
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m orchestrator.score",
-        usage="python -m orchestrator.score NAME --detectors D ... [options]",
-        description="Add detectors to the finished final cells of a sweep, to its report and to MLflow's\n"
-        "records, without training. The same command again scores only what is missing.",
+        usage="python -m orchestrator.score NAME [--detectors D ...] [--ood SET=PATH ...] [options]",
+        description="Add detectors and image sets to the finished final cells of a sweep, to its report and\n"
+        "to MLflow's records, without training. The same command again scores only what is missing.",
         formatter_class=wide,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
@@ -40,10 +39,10 @@ def _what(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--detectors",
         nargs="+",
-        required=True,
         metavar="D",
         help=f"scores of the test images, out of {', '.join(DETECTORS.names)}, or a plug-in's",
     )
+    add_image_sets(group)
     group.add_argument(
         "--plugin",
         dest="plugins",

@@ -246,18 +246,20 @@ def _table_without_logits(running: TrainingFreeRun) -> pa.Table:
     )
 
 
-def _tables_beside(running: CellRun | TrainingFreeRun) -> dict[str, pa.Table]:
+def tables_beside(running: CellRun | TrainingFreeRun) -> dict[str, pa.Table]:
     """Return, by image set, a row per image: index, logits if there are any, and every detector."""
     if isinstance(running, CellRun):
-        return {
-            name: scores_table(scores).drop_columns(["label", "is_anomaly"])
-            for name, scores in running.scores_beside.items()
-        }
+        return {name: table_beside(scores) for name, scores in running.scores_beside.items()}
     method = running.run.method
     return {
         name: pa.table({"index": np.arange(len(scores)), method: scores})
         for name, scores in running.scores_beside.items()
     }
+
+
+def table_beside(scores: Scores) -> pa.Table:
+    """Return a row per image of an image set: index, logits, and every detector."""
+    return scores_table(scores).drop_columns(["label", "is_anomaly"])
 
 
 def window_table(index: np.ndarray, window: Mapping[int, np.ndarray]) -> pa.Table | None:
@@ -289,14 +291,14 @@ def _rows_of(logits: np.ndarray) -> pa.FixedSizeListArray:
 def _files(running: CellRun | TrainingFreeRun, *, keep_weights: bool) -> dict[str, Any]:
     """Return what a cell leaves beside its result."""
     if isinstance(running, TrainingFreeRun):
-        return {"scores": _table_without_logits(running), "image_sets": _tables_beside(running)}
+        return {"scores": _table_without_logits(running), "image_sets": tables_beside(running)}
     scores = running.scores
     return {
         "scores": None if scores is None else scores_table(scores),
         "window": None if scores is None else window_table(scores.index, running.window),
         "weights": running.weights() if keep_weights else None,
         "curves": running.history,
-        "image_sets": _tables_beside(running),
+        "image_sets": tables_beside(running),
     }
 
 

@@ -27,7 +27,7 @@ from trainables.data.prepared import Prepared
 from trainables.detectors import DETECTORS
 from trainables.detectors.contract import LOGITS
 from trainables.failures import DetectorFailed
-from trainables.kept_weights import UnusableWeights, from_bytes, normalisation_of
+from trainables.kept_weights import Trained, UnusableWeights, from_bytes, normalisation_of
 from trainables.mistake import Mistake, counted
 from trainables.registry import source_digest
 from trainables.rescoring import LaterScores, NotReproduced, score_logits, score_network
@@ -49,11 +49,14 @@ class LaterScoring:
         self._request, self._ledger, self._stored = request, ledger, stored
         self._specification = stored.specification
         self.cells = lay_out(stored.specification, stored.fingerprint).all()
-        finals = [c for c in self.cells if c.phase == FINAL and parse_method(c.method).trains]
-        self._results = ledger.read_results(cell.key for cell in finals)
-        self._finished = [cell for cell in finals if cell.key in self._results]
-        self._unfinished = len(finals) - len(self._finished)
-        if not self._finished:
+        finals = [cell for cell in self.cells if cell.phase == FINAL]
+        self.results = ledger.read_results(cell.key for cell in finals)
+        """Results of the finished final cells by key."""
+        done = [cell for cell in finals if cell.key in self.results]
+        self.finished = [cell for cell in done if parse_method(cell.method).trains]
+        self.untrained = [cell for cell in done if not parse_method(cell.method).trains]
+        self._unfinished = len(finals) - len(done)
+        if not done or (request.detectors and not self.finished):
             if not stored.specification.trained:
                 raise Mistake(
                     f"No method of the sweep {ledger.name!r} trains a network, which detectors would need."
@@ -68,22 +71,24 @@ class LaterScoring:
         self._todo = self._missing()
         self._leave_out_cells_without_weights()
         if any(self._on_network(names) for names in self._todo.values()):
-            _ = self._prepared
+            _ = self.prepared
 
     @property
     def scored(self) -> list[str]:
         """Keys of the cells with later scores of these detectors, whether they were made now or before."""
-        later = self._ledger.read_all_later(self._results)
+        later = self._ledger.read_all_later(self.results)
         return [key for key, records in later.items() if records.keys() & self._sources.keys()]
 
     def run(self) -> list[str]:
         """Score what is missing; return a sentence for everything that could not be scored."""
+        if not self._detectors:
+            return []
         torch.set_num_threads(self._specification.threads)
         began, names = time.monotonic(), ", ".join(self._sources)
         left_out = f"; {self._unfinished} are not finished and left out" if self._unfinished else ""
         print(
             f"Sweep {self._ledger.name}: adding {names} to {len(self._todo)} of "
-            f"{counted(len(self._finished), 'finished final cell')}{left_out}.",
+            f"{counted(len(self.finished), 'finished final cell')}{left_out}.",
             flush=True,
         )
         for number, (cell, missing) in enumerate(self._todo.items()):
@@ -98,9 +103,9 @@ class LaterScoring:
 
     def _missing(self) -> dict[Cell, list[str]]:
         """Return the detectors that each cell lacks, or has from another source."""
-        later, found = self._ledger.read_all_later(self._results), {}
-        for cell in self._finished:
-            there = sources(self._results[cell.key], later.get(cell.key, {}))
+        later, found = self._ledger.read_all_later(self.results), {}
+        for cell in self.finished:
+            there = sources(self.results[cell.key], later.get(cell.key, {}))
             lacks = [n for n, digest in self._sources.items() if there.get(n, "") not in (None, digest)]
             if lacks:
                 found[cell] = lacks
@@ -109,7 +114,7 @@ class LaterScoring:
     def _leave_out_cells_without_weights(self) -> None:
         """Leave to cells without weights the detectors on logits; raise Mistake if no cell has weights."""
         wanted = {cell: names for cell, names in self._todo.items() if self._on_network(names)}
-        without = [cell for cell in wanted if not self._results[cell.key].get("weights")]
+        without = [cell for cell in wanted if not self.results[cell.key].get("weights")]
         if not without:
             return
         names = ", ".join(dict.fromkeys(name for cell in without for name in self._on_network(wanted[cell])))
@@ -131,7 +136,7 @@ class LaterScoring:
         return [name for name in names if self._detectors[name].needs != LOGITS]
 
     @cached_property
-    def _prepared(self) -> Prepared:
+    def prepared(self) -> Prepared:
         """The sweep's data; raises Mistake if it is other data."""
         path = self._request.data or self._stored.data or DEFAULT_DATA
         request = data_request(self._specification, path, cache=self._request.cache, download=False)
@@ -150,9 +155,9 @@ class LaterScoring:
     def _score_by_logits(self, cell: Cell, names: list[str]) -> None:
         if not names:
             return
-        last, recipe = self._last(cell), self._specification.recipe
+        last, recipe = self.last(cell), self._specification.recipe
         earlier = _earlier(self._ledger.read_window(cell.key), last.index)
-        weights = self._ledger.read_weights(self._results[cell.key])
+        weights = self._ledger.read_weights(self.results[cell.key])
         normalisation = None if weights is None else normalisation_of(weights)
         for name in names:
             started = time.time()
@@ -166,14 +171,10 @@ class LaterScoring:
     def _score_by_network(self, cell: Cell, names: list[str]) -> None:
         if not names:
             return
-        started, last, result = time.time(), self._last(cell), self._results[cell.key]
+        started, last, result = time.time(), self.last(cell), self.results[cell.key]
         try:
-            weights = self._ledger.read_weights(result)
-            if weights is None:
-                raise UnusableWeights("their file is missing or damaged")
             run = run_of(cell, self._specification, result["aux_weights"])
-            trained = from_bytes(weights, run.recipe, self._prepared.channels)
-            found = score_network(names, run, trained, self._prepared, last, self._device)
+            found = score_network(names, run, self.trained(cell), self.prepared, last, self.device)
         except (UnusableWeights, NotReproduced) as error:
             self._failures.append(
                 f"{cell.label}: the kept weights cannot be used for {', '.join(names)} ({error}); detectors "
@@ -186,13 +187,20 @@ class LaterScoring:
             else:
                 self._write(cell, name, last.index, each, found.opened, started)
 
+    def trained(self, cell: Cell) -> Trained:
+        """Return a cell's network; raise UnusableWeights if it is not there or not the recipe's."""
+        weights = self._ledger.read_weights(self.results[cell.key])
+        if weights is None:
+            raise UnusableWeights("their file is missing or damaged")
+        return from_bytes(weights, self._specification.recipe, self.prepared.channels)
+
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
         """The sweep's kind of device or, where there is no GPU, the CPU."""
         there = self._specification.device == "cuda" and torch.cuda.is_available()
         return torch.device("cuda" if there else "cpu")
 
-    def _last(self, cell: Cell) -> Scores:
+    def last(self, cell: Cell) -> Scores:
         """Return the test images and the logits of a cell's last evaluation."""
         table = self._ledger.read_scores(cell.key)
         return Scores(table["index"].to_numpy(), table["label"].to_numpy(), _logits(table))
@@ -215,7 +223,7 @@ class LaterScoring:
                 "label": self._detectors[name].label,
                 "windowed": found.windowed,
                 "source": self._sources[name],
-                "of": self._results[cell.key]["checksums"][SCORES],
+                "of": self.results[cell.key]["checksums"][SCORES],
                 "metrics": found.metrics,
                 "by_epoch": {str(epoch): ap for epoch, ap in found.by_epoch.items()},
                 "opened": opened,

@@ -1,4 +1,4 @@
-"""What detectors that came later add to a final cell's result, which itself is never rewritten."""
+"""What detectors and image sets that came later add to a final cell's result, which is not rewritten."""
 
 from __future__ import annotations
 
@@ -31,13 +31,18 @@ def counted_later(result: Result, later: Mapping[str, Result]) -> dict[str, Resu
     A cell that lost its result is trained again; records of the network before that, which state other
     scores, do not count.
     """
-    own, scores = scored_by(result), result.get("checksums", {}).get(SCORES)
+    own = scored_by(result)
     return {
         name: record
-        for name, record in later.items()
-        if record.get("of", scores) == scores
-        and (name not in own or own[name] not in (None, record["source"]))
+        for name, record in counted_sets(result, later).items()
+        if name not in own or own[name] not in (None, record["source"])
     }
+
+
+def counted_sets(result: Result, later: Mapping[str, Result]) -> dict[str, Result]:
+    """Return the records of image sets that were scored later and count: those of the result's network."""
+    scores = result.get("checksums", {}).get(SCORES)
+    return {name: record for name, record in later.items() if record.get("of", scores) == scores}
 
 
 def sources(result: Result, later: Mapping[str, Result]) -> dict[str, str | None]:
@@ -58,6 +63,18 @@ def with_later(result: Result, later: Mapping[str, Result]) -> dict[str, float]:
     for record in later.values():
         values |= record["metrics"]
     return values
+
+
+def with_sets(values: Mapping[str, float], sets: Mapping[str, Result]) -> dict[str, float]:
+    """Return a cell's values with those of image sets that were scored later instead of its own of them."""
+    added = {name: value for record in sets.values() for name, value in record["metrics"].items()}
+    return {**without_sets(values, sets), **added}
+
+
+def without_sets(values: Mapping[str, float], sets: Mapping[str, Result]) -> dict[str, float]:
+    """Return a cell's values without those of image sets that were scored later."""
+    replaced = tuple(f"ood/{name}/" for name in sets)
+    return {name: value for name, value in values.items() if not name.startswith(replaced)}
 
 
 def curves_with_later(rows: list[dict[str, Any]], later: Mapping[str, Result]) -> list[dict[str, Any]]:

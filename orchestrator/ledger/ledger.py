@@ -34,6 +34,8 @@ CELLS, REPORT, PLUGINS, SCRATCH = "cells", "report", "plugins", "ray"
 CELL, CURVES, SCORES, RESULT = "cell.json", "curves.parquet", "scores.parquet", "result.json"
 WINDOW, WEIGHTS = "window.parquet", "weights.safetensors"
 DETECTORS, IMAGE_SETS = "detectors", "ood"
+LATER_SETS = f"{IMAGE_SETS}/later"
+"""Image sets that were scored later: what a result vouches for is not written again."""
 CHECKPOINTS, CHECKPOINT_SUFFIX = "checkpoint", ".pt"
 KEPT_CHECKPOINTS = 2
 THREADS = 32
@@ -387,43 +389,45 @@ class Ledger:
             found = zip(begun, pool.map(self.read_result, begun), strict=True)
             return {key: result for key, result in found if result is not None}
 
-    # Cells: detectors that came later
+    # Cells: detectors and image sets that came later
 
-    def write_later(self, key: str, detector: str, scores: pa.Table, about: Json) -> Json:
-        """Write a detector's scores, then the record that vouches for them; return the record.
+    def write_later(
+        self, key: str, name: str, scores: pa.Table, about: Json, folder: str = DETECTORS
+    ) -> Json:
+        """Write the scores of a detector or image set, then the record that vouches for them; return it.
 
-        For the owner of the sweep's lock, and cells that are done.
+        `folder` is DETECTORS or LATER_SETS. For the owner of the sweep's lock, and cells that are done.
         """
         self._clear_unfinished(key)
-        checksum = self._write_table(scores, CELLS, key, DETECTORS, f"{detector}.parquet")
+        checksum = self._write_table(scores, CELLS, key, folder, f"{name}.parquet")
         record = {**about, "checksum": checksum}
-        self._write_json(record, CELLS, key, DETECTORS, f"{detector}.json")
+        self._write_json(record, CELLS, key, folder, f"{name}.json")
         return record
 
-    def read_later(self, key: str) -> dict[str, Json]:
-        """Return the records of a cell's later detectors by name, of those whose scores are whole."""
-        names = [info.base_name for info in self._files.listing(self._path(CELLS, key, DETECTORS))]
+    def read_later(self, key: str, folder: str = DETECTORS) -> dict[str, Json]:
+        """Return a cell's records of what came later by name, of those whose scores are whole."""
+        names = [info.base_name for info in self._files.listing(self._path(CELLS, key, folder))]
         stems = [name.removesuffix(".json") for name in sorted(names) if name.endswith(".json")]
-        found = {stem: self._read_later(key, stem) for stem in stems}
+        found = {stem: self._read_later(key, stem, folder) for stem in stems}
         return {stem: record for stem, record in found.items() if record is not None}
 
-    def _read_later(self, key: str, detector: str) -> Json | None:
+    def _read_later(self, key: str, name: str, folder: str) -> Json | None:
         try:
-            record = _object(self._read(CELLS, key, DETECTORS, f"{detector}.json"))
-            scores = self._read(CELLS, key, DETECTORS, f"{detector}.parquet")
+            record = _object(self._read(CELLS, key, folder, f"{name}.json"))
+            scores = self._read(CELLS, key, folder, f"{name}.parquet")
             return record if hashlib.sha256(scores).hexdigest() == record["checksum"] else None
         except (FileNotFoundError, ValueError, KeyError):
             return None
 
-    def read_later_scores(self, key: str, detector: str) -> pa.Table:
-        """Return a later detector's scores, a row per test image; raise as read_scores does."""
-        return self._read_table(CELLS, key, DETECTORS, f"{detector}.parquet")
+    def read_later_scores(self, key: str, name: str, folder: str = DETECTORS) -> pa.Table:
+        """Return the scores of what came later, a row per image; raise as read_scores does."""
+        return self._read_table(CELLS, key, folder, f"{name}.parquet")
 
-    def read_all_later(self, keys: Iterable[str]) -> dict[str, dict[str, Json]]:
-        """Return the records of later detectors by key and name, read by many threads."""
+    def read_all_later(self, keys: Iterable[str], folder: str = DETECTORS) -> dict[str, dict[str, Json]]:
+        """Return the records of what came later by key and name, read by many threads."""
         wanted = list(keys)
         with ThreadPoolExecutor(THREADS) as pool:
-            found = zip(wanted, pool.map(self.read_later, wanted), strict=True)
+            found = zip(wanted, pool.map(lambda key: self.read_later(key, folder), wanted), strict=True)
             return {key: records for key, records in found if records}
 
     # Files

@@ -191,7 +191,7 @@ def make_report(ledger: Ledger, request: Request | None = None) -> Report:
     The commands that the report names have the request's options, or else the default ones.
     """
     results = collect(ledger)
-    later = {final.cell.key: final.later for final in results.finals}
+    later = {final.cell.key: final.later_records for final in results.finals}
     verdict = check_leaks(results.cells.all(), results.cell_files, results.done, later)
     request = request or Request(storage=ledger.storage)
     return Report(results, verdict, _benchmark(results.specification), request)

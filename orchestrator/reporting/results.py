@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from orchestrator.ledger.later_scores import counted_later, with_later
-from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.later_scores import counted_later, counted_sets, with_later, with_sets
+from orchestrator.ledger.ledger import LATER_SETS, Ledger
 from orchestrator.planning.cells import FINAL, Cell, Cells, Study, lay_out
 from orchestrator.planning.specification import DetectorColumn, Specification, Weights, read_stored
 from orchestrator.planning.studies import Outcome, choose, history
@@ -37,6 +37,13 @@ class Final:
     attempt: Mapping[str, Any]
     later: Mapping[str, Mapping[str, Any]]
     """Records of the detectors that scored it later, by name; the values are with theirs."""
+    later_sets: Mapping[str, Mapping[str, Any]]
+    """Records of the image sets that were scored later, by name; the values are with theirs."""
+
+    @property
+    def later_records(self) -> dict[str, Mapping[str, Any]]:
+        """The records of what came later, those of image sets by ood/<set>."""
+        return {**self.later, **{f"ood/{name}": record for name, record in self.later_sets.items()}}
 
     def value(self, metric: str) -> float | None:
         """Return a value such as "ap_msp", or None if the cell has none (AP without a held-out class).
@@ -296,7 +303,10 @@ def collect(ledger: Ledger) -> Results:
     found = ledger.read_results(keys)
     done = [cell for cell in every if cell.phase == FINAL and cell.key in found]
     later = ledger.read_all_later(cell.key for cell in done)
-    finals = tuple(_final(cell, found[cell.key], later.get(cell.key, {})) for cell in done)
+    sets = ledger.read_all_later((cell.key for cell in done), LATER_SETS)
+    finals = tuple(
+        _final(cell, found[cell.key], later.get(cell.key, {}), sets.get(cell.key, {})) for cell in done
+    )
     return Results(
         ledger=ledger,
         specification=stored.specification,
@@ -334,9 +344,15 @@ def cells_csv(results: Results) -> str:
     return sink.getvalue()
 
 
-def _final(cell: Cell, result: Mapping[str, Any], later: Mapping[str, Mapping[str, Any]]) -> Final:
-    counting = counted_later(result, later)
-    return Final(cell, result["aux_weights"], with_later(result, counting), result["attempt"], counting)
+def _final(
+    cell: Cell,
+    result: Mapping[str, Any],
+    later: Mapping[str, Mapping[str, Any]],
+    sets: Mapping[str, Mapping[str, Any]],
+) -> Final:
+    counting, counting_sets = counted_later(result, later), counted_sets(result, sets)
+    values = with_sets(with_later(result, counting), counting_sets)
+    return Final(cell, result["aux_weights"], values, result["attempt"], counting, counting_sets)
 
 
 def _columns(own: tuple[DetectorColumn, ...], finals: Sequence[Final]) -> tuple[DetectorColumn, ...]:

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.ledger.later_scores import counted_later, own_values
-from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.later_scores import counted_later, counted_sets, own_values, without_sets
+from orchestrator.ledger.ledger import LATER_SETS, Ledger
 from orchestrator.planning.cells import FINAL, Cell
 from orchestrator.planning.specification import GROWING, Specification
 
@@ -63,10 +63,16 @@ def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Rec
     elif cell.phase == FINAL:
         epochs, ended = result["values"]["epochs"], _milliseconds(result["attempt"]["finished_at"])
         later = counted_later(result, ledger.read_later(cell.key))
-        own = own_values(result, later).items()
+        sets = counted_sets(result, ledger.read_later(cell.key, LATER_SETS))
+        own = without_sets(own_values(result, later), sets).items()
         points += [Point(name, value, epochs, ended) for name, value in own if name.startswith(REPORTED)]
         later_points = [
             point for name, found in later.items() for point in _later_points(name, found, epochs)
+        ]
+        later_points += [
+            Point(name, value, epochs, _milliseconds(record["attempt"]["finished_at"]))
+            for record in sets.values()
+            for name, value in record["metrics"].items()
         ]
     tags = {
         "kind": cell.phase,
