@@ -197,6 +197,31 @@ def test_appendix_c_is_beside_the_methods_that_train_nothing(tmp_path: Path) -> 
     assert "C" not in {number.table for number in comparable(trained, CIFAR10)}
 
 
+def test_image_sets_called_as_the_paper_s_have_its_numbers_where_nothing_is_held_out(tmp_path: Path) -> None:
+    wanted = specification(
+        CIFAR10.classes, benchmark="cifar10", methods=("pixel-gaussian",), holdouts=("none", "cat")
+    )
+    ledger, cells = write_sweep(tmp_path, wanted, classes=CIFAR10.classes)
+    for cell in cells.all():
+        found = {
+            f"ood/{name}/{key}": 0.5
+            for name in ("lsun-crop", "mine")
+            for key in ("ap_pixel-gaussian", "skew")
+        }
+        if cell.holdout == "cat":
+            found = dict.fromkeys(found, 0.1)
+        finish(ledger, wanted, cell, classes=CIFAR10.classes, values=found)
+    results = collect(ledger)
+    (pair,), absent = pair_with_paper(results, CIFAR10)
+    assert (pair.published.holdout, pair.ours.mean) == ("lsun-crop", 0.5)
+    assert pair.difference.value == pytest.approx(0.5 - 0.5806)
+    assert "mine" not in describe_absent(results, absent)
+    assert difference_tables(results, [pair]) == []
+    (appendix,) = paper_tables(results, [pair], CIFAR10)
+    rows = [line.split("|")[1:4] for line in to_markdown(appendix).splitlines()]
+    assert ["lsun-crop", "paper", "58.06"] in [[field.strip() for field in row] for row in rows]
+
+
 def test_tables_in_the_paper_s_layout(tmp_path: Path) -> None:
     results = swept(
         tmp_path, "cifar10", holdouts=(*CIFAR10.classes, "none"), methods=("classification", "rotation")
