@@ -137,7 +137,8 @@ def comparable(specification: Specification, benchmark: Benchmark) -> list[Publi
     found: dict[tuple[str, str, str], Published] = {}
     for number in published():
         known = number.metric in METRICS and number.benchmark == benchmark.name
-        wanted = parse_method(number.method).trains or number.method in specification.methods
+        trains = bool(specification.trained) and parse_method(number.method).trains
+        wanted = trains or number.method in specification.methods
         if known and wanted and (number.table == CPC_TABLE) == cpc:
             found.setdefault((number.holdout, number.method, number.metric), number)
     return list(found.values())
