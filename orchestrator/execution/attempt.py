@@ -12,7 +12,7 @@ import os
 import queue
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -221,8 +221,11 @@ class _Writer:
         self._written.put(epoch)
 
 
-def scores_table(scores: Scores) -> pa.Table:
-    """Return a row per test image: index, label (-1: held out), is_anomaly, logits, and every detector."""
+def scores_table(scores: Scores, files: Sequence[str] | None = None) -> pa.Table:
+    """Return a row per test image: index, label (-1: held out), is_anomaly, logits, and every detector.
+
+    If images are files, given in the split's original order, each row has its own.
+    """
     return pa.table(
         {
             "index": scores.index,
@@ -230,11 +233,12 @@ def scores_table(scores: Scores) -> pa.Table:
             "is_anomaly": scores.is_anomaly,
             "logits": _rows_of(scores.logits),
             **scores.by_detector,
+            **_files_of(scores.index, files),
         }
     )
 
 
-def _table_without_logits(running: TrainingFreeRun) -> pa.Table:
+def _table_without_logits(running: TrainingFreeRun, files: Sequence[str] | None) -> pa.Table:
     """Return a row per test image: index, label (-1: held out), is_anomaly, and the method's score."""
     return pa.table(
         {
@@ -242,8 +246,14 @@ def _table_without_logits(running: TrainingFreeRun) -> pa.Table:
             "label": running.label,
             "is_anomaly": running.label == ANOMALY,
             running.run.method: running.scores,
+            **_files_of(running.index, files),
         }
     )
+
+
+def _files_of(index: np.ndarray, files: Sequence[str] | None) -> dict[str, list[str]]:
+    """Return the column of files, if images are files."""
+    return {} if files is None else {"file": [files[place] for place in index.tolist()]}
 
 
 def tables_beside(running: CellRun | TrainingFreeRun) -> dict[str, pa.Table]:
@@ -288,13 +298,15 @@ def _rows_of(logits: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
 
 
-def _files(running: CellRun | TrainingFreeRun, *, keep_weights: bool) -> dict[str, Any]:
-    """Return what a cell leaves beside its result."""
+def _files(
+    running: CellRun | TrainingFreeRun, files: Sequence[str] | None, *, keep_weights: bool
+) -> dict[str, Any]:
+    """Return what a cell leaves beside its result; `files` are those of the test images, if they have any."""
     if isinstance(running, TrainingFreeRun):
-        return {"scores": _table_without_logits(running), "image_sets": tables_beside(running)}
+        return {"scores": _table_without_logits(running, files), "image_sets": tables_beside(running)}
     scores = running.scores
     return {
-        "scores": None if scores is None else scores_table(scores),
+        "scores": None if scores is None else scores_table(scores, files),
         "window": None if scores is None else window_table(scores.index, running.window),
         "weights": running.weights() if keep_weights else None,
         "curves": running.history,
@@ -311,6 +323,7 @@ def _conclude(
     about: dict[str, Any],
 ) -> dict[str, Any]:
     """Write curves, scores, weights and result, and drop the checkpoints."""
+    files = _prepared(sweep.data, sweep.fingerprint).test_files
     values = running.result()
     if isinstance(running, CellRun) and not running.workers.leads:
         return {"values": values}
@@ -319,7 +332,7 @@ def _conclude(
         attempt,
         {"phase": cell.phase, "aux_weights": aux_weights, "values": values, **_detectors(running)},
         about,
-        **_files(running, keep_weights=cell.phase == FINAL and sweep.settings.keep_weights),
+        **_files(running, files, keep_weights=cell.phase == FINAL and sweep.settings.keep_weights),
     )
     if not sweep.settings.keep_checkpoints:
         sweep.ledger.remove_checkpoints(cell.key)

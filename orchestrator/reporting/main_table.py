@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.planning.dry_run import describe_network
 from orchestrator.planning.specification import Specification
@@ -34,6 +34,10 @@ class Content:
     metrics: Mapping[str, Mapping[str, str]]
     caption: str
 
+    def of(self, methods: Sequence[str]) -> Content:
+        """Return what the table shows of some of the methods."""
+        return replace(self, metrics={method: self.metrics[method] for method in methods})
+
     def kind_of(self, method: str) -> str:
         """The kind of a method's columns: estimates over seeds are plain values where nothing is trained."""
         return self.kind if self.kind != ESTIMATE or parse_method(method).trains else SHARE
@@ -58,18 +62,23 @@ def main_tables(results: Results) -> list[Table]:
 
 def wide_table(results: Results) -> Table:
     """Return the results in one table of any width, for files."""
-    return _side_by_side(results, _main_content(results))
+    return _side_by_side(results, _main_content(results), "main")
 
 
 def arrange(results: Results, content: Content) -> list[Table]:
     """Return one table with the methods side by side or, if that is too wide, several.
 
-    Those are one per title of a metric and, for estimates, one of lambda.
+    Those are one per title of a metric and, for estimates, one of lambda; or, if only one of the methods has
+    several metrics, one of this method and one of the others.
     """
-    whole = _side_by_side(results, content)
+    whole = _side_by_side(results, content, "main")
     width = max(len(line) for line in to_text(whole).splitlines())
     if width <= WIDTH or len(content.metrics) == 1:
         return [whole]
+    rich = [method for method, metrics in content.metrics.items() if len(metrics) > 1]
+    if len(rich) == 1:
+        parts = {"main": rich, "others": [method for method in content.metrics if method not in rich]}
+        return [_side_by_side(results, content.of(methods), kind) for kind, methods in parts.items()]
     titles = dict.fromkeys(title for metrics in content.metrics.values() for title in metrics.values())
     tables = [_of_one_title(results, content, title) for title in titles]
     lambdas = _lambda_table(results) if content.kind == ESTIMATE else None
@@ -160,7 +169,7 @@ def _lacks_average(results: Results) -> bool:
     return any(results.average(method, metric) is None for method, metric in last)
 
 
-def _side_by_side(results: Results, content: Content) -> Table:
+def _side_by_side(results: Results, content: Content, kind: str) -> Table:
     """Return a table of every method's metrics and, for estimates, lambda of the methods that have one."""
     columns = [_names(results)]
     if content.kind == ESTIMATE and results.held_out:
@@ -171,7 +180,7 @@ def _side_by_side(results: Results, content: Content) -> Table:
             columns.append(_filled(results, column, content, method, metric))
         if content.kind == ESTIMATE:
             columns += _lambdas(results, method)
-    return _table(results, columns, content.caption, "main")
+    return _table(results, columns, content.caption, kind)
 
 
 def _of_one_title(results: Results, content: Content, title: str) -> Table:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
 from scipy.special import logsumexp
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -366,7 +367,7 @@ def test_a_detector_that_opened_the_held_out_class_breaks_the_firewall(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "NAME, --detectors"),
+        ([], "required: NAME"),
         (["two"], "--detectors"),
         (["two", "--detectors", "energie"], "Did you mean 'energy'?"),
         (["two", "--detectors", "knn", "knn"], "names 'knn' twice"),
@@ -418,3 +419,48 @@ def test_a_sweep_without_a_finished_final_cell_is_a_mistake(
     shutil.rmtree(storage / "two" / "cells")
     assert score(storage, "energy") == 2
     assert "No final cell of the sweep 'two' is finished" in capsys.readouterr().err
+
+
+def test_image_sets_are_scored_as_by_a_sweep_that_named_them_from_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage, pictures = tmp_path / "runs", tmp_path / "noise"
+    pictures.mkdir()
+    for seed in range(20):
+        Image.fromarray(noise(seed, 8)).save(pictures / f"{seed:02}.png")
+    small = [word for word in SMALL if word not in ("--aux-weight", "0.5")]
+    common = ["digits", "--holdouts", "3", "none", *small, "--storage", str(storage)]
+    common += ["--methods", "classification", "pixel-gaussian", "--detectors", "msp", "odin", "knn"]
+    sets = ["--ood", f"noise={pictures}"]
+    assert sweep([*common, "--name", "whole", *sets]) == 0
+    assert sweep([*common, "--name", "later"]) == 0
+    places = ["--storage", str(storage)]
+    assert main(["later", *sets, *places]) == 0
+    whole, added = cells(storage / "whole"), cells(storage / "later")
+    assert len(added) == 4
+    for label, cell in added.items():
+        expected = {n: v for n, v in values(whole[label]).items() if n.startswith("ood/")}
+        record = json.loads((cell / "ood" / "later" / "noise.json").read_text())
+        assert record["metrics"] == expected
+        assert [entry["split"] for entry in record["opened"]] == ["train", "test", "ood/noise"]
+        own = pq.read_table(whole[label] / "ood" / "noise.parquet")
+        found = pq.read_table(cell / "ood" / "later" / "noise.parquet")
+        assert sorted(found.column_names) == sorted(own.column_names)
+        assert found.select(own.column_names).equals(own)
+    tables = [(storage / name / "report" / "image-sets.csv").read_text() for name in ("whole", "later")]
+    assert tables[0] == tables[1]
+    before = times(storage, "later/cells/*/ood/later/*")
+    assert main(["later", *sets, *places]) == 0
+    assert times(storage, "later/cells/*/ood/later/*") == before
+
+    # A detector that comes later scores the sets, too, once they are named again.
+    assert main(["later", "--detectors", "energy", *sets, *places]) == 0
+    for label, cell in added.items():
+        record = json.loads((cell / "ood" / "later" / "noise.json").read_text())
+        assert ("ood/noise/ap_energy" in record["metrics"]) == label.startswith("classification")
+    capsys.readouterr()
+    Image.fromarray(noise(99, 8)).save(pictures / "00.png")
+    assert main(["later", *sets, *places]) == 2
+    assert "scores of other images under the name 'noise'" in capsys.readouterr().err
+    assert main(["later", *places]) == 2
+    assert "nothing to add" in capsys.readouterr().err

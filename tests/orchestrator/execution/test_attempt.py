@@ -7,6 +7,7 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -147,3 +148,23 @@ def test_checkpoints_of_a_done_cell_go_unless_they_are_to_stay(attempts: Attempt
     attempts.run(other)
     assert not attempts.ledger.checkpoints(other.key)
     assert torch.get_num_threads() == attempts.sweep.specification.threads
+
+
+def test_scores_name_the_files_of_images_that_are_files(tmp_path: Path) -> None:
+    from orchestrator.sweep import main
+    from tests.images import write_digits
+    from tests.sweeps import cells
+
+    write_digits(tmp_path / "data")
+    words = ["image-folder", "--data", tmp_path / "data", "--storage", tmp_path / "runs", "--name", "mine"]
+    words += ["--methods", "classification", "edge-energy", "--holdouts", "three", "--seeds", "1"]
+    words += ["--executor", "inline", "--set", "epochs=1", "depth=10", "width=1", "image_size=16"]
+    assert main([*map(str, words)]) == 0
+    done = cells(tmp_path / "runs" / "mine")
+    assert len(done) == 2
+    for cell in done.values():
+        table = pq.read_table(cell / "scores.parquet").to_pandas()
+        assert list(table)[-1] == "file"
+        assert all((tmp_path / "data" / file).is_file() for file in table["file"])
+        of_three = table["file"].str.contains("/three/")
+        assert (of_three == table["is_anomaly"]).all()
