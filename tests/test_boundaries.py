@@ -76,6 +76,18 @@ TASK_OWNS = {
     },
 }
 """The only files outside trainables/auxiliary/ that may name a task, and why."""
+THE_FIRST_DETECTORS = {
+    "trainables/detectors/__init__.py": "the default detectors",
+    "trainables/recipe.py": "the field odin_units",
+    "trainables/auxiliary/cpc.py": "the field odin_units",
+    "trainables/data/image_sets.py": "the repository called ODIN",
+    "orchestrator/reporting/paper.py": "the paper's tables",
+    "search_spaces/cifar10.py": "the paper's numbers",
+    "search_spaces/digits.py": "the numbers to expect",
+    "search_spaces/imagenet.py": "the paper's numbers",
+    "search_spaces/stl10.py": "the paper's numbers",
+}
+"""The only files outside trainables/detectors/ that may name msp or odin, and why."""
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
@@ -137,6 +149,16 @@ def test_a_task_owns_all_of_itself(task: str) -> None:
         if task in path.read_text().lower() and "trainables/auxiliary" not in path.as_posix()
     }
     assert naming == TASK_OWNS.get(task, {}).keys()
+
+
+def test_no_file_but_its_own_names_a_detector() -> None:
+    naming = {
+        path.relative_to(ROOT).as_posix()
+        for path in FILES
+        if re.search(r"\b(msp|odin)(\b|_)", path.read_text(), re.IGNORECASE)
+    }
+    own = {f"trainables/detectors/{name}.py" for name in ("msp", "odin")}
+    assert naming - own == THE_FIRST_DETECTORS.keys()
 
 
 def modules(package: str) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 
 @contextlib.contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Turn off autocast and TF32, which would round away ODIN's step and much of a confident softmax."""
+    """Turn off autocast and TF32, which would round away small steps of detectors and confident softmaxes."""
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:

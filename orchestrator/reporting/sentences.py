@@ -71,7 +71,8 @@ def image_sets(results: Results) -> list[str]:
         if lacks:
             found.append(
                 f"Image set {name}: {lacks} of {counted(len(results.finals), 'finished final cell')} were "
-                "done before it was asked for and have no scores of it; under another --name all would."
+                f"done before it was asked for and have no scores of it; python -m orchestrator.score "
+                f"{results.ledger.name} --ood {name}=PATH adds them."
             )
         opened = [each for about in results.cell_files.values() for each in about.get("image_sets", ())]
         if len({each["digest"] for each in opened if each["name"] == name}) > 1:
