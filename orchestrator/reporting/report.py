@@ -12,6 +12,7 @@ from orchestrator.planning.cells import Cell
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
 from orchestrator.reporting import sentences
+from orchestrator.reporting.detector_table import detector_tables
 from orchestrator.reporting.figures import draw_figures
 from orchestrator.reporting.image_set_table import image_set_tables, wide_image_set_table
 from orchestrator.reporting.leak_check import Verdict, check_leaks
@@ -53,13 +54,20 @@ class Report:
         }
 
     @cached_property
+    def _tables(self) -> tuple[list[Table], ...]:
+        """The tables of the sweep's numbers: by held-out class, by detector, and of image sets."""
+        found = self.results
+        return main_tables(found), detector_tables(found), image_set_tables(found)
+
+    @cached_property
     def text(self) -> str:
         """The report for a terminal."""
         parts = [self._head()]
         if not self.sound:
             parts.append(_wrap(self.verdict.sentence))
-        parts += _printed(main_tables(self.results))
-        parts += [*_printed(image_set_tables(self.results)), "\n".join(map(_wrap, self._sentences()))]
+        for tables in self._tables:
+            parts += _printed(tables)
+        parts += ["\n".join(map(_wrap, self._sentences()))]
         parts += _printed(self._differences)
         if self._about_paper:
             parts.append(_wrap(self._about_paper))
@@ -140,7 +148,7 @@ class Report:
 
     def markdown(self) -> str:
         """Return all tables and sentences as Markdown."""
-        tables = [*main_tables(self.results), *image_set_tables(self.results)]
+        tables = [table for tables in self._tables for table in tables]
         parts = [f"# {self._head()}", *map(to_markdown, tables)]
         parts.append("\n".join(f"- {sentence}" for sentence in self._sentences()))
         if self._differences or self._about_paper:
@@ -157,7 +165,7 @@ class Report:
 
     def latex(self) -> str:
         r"""Return all tables for \input into a document with the package booktabs."""
-        tables = [*main_tables(self.results), *image_set_tables(self.results), *self._differences]
+        tables = [*(table for tables in self._tables for table in tables), *self._differences]
         return "\n\n".join(to_latex(table) for table in [*tables, *self._paper_tables]) + "\n"
 
     @cached_property
