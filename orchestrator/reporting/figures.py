@@ -33,7 +33,7 @@ PANELS = 30
 """Most panels, one per study and task, in a figure of lambda; the other studies are left out."""
 MOST_ACROSS = 4
 """Most panels in a line of a figure of AP."""
-AP_LINES = ("-", "-.", ":", "--")
+AP_LINES = ("-", "-.")
 """Line styles of detectors in the figure of learning curves, which shows as many of them."""
 FEW_POINTS = 12
 """Most evaluations for which a curve shows its points."""
