@@ -52,9 +52,10 @@ def _run(request: Request, ledger: Ledger, stored: StoredSweep, plugins: tuple[P
     from orchestrator.execution.later_sets import LaterSets
 
     with hold(ledger):
-        keep(plugins, ledger)
         scoring = LaterScoring(request, ledger, stored)
         sets = LaterSets(request, ledger, stored, scoring)
+        keep(plugins, ledger)
+        sets.keep()
         uri = resolve_tracking_uri(request.tracking_uri, request.storage)
         tracker = open_tracker(uri, ledger, stored.specification, scoring.cells)
         failures = [*scoring.run(), *sets.run()]

@@ -20,7 +20,7 @@ from trainables.data.image_table import ImageTable
 from trainables.data.prepared import Prepared
 from trainables.detectors import DEFAULT_DETECTORS
 from trainables.kept_weights import Trained, to_bytes
-from trainables.metrics import metrics_beside
+from trainables.metrics import average_precision, metrics_beside
 from trainables.run import NO_HOLDOUT, Run
 from trainables.scoring import Scorer, Scores, validate
 from trainables.train import Diverged, Training
@@ -148,8 +148,10 @@ class CellRun:
             return {**values, **self._beside()}
         window, at_last = self.history[-self.run.recipe.ap_window :], self.scores.metrics()
         for name in self.scores.by_detector:
-            if all(f"ap/{name}" in row for row in window):
-                values[f"final/ap_{name}"] = self._windowed(f"ap/{name}")
+            in_window = [self._ap(name, row) for row in window[:-1]]
+            if not self.scorer.needs_features(name) and None not in in_window:
+                aps = [ap for ap in in_window if ap is not None]
+                values[f"final/ap_{name}"] = math.fsum([*aps, at_last[f"ap/{name}"]]) / len(window)
             values[f"final/ap_{name}_last"] = at_last[f"ap/{name}"]
         values["final/skew"] = float(self.scores.is_anomaly.mean())
         thresholds = self.scores.threshold_metrics()
@@ -169,6 +171,16 @@ class CellRun:
             self.scores_beside[name] = found
             values |= metrics_beside(name, normal, found.by_detector)
         return values
+
+    def _ap(self, detector: str, row: dict[str, float]) -> float | None:
+        """Return a detector's AP at an earlier evaluation, from its logits if it took no part in it."""
+        recorded = row.get(f"ap/{detector}")
+        if recorded is not None:
+            return recorded
+        assert self.scores is not None
+        logits = self.window.get(int(row["epoch"]))
+        scores = None if logits is None else self.scorer.score_logits(detector, logits)
+        return None if scores is None else average_precision(scores, self.scores.is_anomaly)
 
     def _windowed(self, metric: str) -> float:
         """Return a metric's mean over the last min(ap_window, epochs) evaluations."""

@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -18,6 +19,8 @@ from trainables.mistake import Mistake, unknown
 
 T = TypeVar("T")
 
+CONTRACT = "contract"
+"""The module of a folder that defines its contract."""
 PLUGIN = "__plugin__"
 """The global of a plug-in's module that holds the digest of its source."""
 
@@ -53,7 +56,12 @@ class Registry(Generic[T]):
         if name not in self.built_in:
             raise unknown(self._kind, name, self.names)
         module = importlib.import_module(f"{self._package}.{name.replace('-', '_')}")
-        return next(found for found in subclasses(module.__dict__, module.__name__, self._contract))
+        for found in subclasses(module.__dict__, module.__name__, self._contract):
+            return found
+        raise Mistake(
+            f"{module.__file__} defines no {self._kind}: derive a class from {self._contract.__name__}, or "
+            "move the file to another folder."
+        )
 
     def bring(self, found: type[T], name: str) -> None:
         """Add a plug-in's class; raise Mistake if the name is taken by another."""
@@ -63,9 +71,21 @@ class Registry(Generic[T]):
 
 
 def source_digest(found: type) -> str:
-    """Return the SHA-256 of the file that defines a class, which a plug-in's module states itself."""
+    """Return the SHA-256 of the file that defines a class, which a plug-in's module states itself.
+
+    It covers the files of the same folder that this file imports from, such as another detector's.
+    """
     stated = getattr(sys.modules.get(found.__module__), PLUGIN, None)
-    return str(stated or hashlib.sha256(Path(inspect.getfile(found)).read_bytes()).hexdigest())
+    if stated:
+        return str(stated)
+    package, _, own = found.__module__.rpartition(".")
+    source = Path(inspect.getfile(found))
+    imported = re.findall(rf"^from {re.escape(package)}\.(\w+) import", source.read_text(), re.MULTILINE)
+    others = {name for name in imported if name != CONTRACT}
+    digest = hashlib.sha256()
+    for name in (own, *sorted(others)):
+        digest.update(source.with_name(f"{name}.py").read_bytes())
+    return digest.hexdigest()
 
 
 def subclasses(names: dict[str, object], module: str, contract: type[T]) -> list[type[T]]:

@@ -113,11 +113,11 @@ class Scorer:
             for name, detector in self._of(LOGITS).items():
                 found[name] = scores_of_logits(detector, passed.logits)
             if training is not None and fitted:
-                seen, seen_logits = self.embed(network, training.images, training.rows)
+                seen = (*self.embed(network, training.images, training.rows), training.labels)
                 for name, detector in fitted.items():
                     with _blamed(name):
-                        detector.fit(seen, seen_logits, training.labels)
-                        found[name] = checked(name, detector.score(passed.features, passed.logits), n)
+                        detector.fit(*(values.clone() for values in seen))
+                    found[name] = passed.scores_of_features(detector)
         return replace(scores, by_detector={name: found[name] for name in self._detectors if name in found})
 
     def score_beside(self, network: WideResNet, images: ImageTable) -> Scores:
@@ -131,9 +131,7 @@ class Scorer:
                 return scores
             found = {name: checked(name, each, n) for name, each in passed.scores(self._workers).items()}
             found |= {name: scores_of_logits(each, passed.logits) for name, each in on_logits.items()}
-            for name, detector in on_features.items():
-                with _blamed(name):
-                    found[name] = checked(name, detector.score(passed.features, passed.logits), n)
+            found |= {name: passed.scores_of_features(each) for name, each in on_features.items()}
         return replace(scores, by_detector={name: found[name] for name in self._detectors})
 
     def embed(self, network: WideResNet, images: ImageTable, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,6 +146,15 @@ class Scorer:
         gather = self._workers.gather
         return gather(torch.cat(features)).float().cpu(), gather(torch.cat(logits)).float().cpu()
 
+    def needs_features(self, name: str) -> bool:
+        """Return whether a detector takes part in the last evaluation only."""
+        return self._detectors[name].needs == FEATURES
+
+    def score_logits(self, name: str, logits: np.ndarray) -> np.ndarray | None:
+        """Return a detector's scores, float64 (n,), of logits (n, K) alone; None if it needs more."""
+        detector = self._detectors[name]
+        return scores_of_logits(detector, torch.from_numpy(logits)) if detector.needs == LOGITS else None
+
     def _of(self, need: str) -> dict[str, Detector]:
         return {name: each for name, each in self._detectors.items() if each.needs == need}
 
@@ -160,14 +167,15 @@ class Scorer:
         graph = any(each.gradients for each in detectors.values())
         features, logits = [], []
         running = {name: _Running(each) for name, each in detectors.items()}
+        untouched = _Untouched(network, list(detectors))
         for batch in _batches(images, torch.arange(len(images))[self._workers.share(len(images))]):
             inputs = self._inputs(batch).detach().requires_grad_(graph)
             with torch.set_grad_enabled(graph):
                 embedded = network.embed(inputs)
                 found = network.classifier(embedded)
-            logits.append(found.detach())
+            logits.append(found.detach().clone())  # what detectors do to theirs is not recorded
             if keep_features:
-                features.append(embedded.detach())
+                features.append(embedded.detach().clone())
             fresh = True
             for each in running.values():
                 if each.detector.gradients and not fresh:  # the first one has used the graph up
@@ -175,6 +183,7 @@ class Scorer:
                         found = network(inputs)
                 each.take(network, inputs, found)
                 fresh = fresh and not each.detector.gradients
+        untouched.check()
         gather = self._workers.gather
         return _Passed(
             gather(torch.cat(logits)).float().cpu(),
@@ -196,12 +205,34 @@ class _Running:
         if self.failure is not None:
             return
         try:
-            with _blamed(self.detector.name), torch.set_grad_enabled(self.detector.gradients):
-                given = (inputs, logits) if self.detector.gradients else (inputs.detach(), logits.detach())
+            gradients = self.detector.gradients
+            with _blamed(self.detector.name), torch.set_grad_enabled(gradients):
+                given = (inputs, logits) if gradients else (inputs.detach().clone(), logits.detach().clone())
                 found = self.detector.score(network, *given)
                 self.scores.append(_shaped(self.detector.name, found, len(inputs)).detach())
         except DetectorFailed as error:
             self.failure = str(error)
+        network.eval()
+
+
+class _Untouched:
+    """The state of a network before a pass that plug-ins' detectors take part in: they must not change it."""
+
+    def __init__(self, network: WideResNet, detectors: Sequence[str]) -> None:
+        self._network = network
+        self._brought = [name for name in detectors if name not in DETECTORS.built_in]
+        state = network.state_dict() if self._brought else {}
+        self._before = {name: value.clone() for name, value in state.items()}
+
+    def check(self) -> None:
+        """Raise DetectorFailed, and restore the network, if its weights or statistics have changed."""
+        after = self._network.state_dict() if self._brought else {}
+        if any(not torch.equal(value, after[name]) for name, value in self._before.items()):
+            self._network.load_state_dict(self._before)
+            raise DetectorFailed(
+                f"the detector {' or '.join(self._brought)} changed the network that it scores with: weights "
+                "and running statistics must stay as they are"
+            )
 
 
 @dataclass(frozen=True)
@@ -211,6 +242,13 @@ class _Passed:
     logits: Tensor
     features: Tensor | None
     running: dict[str, _Running]
+
+    def scores_of_features(self, detector: Detector) -> np.ndarray:
+        """Return the scores, float64 (n,), of a detector on features that was fitted."""
+        assert self.features is not None
+        with _blamed(detector.name):
+            found = detector.score(self.features.clone(), self.logits.clone())
+        return checked(detector.name, found, len(self.logits))
 
     def scores(self, workers: Workers) -> dict[str, Tensor]:
         """Return the scores (n,) of the detectors on the network, or raise any worker's DetectorFailed."""

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable
 
 from orchestrator.planning.request import WHAT, Request
+from trainables.data.named_images import NamedImages
 
 IMAGE_SETS = {"ood", "ood_resize", "crops_per_image", "ood_seed"}
 ASIDE = WHAT | IMAGE_SETS | {"detectors", "data", "download", "name", "resume", "dry_run", "given"}
@@ -30,6 +31,16 @@ def score_command(request: Request, name: str, detectors: Iterable[str]) -> str:
     """Return the command that adds detectors to a sweep's finished cells."""
     words = [name, "--detectors", *detectors, *_places(request)]
     return shlex.join(["python", "-m", "orchestrator.score", *words])
+
+
+def score_sets_command(request: Request, name: str, image_set: NamedImages) -> str:
+    """Return the command that adds an image set to a sweep's finished cells."""
+    words = [name, "--ood", f"{image_set.name}={image_set.path}"]
+    words += ["--ood-resize", image_set.resize] if image_set.resize else []
+    if image_set.crops_per_image != 1:
+        words += ["--crops-per-image", str(image_set.crops_per_image)]
+    words += ["--ood-seed", str(image_set.seed)] if image_set.seed else []
+    return shlex.join(["python", "-m", "orchestrator.score", *words, *_places(request)])
 
 
 def rebuild_command(request: Request, name: str) -> str:

@@ -92,10 +92,10 @@ class LaterScoring:
             flush=True,
         )
         for number, (cell, missing) in enumerate(self._todo.items()):
-            _show_progress(f"{number}/{len(self._todo)} cells: {cell.label}")
+            show_progress(f"{number}/{len(self._todo)} cells: {cell.label}")
             self._score_by_logits(cell, [name for name in missing if name not in self._on_network(missing)])
             self._score_by_network(cell, self._on_network(missing))
-        _show_progress("")
+        show_progress("")
         print(f"That took {time.monotonic() - began:.1f} s.", flush=True)
         return self._failures
 
@@ -247,7 +247,7 @@ def _logits(table: pa.Table) -> np.ndarray:
     return np.array(column.flatten(), dtype=np.float32).reshape(len(table), -1)
 
 
-def _show_progress(text: str) -> None:
+def show_progress(text: str) -> None:
     """Show on a terminal what is being done, in one line that the next call overwrites."""
     if sys.stderr.isatty():
         print(f"\r{text:<70}", end="\r" if not text else "", file=sys.stderr, flush=True)

@@ -8,15 +8,16 @@ import time
 from typing import Any
 
 import pyarrow as pa
+import torch
 
 from orchestrator.execution.attempt import table_beside, tables_beside
-from orchestrator.execution.later_scores import LaterScoring
+from orchestrator.execution.later_scores import LaterScoring, show_progress
 from orchestrator.ledger.later_scores import counted_sets, sources
 from orchestrator.ledger.ledger import LATER_SETS, SCORES, Ledger
 from orchestrator.planning.cells import Cell, run_of
 from orchestrator.planning.data import check_image_sets
 from orchestrator.planning.request import Request, image_sets
-from orchestrator.planning.specification import StoredSweep
+from orchestrator.planning.specification import SETTINGS, StoredSweep
 from trainables.data.image_sets import load_set
 from trainables.data.image_table import ImageTable
 from trainables.data.named_images import NamedImages
@@ -46,50 +47,89 @@ class LaterSets:
             self._tables[each.name] = load_set(each, scoring.prepared.side, scoring.prepared.channels).table
         self.scored: list[str] = []
         """Keys of the cells that have scores of the sets."""
+        self._failures: list[str] = []
+        self._cells = self._usable() if self._sets else []
+        for cell in self._cells:
+            self._check_same_images(cell)
+
+    def keep(self) -> None:
+        """Write the sets into sweep.json, so that cells that come later score the same images."""
+        if not self._sets:
+            return
+        own = {each.name: each for each in (*self._stored.settings.image_sets, *self._sets)}
+        settings = dataclasses.replace(self._stored.settings, image_sets=tuple(own.values()))
+        self._ledger.write_sweep({**self._ledger.read_sweep(), SETTINGS: settings.as_json()})
 
     def run(self) -> list[str]:
         """Score what is missing; return a sentence for everything that could not be scored."""
         if not self._sets:
             return []
-        failures, began = [], time.monotonic()
-        cells = [*self._scoring.finished, *self._scoring.untrained]
-        names = ", ".join(each.name for each in self._sets)
-        todo = {cell: missing for cell in cells if (missing := self._missing(cell))}
-        print(f"Image sets {names}: to score by {len(todo)} of {counted(len(cells), 'finished final cell')}.")
-        for cell, missing in todo.items():
+        torch.set_num_threads(self._stored.specification.threads)
+        began, names = time.monotonic(), ", ".join(each.name for each in self._sets)
+        todo = {cell: missing for cell in self._cells if (missing := self._missing(cell))}
+        of = counted(len(self._cells), "finished final cell")
+        print(f"Image sets {names}: to score by {len(todo)} of {of}.", flush=True)
+        for number, (cell, missing) in enumerate(todo.items()):
+            show_progress(f"{number}/{len(todo)} cells: {cell.label}")
             try:
                 self._score(cell, missing)
             except (DetectorFailed, UnusableWeights, NotReproduced) as error:
-                failures.append(f"{cell.label}: image sets cannot be scored ({error})")
-        self.scored = [cell.key for cell in cells]
+                self._failures.append(f"{cell.label}: the image sets could not be scored ({error})")
+        show_progress("")
+        self.scored = [cell.key for cell in self._cells]
         print(f"That took {time.monotonic() - began:.1f} s.", flush=True)
-        return failures
+        return self._failures
 
-    def _missing(self, cell: Cell) -> list[NamedImages]:
-        """Return the sets of which a cell lacks scores, or scores by one of its detectors.
+    def _usable(self) -> list[Cell]:
+        """Return the finished final cells that can score images; raise Mistake if there are none."""
+        trained = self._scoring.finished
+        without = [cell for cell in trained if not self._scoring.results[cell.key].get("weights")]
+        cells = [*(cell for cell in trained if cell not in without), *self._scoring.untrained]
+        if without:
+            which = f"{counted(len(without), 'finished cell')}, such as {without[0].label}"
+            sentence = (
+                f"No weights were kept of {which} (version 0.1 kept none, nor does keep_weights=false), and "
+                "scoring image sets needs the trained network."
+            )
+            if not cells:
+                raise Mistake(sentence)
+            self._failures.append(sentence)
+        return cells
 
-        Raise Mistake if it scored a set of the same name with other images.
-        """
-        result = self._scoring.results[cell.key]
-        later = counted_sets(result, self._ledger.read_later(cell.key, LATER_SETS))
-        found = []
+    def _check_same_images(self, cell: Cell) -> None:
+        """Raise Mistake if a cell scored a set of the same name with other images."""
+        later = self._later(cell)
         for each in self._sets:
-            record = later.get(each.name)
-            if record is not None and record["image_set"]["digest"] != each.digest:
+            if each.name in later and later[each.name]["image_set"]["digest"] != each.digest:
                 raise Mistake(
                     f"The sweep {self._ledger.name!r} has scores of other images under the name "
                     f"{each.name!r}: give the image set another name."
                 )
-            values = record["metrics"] if record is not None else result["values"]
-            if not all(f"ood/{each.name}/ap_{name}" in values for name in self._detectors(cell)):
+
+    def _later(self, cell: Cell) -> dict[str, Any]:
+        result = self._scoring.results[cell.key]
+        return dict(counted_sets(result, self._ledger.read_later(cell.key, LATER_SETS)))
+
+    def _missing(self, cell: Cell) -> list[NamedImages]:
+        """Return the sets of which a cell lacks scores by one of its detectors, as its source is now."""
+        result, later, wanted = self._scoring.results[cell.key], self._later(cell), self._sources(cell)
+        found = []
+        for each in self._sets:
+            record = later.get(each.name)
+            if record is not None:
+                there = record["sources"]
+            else:
+                scored = f"ood/{each.name}/skew" in result["values"]
+                there = (result.get("detectors") or wanted) if scored else {}
+            if there != wanted:
                 found.append(each)
         return found
 
-    def _detectors(self, cell: Cell) -> list[str]:
-        """Return everything that scored a cell, its own detectors and those that came later."""
+    def _sources(self, cell: Cell) -> dict[str, str | None]:
+        """Return everything that scored a cell, its own detectors and later ones, with their sources."""
         if not parse_method(cell.method).trains:
-            return [cell.method]
-        return list(sources(self._scoring.results[cell.key], self._ledger.read_later(cell.key)))
+            return {cell.method: None}
+        return sources(self._scoring.results[cell.key], self._ledger.read_later(cell.key))
 
     def _score(self, cell: Cell, missing: list[NamedImages]) -> None:
         started, result = time.time(), self._scoring.results[cell.key]
@@ -104,7 +144,7 @@ class LaterSets:
     def _by_network(self, cell: Cell, run: Run, tables: list[ImageTable]) -> _Found:
         network, last = self._scoring.trained(cell), self._scoring.last(cell)
         prepared, device = self._scoring.prepared, self._scoring.device
-        found = score_image_sets(self._detectors(cell), run, network, prepared, last, tables, device)
+        found = score_image_sets(list(self._sources(cell)), run, network, prepared, last, tables, device)
         return {n: table_beside(scores) for n, scores in found.by_set.items()}, found.metrics, found.opened
 
     def _without_network(self, cell: Cell, run: Run, tables: list[ImageTable]) -> _Found:
@@ -126,6 +166,7 @@ class LaterSets:
         about: Json = {
             "image_set": {**dataclasses.asdict(image_set), "images": len(scores)},
             "of": self._scoring.results[cell.key]["checksums"][SCORES],
+            "sources": self._sources(cell),
             "metrics": metrics,
             "opened": opened,
             "attempt": {"host": socket.gethostname(), "seconds": now - started, "finished_at": now},

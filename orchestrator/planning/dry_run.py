@@ -8,7 +8,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import FINAL, SEARCH, lay_out
 from orchestrator.planning.costs import Images, cell_flops
 from orchestrator.planning.plugins import load_with_stored
-from orchestrator.planning.request import Draft, Request, read_plugins
+from orchestrator.planning.request import Draft, Request, check_detectors, read_plugins
 from orchestrator.planning.specification import RunSettings, Specification, data_request, read_stored
 from search_spaces import find_benchmark
 from trainables.auxiliary import find_task
@@ -79,6 +79,7 @@ def look_ahead(request: Request, draft: Draft | None) -> tuple[Specification, Im
         assert request.name is not None
         ledger = Ledger(request.storage, request.name)
         load_with_stored(read_plugins(request), ledger)
+        check_detectors(request.detectors)
         stored = read_stored(ledger)
         return stored.specification, _images(request, stored.specification), stored.settings
     device = "cuda" if request.gpus_per_worker else "cpu"

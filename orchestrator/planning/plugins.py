@@ -105,8 +105,13 @@ def keep(plugins: tuple[Plugin, ...], ledger: Ledger) -> None:
         for plugin in plugins:
             ledger.write_plugin(plugin.digest, plugin.source)
         values = ledger.read_sweep()
-        digests = {plugin.file: plugin.digest for plugin in plugins}
-        ledger.write_sweep({**values, "plugins": {**values.get("plugins", {}), **digests}})
+        ledger.write_sweep({**values, "plugins": listed(plugins, values.get("plugins", {}))})
+
+
+def listed(plugins: tuple[Plugin, ...], before: Mapping[str, str]) -> dict[str, str]:
+    """Return the digests of plug-ins by file name, with those that a ledger lists but for renamed ones."""
+    own = {plugin.file: plugin.digest for plugin in plugins}
+    return {**{file: digest for file, digest in before.items() if digest not in own.values()}, **own}
 
 
 def _stored(ledger: Ledger) -> Iterator[Plugin]:
@@ -212,6 +217,7 @@ class _Check:
             ) from None
         self._lines = {node.name: node.lineno for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
         self._names: set[str] = set()
+        self._labels: list[str] = []
 
     def task(self, task: type[AuxiliaryTask]) -> None:
         """Check an auxiliary task."""
@@ -235,6 +241,12 @@ class _Check:
         needs = getattr(detector, "needs", None)
         if needs not in tuple(GIVEN):
             self._refuse(detector, f"needs {needs!r}; what it can need is {', '.join(GIVEN)}")
+        if detector.gradients and needs != NETWORK:
+            self._refuse(detector, f"has gradients, which only a detector that needs {NETWORK!r} is given")
+        labels = [*(DETECTORS.find(name).label for name in DETECTORS.names), *self._labels]
+        if detector.label in labels:
+            self._refuse(detector, f"has the label {detector.label!r}, which is taken")
+        self._labels.append(detector.label)
         if detector.score is Detector.score:
             self._refuse(detector, "has no method score")
         self._takes(detector, "score", GIVEN[str(needs)])

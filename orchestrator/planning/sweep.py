@@ -8,7 +8,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.provenance import provenance
 from orchestrator.ledger.storage import absolute_path, open_storage
 from orchestrator.planning.data import check_named, open_data
-from orchestrator.planning.plugins import Plugin, load, load_with_stored
+from orchestrator.planning.plugins import Plugin, listed, load, load_with_stored
 from orchestrator.planning.request import (
     DEFAULT_DATA,
     Draft,
@@ -86,18 +86,20 @@ def go_on(request: Request) -> tuple[Sweep, Prepared]:
 
 
 def with_scoring(sweep: Sweep, stored: StoredSweep, request: Request) -> Sweep:
-    """Return a sweep with the detectors and image sets that are asked for, or else those it was begun with.
+    """Return a sweep with the detectors and image sets that it had, and those that are asked for.
 
     A set that it had must have the same images as before.
     """
-    names = request.detectors if "detectors" in request.given else stored.settings.detectors
+    asked_detectors = request.detectors if "detectors" in request.given else ()
+    names = tuple(dict.fromkeys((*stored.settings.detectors, *asked_detectors)))
     # Plug-ins that were not given again may have the detectors, or names that those given now take, too.
     if sweep.plugins or not set(names) <= set(DETECTORS.names):
         sweep = replace(sweep, plugins=load_with_stored(sweep.plugins, sweep.ledger))
         check_detectors(names)
-    before = {each.name: each.digest for each in stored.settings.image_sets}
-    asked = image_sets(request) if "ood" in request.given else stored.settings.image_sets
-    sets = tuple(replace(each, digest=before.get(each.name)) for each in asked)
+    before = {each.name: each for each in stored.settings.image_sets}
+    asked = {each.name: each for each in image_sets(request)} if "ood" in request.given else before
+    digests = {name: each.digest for name, each in before.items()}
+    sets = tuple(replace(each, digest=digests.get(name)) for name, each in asked.items())
     return replace(sweep, settings=replace(sweep.settings, detectors=names, image_sets=sets))
 
 
@@ -132,8 +134,6 @@ def write_down(sweep: Sweep, prepared: Prepared) -> None:
     """Write sweep.json: the specification, the data, versions and the project's commit."""
     columns = [DetectorColumn.of(name) for name in sweep.settings.detectors]
     before = sweep.ledger.read_sweep().get("plugins", {}) if sweep.ledger.exists() else {}
-    digests = {plugin.digest for plugin in sweep.plugins}
-    others = {file: digest for file, digest in before.items() if digest not in digests}
     for plugin in sweep.plugins:
         sweep.ledger.write_plugin(plugin.digest, plugin.source)
     sweep.ledger.write_sweep(
@@ -145,7 +145,7 @@ def write_down(sweep: Sweep, prepared: Prepared) -> None:
             "classes": list(prepared.classes),
             "images": {split: list(counts) for split, counts in prepared.counts.items()},
             "data": sweep.data.path,
-            "plugins": {**others, **{plugin.file: plugin.digest for plugin in sweep.plugins}},
+            "plugins": listed(sweep.plugins, before),
             **provenance(),
         }
     )

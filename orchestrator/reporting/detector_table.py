@@ -18,7 +18,7 @@ def detector_tables(results: Results) -> list[Table]:
     None if there are few of them.
     """
     methods = [m for m in results.specification.methods if parse_method(m).trains]
-    if len(results.aps) <= FEW or not methods:
+    if len(results.aps) <= FEW or not methods or not results.held_out:
         return []
     whole = _table(results, methods, "detectors")
     if max(map(len, to_text(whole).splitlines())) <= WIDTH:

@@ -133,7 +133,7 @@ def _caption(results: Results) -> str:
                 "epoch's"
             )
         parts.append(f"{taken}; random AP is the share of anomalies, which a random detector's AP tends to.")
-        if window > 1 and any(title.endswith(LAST) for title in results.aps.values()):
+        if any(title.endswith(LAST) for title in results.aps.values()):
             parts.append(f"AP marked{LAST} is of the last evaluation alone.")
     parts += about_untrained(specification)
     if n > 1 and len(results.held_out) > 1 and specification.trained:

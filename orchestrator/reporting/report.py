@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from orchestrator.cli.next_commands import resume_command, score_command
+from orchestrator.cli.next_commands import resume_command, score_command, score_sets_command
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.request import Request
@@ -22,6 +23,7 @@ from orchestrator.reporting.results import BEGUN, DONE, Results, cells_csv, coll
 from orchestrator.reporting.tables import Table, to_csv, to_latex, to_markdown, to_text
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark
+from trainables.data.named_images import NamedImages
 
 PAIRED = "mean difference, 95% bootstrap interval, p of Wilcoxon's signed-rank test, uncorrected"
 
@@ -76,19 +78,25 @@ class Report:
             parts.append("\n".join([_wrap(heading), *(_wrap(f"- {s}", "  ") for s in self._comparisons)]))
         return "\n\n".join(parts)
 
-    @property
-    def _score_command(self) -> str:
-        """The command that adds the detectors that some cells lack."""
-        return score_command(self.request, self.results.ledger.name, self.results.incomplete)
+    def _score_command(self, detectors: Iterable[str]) -> str:
+        """Return the command that adds detectors to the finished cells."""
+        return score_command(self.request, self.results.ledger.name, detectors)
+
+    def _set_command(self, image_set: str) -> str:
+        """Return the command that adds an image set to the finished cells."""
+        asked = {each.name: each for each in self.results.asked_sets}
+        named = asked.get(image_set, NamedImages(image_set, "PATH"))
+        return score_sets_command(self.request, self.results.ledger.name, named)
 
     def _sentences(self) -> list[str]:
         """Return what is missing, the verdict, problems with lambda, and departures from the paper."""
         results = self.results
         return [
             sentences.missing(results, resume_command(self.request, results.ledger.name)),
-            *sentences.lacking(results, self._score_command),
+            *sentences.lacking(results, self._score_command(results.incomplete)),
             self.verdict.sentence,
-            *sentences.image_sets(results),
+            *sentences.image_sets(results, self._set_command),
+            *sentences.edited(results, self._score_command),
             *sentences.selection(results),
             *sentences.recipe_departures(results, self.benchmark),
         ]

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from orchestrator.ledger.later_scores import counted_later, counted_sets, with_later, with_sets
+from orchestrator.ledger.later_scores import counted_later, counted_sets, sources, with_later, with_sets
 from orchestrator.ledger.ledger import LATER_SETS, Ledger
 from orchestrator.planning.cells import FINAL, Cell, Cells, Study, lay_out
 from orchestrator.planning.specification import DetectorColumn, Specification, Weights, read_stored
 from orchestrator.planning.studies import Outcome, choose, history
 from orchestrator.reporting.statistics import Estimate, average_over_classes, estimate, paired_differences
+from trainables.data.named_images import NamedImages
 from trainables.run import NO_HOLDOUT, parse_method
 
 ACCURACY = "test_accuracy"
@@ -39,6 +40,8 @@ class Final:
     """Records of the detectors that scored it later, by name; the values are with theirs."""
     later_sets: Mapping[str, Mapping[str, Any]]
     """Records of the image sets that were scored later, by name; the values are with theirs."""
+    sources: Mapping[str, str | None]
+    """Digest of the source of each detector that scored it; None if it is not known."""
 
     @property
     def later_records(self) -> dict[str, Mapping[str, Any]]:
@@ -107,7 +110,7 @@ class Results:
     selections: tuple[Selection, ...]
     detectors: tuple[DetectorColumn, ...]
     """What scored the test images: the sweep's own, then those that came later."""
-    asked_sets: tuple[str, ...]
+    asked_sets: tuple[NamedImages, ...]
     """Names of the image sets that are scored beside the test images from now on."""
     cell_files: Mapping[str, Mapping[str, Any]]
     """Contents of cell.json by key, for every cell that has begun."""
@@ -144,6 +147,16 @@ class Results:
                 lacking[detector.name] = sum(lacks)
         return lacking
 
+    @property
+    def edited(self) -> list[str]:
+        """Detectors that scored some cells with another source than others."""
+        found = []
+        for detector in self.detectors:
+            used = {final.sources.get(detector.name) for final in self.finals} - {None}
+            if len(used) > 1:
+                found.append(detector.name)
+        return found
+
     @cached_property
     def metrics(self) -> dict[str, str]:
         """The reported metrics and their titles in tables: each detector's AP, and accuracy."""
@@ -159,7 +172,11 @@ class Results:
     def image_sets(self) -> tuple[str, ...]:
         """Names of the image sets: those that are asked for, then others that some cell has scores of."""
         keys = (key.split("/") for final in self.finals for key in final.values)
-        return tuple(dict.fromkeys([*self.asked_sets, *(key[1] for key in keys if key[0] == "ood")]))
+        return tuple(
+            dict.fromkeys(
+                [*(each.name for each in self.asked_sets), *(key[1] for key in keys if key[0] == "ood")]
+            )
+        )
 
     def detectors_of(self, method: str) -> dict[str, str]:
         """Return what scores a method's image sets, with the titles of its AP."""
@@ -315,7 +332,7 @@ def collect(ledger: Ledger) -> Results:
         finals=finals,
         selections=tuple(_selection(study, found) for study in cells.studies),
         detectors=_columns(stored.detectors, finals),
-        asked_sets=tuple(each.name for each in stored.settings.image_sets),
+        asked_sets=stored.settings.image_sets,
         cell_files=ledger.read_cells(keys),
         done=frozenset(found),
     )
@@ -352,7 +369,8 @@ def _final(
 ) -> Final:
     counting, counting_sets = counted_later(result, later), counted_sets(result, sets)
     values = with_sets(with_later(result, counting), counting_sets)
-    return Final(cell, result["aux_weights"], values, result["attempt"], counting, counting_sets)
+    used = sources(result, counting)
+    return Final(cell, result["aux_weights"], values, result["attempt"], counting, counting_sets, used)
 
 
 def _columns(own: tuple[DetectorColumn, ...], finals: Sequence[Final]) -> tuple[DetectorColumn, ...]:

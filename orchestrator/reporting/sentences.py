@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.specification import Weights
@@ -51,6 +51,16 @@ def lacking(results: Results, command: str) -> list[str]:
     return [f"Detectors that finished cells lack: {_listed(names)}. Add them with: {command}"]
 
 
+def edited(results: Results, command: Callable[[list[str]], str]) -> list[str]:
+    """Return a warning of detectors that were edited between cells, with the command that mends it."""
+    if not results.edited:
+        return []
+    return [
+        f"WARNING: edited between cells: {', '.join(results.edited)}, so their numbers are of several "
+        f"sources. Score every cell by one: {command(results.edited)}"
+    ]
+
+
 def selection(results: Results) -> list[str]:
     """Return warnings of final cells whose lambda is not the chosen or given one, and of diverged cells."""
     odd = [_disagreement(study) for study in results.selections if study.disagrees] + _not_as_given(results)
@@ -63,18 +73,16 @@ def selection(results: Results) -> list[str]:
     return found
 
 
-def image_sets(results: Results) -> list[str]:
-    """Return which image sets some finished cells lack, and which were not the same for all cells."""
+def image_sets(results: Results, command: Callable[[str], str]) -> list[str]:
+    """Return which image sets some finished cells lack, with the command that adds each, and which differ."""
     found = []
     for name in results.image_sets:
         lacks = sum(final.value(f"ood/{name}/skew") is None for final in results.finals)
         if lacks:
-            found.append(
-                f"Image set {name}: {lacks} of {counted(len(results.finals), 'finished final cell')} were "
-                f"done before it was asked for and have no scores of it; python -m orchestrator.score "
-                f"{results.ledger.name} --ood {name}=PATH adds them."
-            )
+            of = f"{lacks} of {counted(len(results.finals), 'finished final cell')}"
+            found.append(f"Image set {name}: no scores of it by {of}. Add them with: {command(name)}")
         opened = [each for about in results.cell_files.values() for each in about.get("image_sets", ())]
+        opened += [each["image_set"] for final in results.finals for each in final.later_sets.values()]
         if len({each["digest"] for each in opened if each["name"] == name}) > 1:
             found.append(f"WARNING: the image set {name} was not the same images in all cells.")
     return found

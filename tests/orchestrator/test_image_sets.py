@@ -87,13 +87,13 @@ def test_a_set_changes_no_cell_and_those_that_are_done_stay_as_they_are(
     before = {label: (cell / "result.json").read_bytes() for label, cell in cells(storage / "mine").items()}
     assert sweep(storage, "--ood", f"noise={images}") == 0
     assert {label: (c / "result.json").read_bytes() for label, c in cells(storage / "mine").items()} == before
-    assert "Image set noise: 4 of 4 finished final cells were done before it" in capsys.readouterr().out
+    assert "Image set noise: no scores of it by 4 of 4 finished final cells" in capsys.readouterr().out
     assert sweep(storage, seeds=2) == 0  # which scores the set that was asked for last
     done = cells(storage / "mine")
     lacking = {label for label, cell in done.items() if not (cell / "ood" / "noise.parquet").exists()}
     assert lacking == before.keys()
     assert len(done) == 6
-    assert "Image set noise: 4 of 6 finished final cells were done before it" in capsys.readouterr().out
+    assert "Image set noise: no scores of it by 4 of 6 finished final cells" in capsys.readouterr().out
     other = tmp_path / "other"
     assert sweep(storage, "--ood", f"noise={folder(other, start=90)}", seeds=3) == 2
     assert "has other images, or another resize, than when the sweep first" in capsys.readouterr().err

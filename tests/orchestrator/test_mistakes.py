@@ -159,8 +159,8 @@ def test_a_baseline_s_name_is_not_a_sweep_s(capsys: pytest.CaptureFixture[str], 
     place = ["--storage", tmp_path, "--name", "mine"]
     assert baseline([str(word) for word in ("pixel-gaussian", "digits", "--holdouts", "3", *place)]) == 0
     capsys.readouterr()
-    assert "'mine' is the name of a baseline" in refused(capsys, "--executor", "inline", *place)
-    assert not (tmp_path / "mine" / "sweep.json").exists()
+    said = refused(capsys, "--executor", "inline", *place)
+    assert "'mine' exists with another specification: methods ['pixel-gaussian'] (asked: [" in said
 
 
 def test_a_sweep_json_of_another_version_is_said_to_be_one(

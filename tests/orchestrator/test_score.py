@@ -461,6 +461,6 @@ def test_image_sets_are_scored_as_by_a_sweep_that_named_them_from_the_start(
     capsys.readouterr()
     Image.fromarray(noise(99, 8)).save(pictures / "00.png")
     assert main(["later", *sets, *places]) == 2
-    assert "scores of other images under the name 'noise'" in capsys.readouterr().err
+    assert "The image set 'noise' has other images" in capsys.readouterr().err
     assert main(["later", *places]) == 2
     assert "nothing to add" in capsys.readouterr().err

@@ -231,3 +231,37 @@ def test_each_of_two_weights_scales_its_own_task_s_steps(patched: Prepared) -> N
         for name, head in running.training.heads.items():
             pairs = zip(before[name], head.parameters(), strict=True)
             assert all(torch.equal(*pair) for pair in pairs) == (name == silent)
+
+
+def test_detectors_that_come_after_a_checkpoint_have_the_window_of_those_on_logits(
+    digits: Prepared, quick_run: Callable
+) -> None:
+    run = quick_run(epochs=3, ap_window=2)
+    whole = CellRun(run, digits, detectors=("msp", "energy", "odin"))
+    stopped = CellRun(run, digits, detectors=("msp",))
+    for _ in whole.epochs():
+        pass
+    epochs = stopped.epochs()
+    next(epochs)
+    next(epochs)
+    resumed = CellRun(run, digits, detectors=("msp", "energy", "odin"))
+    resumed.restore(stopped.snapshot())
+    for _ in resumed.epochs():
+        pass
+    expected, found = whole.result(), resumed.result()
+    assert found.pop("final/ap_odin", None) is None  # its gradient of the second epoch is gone
+    assert expected.pop("final/ap_odin") > 0
+    assert found == expected
+
+
+def test_detectors_on_features_are_of_the_last_evaluation_even_if_it_is_the_window(
+    digits: Prepared, quick_run: Callable
+) -> None:
+    cell = CellRun(quick_run(epochs=1, ap_window=1), digits, detectors=("msp", "knn"))
+    for _ in cell.epochs():
+        pass
+    assert {name for name in cell.result() if "ap_" in name} == {
+        "final/ap_msp",
+        "final/ap_msp_last",
+        "final/ap_knn_last",
+    }

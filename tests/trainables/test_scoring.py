@@ -356,3 +356,42 @@ def test_scoring_leaves_the_network_as_it_was(trained: CellRun) -> None:
     assert [p.requires_grad for p in network.parameters()].count(False) == 1
     network.stem.weight.requires_grad_(True)
     assert all(p.grad is None for p in network.parameters())
+
+
+def test_what_a_detector_does_to_its_tensors_is_its_own_affair(
+    trained: CellRun, bring: Callable[..., str]
+) -> None:
+    def on_network(self: Detector, network: WideResNet, inputs: Tensor, logits: Tensor) -> Tensor:
+        inputs.zero_()
+        return logits.zero_()[:, 0]
+
+    def fit(self: Detector, features: Tensor, logits: Tensor, labels: Tensor) -> None:
+        for values in (features, logits, labels):
+            values.zero_()
+
+    def on_features(self: Detector, features: Tensor, logits: Tensor) -> Tensor:
+        logits.zero_()
+        return features.zero_()[:, 0]
+
+    first = bring(on_network, needs="network")
+    second = bring(on_features, needs="features", fit=fit)
+    found = scored(trained, first, second, *DETECTORS.built_in)
+    assert trained.scores is not None
+    np.testing.assert_array_equal(found.logits, trained.scores.logits)
+    for name, scores in trained.scores.by_detector.items():
+        np.testing.assert_array_equal(found.by_detector[name], scores, err_msg=name)
+
+
+def test_a_detector_that_changes_the_network_fails_and_leaves_it_as_it_was(
+    trained: CellRun, bring: Callable[..., str]
+) -> None:
+    def score(self: Detector, network: WideResNet, inputs: Tensor, logits: Tensor) -> Tensor:
+        network.train()
+        return network(inputs * 5)[:, 0]
+
+    before = {name: value.clone() for name, value in trained.training.network.state_dict().items()}
+    name = bring(score, needs="network")
+    with pytest.raises(DetectorFailed, match=f"{name} changed the network"):
+        scored(trained, "msp", name)
+    for key, value in trained.training.network.state_dict().items():
+        assert torch.equal(value, before[key]), key

@@ -100,6 +100,7 @@ def test_image_sets_that_cells_lack_or_saw_otherwise_are_named(tmp_path: Path) -
         finish(ledger, wanted, cell, values={"ood/mine/skew": 0.5} if number else None)
         about = {**ledger.read_cell(cell.key), "image_sets": [{"name": "mine", "digest": str(number // 2)}]}
         ledger.begin(cell.key, about)
-    lacking, warning = image_sets(collect(ledger))
-    assert lacking.startswith("Image set mine: 1 of 4 finished final cells were done before it was asked for")
+    lacking, warning = image_sets(collect(ledger), "score {}".format)
+    assert lacking.startswith("Image set mine: no scores of it by 1 of 4 finished final cells")
+    assert lacking.endswith("Add them with: score mine")
     assert warning == "WARNING: the image set mine was not the same images in all cells."
