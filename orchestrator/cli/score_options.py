@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from orchestrator.cli.parser import Parser, wide
-from orchestrator.cli.sweep_options import add_image_sets, values_of
+from orchestrator.cli.sweep_options import add_image_sets, add_records, values_of
 from orchestrator.planning.request import DEFAULT_DATA, Request
 from trainables.detectors import DETECTORS
 from trainables.mistake import Mistake
@@ -54,16 +54,11 @@ def _what(group: argparse._ArgumentGroup) -> None:
 
 
 def _where(group: argparse._ArgumentGroup) -> None:
-    add, defaults = group.add_argument, Request()
+    add = group.add_argument
     add(
         "--data",
         metavar="PATH",
         help=f"the sweep's data (default: where it was when the sweep ran, else {DEFAULT_DATA})",
     )
     add("--cache", metavar="DIR", help="folder for prepared data (default: the user's cache folder)")
-    add("--storage", metavar="URI", help=f"a folder, s3://, gs://, ... (default: {defaults.storage})")
-    add(
-        "--tracking-uri",
-        metavar="URI",
-        help="where MLflow's records go (default: an SQLite file in the storage folder)",
-    )
+    add_records(group)

@@ -131,7 +131,9 @@ def _load(plugin: Plugin) -> Brought:
     check = _Check(plugin)
     names = vars(_executed(plugin))
     of = functools.partial(subclasses, names, names["__name__"])
-    tasks, detectors, benchmarks = of(AuxiliaryTask), of(Detector), _benchmarks(plugin, names)
+    tasks: list[type[AuxiliaryTask]] = of(AuxiliaryTask)  # type: ignore[type-abstract]
+    detectors: list[type[Detector]] = of(Detector)  # type: ignore[type-abstract]
+    benchmarks = _benchmarks(plugin, names)
     if not (tasks or detectors or benchmarks):
         raise Mistake(
             f"--plugin {plugin.file} defines nothing: derive a class from trainables.detectors.Detector or "
@@ -222,8 +224,7 @@ class _Check:
     def task(self, task: type[AuxiliaryTask]) -> None:
         """Check an auxiliary task."""
         self._name(task, "auxiliary task")
-        if task.build is AuxiliaryTask.build:
-            self._refuse(task, "has no method build")
+        self.complete(task)
         self._takes(task, "build", ("network", "recipe"))
         if not isinstance(getattr(task, "space", None), LogUniform | Grid):
             self._refuse(task, "needs a class attribute space, a LogUniform or a Grid")
@@ -247,8 +248,7 @@ class _Check:
         if detector.label in labels:
             self._refuse(detector, f"has the label {detector.label!r}, which is taken")
         self._labels.append(detector.label)
-        if detector.score is Detector.score:
-            self._refuse(detector, "has no method score")
+        self.complete(detector)
         self._takes(detector, "score", GIVEN[str(needs)])
         if needs == FEATURES:
             self._takes(detector, "fit", ("features", "logits", "labels"))

@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from search_spaces import find_benchmark
+from tests.trainables.detectors.test_odin import definition
 from trainables.cell import CellRun
 from trainables.data.augment import center_crop
 from trainables.data.image_table import ImageTable
@@ -60,28 +61,13 @@ def scored(trained: CellRun, *names: str, fitted: bool = True):
     return scorer.score(training.network, trained.test, training.part if fitted else None)
 
 
-def reference_odin(network: WideResNet, inputs: torch.Tensor, std: torch.Tensor) -> np.ndarray:
-    """Return ODIN's scores in float64 from the definition, using only the network from this project."""
-    network = network.double().eval()
-    x = inputs.double().clone().requires_grad_()
-    tempered = network(x) / 1000
-    probability = torch.exp(tempered) / torch.exp(tempered).sum(1, keepdim=True)
-    (-probability.max(1).values.log()).sum().backward()
-    sign = np.where(x.grad.numpy() >= 0, 1.0, -1.0)
-    moved = torch.from_numpy(x.detach().numpy() - 5e-5 / std.double().view(1, -1, 1, 1).numpy() * sign)
-    with torch.no_grad():
-        tempered = network(moved) / 1000
-    exponentials = np.exp(tempered.numpy())
-    return -(exponentials / exponentials.sum(1, keepdims=True)).max(1)
-
-
 def test_odin_is_the_formula_and_makes_no_false_ties(trained: CellRun) -> None:
     assert trained.test is not None
     assert trained.scores is not None
     normalisation = trained.training.normalisation
     inputs = normalisation(trained.test.images.gather(torch.arange(len(trained.test.images))))
     network = trained.training.network
-    expected = reference_odin(network, inputs, normalisation.std)
+    expected = definition(network.eval(), inputs, normalisation.std)
     network.float()
     np.testing.assert_allclose(trained.scores.by_detector["odin"], expected, atol=1e-6)
     assert len(np.unique(trained.scores.by_detector["odin"])) == len(np.unique(trained.scores.logits, axis=0))
@@ -110,7 +96,7 @@ def test_a_bfloat16_trained_network_is_scored_in_full_precision(
     assert cell.scores is not None
     normalisation = cell.training.normalisation
     inputs = normalisation(cell.test.images.gather(torch.arange(len(cell.test.images))))
-    expected = reference_odin(cell.training.network, inputs, normalisation.std)
+    expected = definition(cell.training.network.eval(), inputs, normalisation.std)
     np.testing.assert_allclose(cell.scores.by_detector["odin"], expected, atol=1e-5)
 
 

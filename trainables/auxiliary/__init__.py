@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TASKS", "AuxiliaryTask", "Draws", "TaskModule", "find_task"]
 
-TASKS: Registry[AuxiliaryTask] = Registry("auxiliary task", AuxiliaryTask)
+# Only subclasses of the contract are made.
+TASKS: Registry[AuxiliaryTask] = Registry("auxiliary task", AuxiliaryTask)  # type: ignore[type-abstract]
 
 
 def find_task(name: str, recipe: Recipe, channels: int = 3) -> AuxiliaryTask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from trainables.networks.wide_resnet import WideResNet
 
 
-class AuxiliaryTask:
+class AuxiliaryTask(ABC):
     """A self-supervised task that is trained beside the classifier and shares its trunk.
 
     An instance is made without arguments; `recipe` and `channels` are set before it is used. Its step comes
@@ -49,13 +50,13 @@ class AuxiliaryTask:
         """
         return training_flops(recipe, self.channels, classes=0)
 
-    def check_fits(self, recipe: Recipe) -> None:
+    def check_fits(self, recipe: Recipe) -> None:  # noqa: B027  # optional
         """Raise Mistake if the task cannot be trained with a recipe."""
 
     def shared(self, recipe: Recipe, workers: int) -> Recipe:
         """Return the recipe with each worker's share of what the task takes from a total over all workers."""
         return recipe
 
+    @abstractmethod
     def build(self, network: WideResNet, recipe: Recipe) -> TaskModule:
         """Return the task's head, which fits the network, with its batch and its loss."""
-        raise NotImplementedError(f"the auxiliary task {self.name} has no method build")

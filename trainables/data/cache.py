@@ -168,7 +168,7 @@ def _exclusive(path: Path) -> Iterator[bool]:
     lock = FileLock(path, timeout=LOCK_TIMEOUT)
     try:
         lock.acquire()
-    except (Timeout, NotImplementedError):
+    except (Timeout, NotImplementedError):  # the library's word for a file system without locks
         yield False
         return
     except OSError as error:

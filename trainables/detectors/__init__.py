@@ -16,4 +16,5 @@ DEFAULT_LABELS = {"msp": "MSP", "odin": "ODIN"}
 
 DEFAULT_DETECTORS = tuple(DEFAULT_LABELS)
 
-DETECTORS: Registry[Detector] = Registry("detector", Detector)
+# Only subclasses of the contract are made.
+DETECTORS: Registry[Detector] = Registry("detector", Detector)  # type: ignore[type-abstract]

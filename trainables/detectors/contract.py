@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from trainables.recipe import Recipe
@@ -16,7 +17,7 @@ LOGITS, FEATURES, NETWORK = "logits", "features", "network"
 """What a detector can need."""
 
 
-class Detector:
+class Detector(ABC):
     """A score of test images: the higher, the more anomalous. It changes no training.
 
     An instance is made for every cell, without arguments; `recipe` and `normalisation` (mean and standard
@@ -49,9 +50,9 @@ class Detector:
         if "label" not in cls.__dict__ and hasattr(cls, "name"):
             cls.label = cls.name
 
-    def fit(self, features: Tensor, logits: Tensor, labels: Tensor) -> None:
+    def fit(self, features: Tensor, logits: Tensor, labels: Tensor) -> None:  # noqa: B027  # optional
         """Learn from the training images, if the detector needs features."""
 
+    @abstractmethod
     def score(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the scores, (n,), of what the detector needs."""
-        raise NotImplementedError(f"the detector {self.name} has no method score")

@@ -11,4 +11,5 @@ from trainables.training_free.contract import TrainingFree
 
 __all__ = ["TRAINING_FREE", "TrainingFree"]
 
-TRAINING_FREE: Registry[TrainingFree] = Registry("method without training", TrainingFree)
+# Only subclasses of the contract are made.
+TRAINING_FREE: Registry[TrainingFree] = Registry("method without training", TrainingFree)  # type: ignore[type-abstract]

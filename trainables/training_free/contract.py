@@ -6,6 +6,7 @@ inside the functions that compute.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ Chunks = Sequence["Tensor"]
 """Images, uint8 (n, H, W, C), in one or several consecutive tensors on the CPU."""
 
 
-class TrainingFree:
+class TrainingFree(ABC):
     """A score of images, the higher, the more anomalous. An instance is made for every cell.
 
     Everything is computed on the CPU in float64, block by block.
@@ -33,19 +34,19 @@ class TrainingFree:
     about: str
     """What the score is, for captions."""
 
-    def check_fits(self, recipe: Recipe) -> None:
+    def check_fits(self, recipe: Recipe) -> None:  # noqa: B027  # optional
         """Raise Mistake if the method cannot run at the recipe's image size."""
 
-    def fit(self, images: Chunks) -> None:
+    def fit(self, images: Chunks) -> None:  # noqa: B027  # optional
         """Learn from the training images of the kept classes, if the method does."""
 
+    @abstractmethod
     def score(self, images: Chunks) -> np.ndarray:
         """Return the scores, float64 (n,)."""
-        raise NotImplementedError(f"the method {self.name} has no method score")
 
+    @abstractmethod
     def flops(self, side: int, channels: int, fitted: int, scored: int) -> int:
         """Return the FLOPs of fitting and scoring these numbers of images of a side in pixels."""
-        raise NotImplementedError(f"the method {self.name} has no method flops")
 
 
 def blocks(images: Iterable[Tensor], values_per_image: int) -> Iterator[Tensor]:
