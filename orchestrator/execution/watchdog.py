@@ -6,7 +6,6 @@ would have arrived; so a driver that was itself stopped accuses nobody when it w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from orchestrator.execution.progress import duration
@@ -190,8 +189,9 @@ class Watchdog:
         processes = tuple(trial.heard)
         working = [each for each in trial.heard.values() if each.sign.phase != GUARDING]
         if not working:
-            hosts = _listed(each.host for each in processes)
-            return Stall(name, trial.label, "starting", seconds, hosts or "not heard of yet", processes)
+            hosts = ", ".join(dict.fromkeys(each.host for each in processes))
+            where = f"on {hosts}" if hosts else "not heard of yet"
+            return Stall(name, trial.label, "starting", seconds, where, processes)
         culprit = min(working, key=lambda each: each.at)
         if self._now - culprit.at < UNHEARD_SECONDS:
             culprit = min(working, key=lambda each: each.advanced)
@@ -203,7 +203,3 @@ class Watchdog:
         return Stall(
             name, trial.label, culprit.sign.phase, seconds, f"{who}on {process.host}{silent}", processes
         )
-
-
-def _listed(hosts: Iterable[str]) -> str:
-    return "on " + ", ".join(dict.fromkeys(hosts))

@@ -125,8 +125,8 @@ def test_a_sweep_in_which_nothing_advances_says_what_it_waits_for_every_few_minu
         said.append(dog.quiet())
     lines = [line for line in said if line]
     assert lines == [
-        f"Nothing has advanced for {minutes} min: rotation/3/s0 shows no progress in scoring for {minutes} min, "
-        "on node0, and 1 other cell as well; it is ended after 10 min."
+        f"Nothing has advanced for {minutes} min: rotation/3/s0 shows no progress in scoring for "
+        f"{minutes} min, on node0, and 1 other cell as well; it is ended after 10 min."
         for minutes in (3, 6)
     ]
     dog.heard(Sign(ALONE, 2, "scoring"))
@@ -139,7 +139,8 @@ def test_the_line_names_a_cell_that_has_not_been_heard_of() -> None:
     dog.pass_time(200)
     assert dog.stalled() == []  # there is nothing to end
     assert dog.quiet() == (
-        "Nothing has advanced for 3 min: rotation/3/s0 shows no progress in starting for 3 min, not heard of yet."
+        "Nothing has advanced for 3 min: rotation/3/s0 shows no progress in starting for 3 min, not heard "
+        "of yet."
     )
 
 
