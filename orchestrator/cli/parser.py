@@ -9,11 +9,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from orchestrator.planning.specification import MOST
 from trainables.mistake import Mistake, one_line
 from trainables.registry import place_in_plugin
-
-MOST = 10_000
-"""Seeds, lambdas, workers and cells at once: more is a slip of the finger."""
 
 WIDTH = 110
 """Columns of help."""
