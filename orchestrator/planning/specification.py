@@ -43,8 +43,10 @@ Rule = tuple[str, object, str, bool]
 class RunSettings:
     """How a sweep is carried out; none of it changes a result, so it may differ when the sweep goes on."""
 
-    retries: int = setting(3, "further attempts at a cell that fails", at_least=0)
-    checkpoint_seconds: float = setting(60.0, "seconds between checkpoints, 0 for every epoch", at_least=0)
+    retries: int = setting(3, "further attempts at a cell that fails", at_least=0, at_most=1_000_000)
+    checkpoint_seconds: float = setting(
+        60.0, "seconds between checkpoints, 0 for every epoch", at_least=0, at_most=10**9
+    )
     keep_checkpoints: bool = setting(False, "keep the checkpoints of cells that are done")
     keep_weights: bool = setting(True, "keep the last weights of final cells")
     detectors: tuple[str, ...] = DEFAULT_DETECTORS
@@ -84,9 +86,9 @@ class Specification:
     aux_weights: Weights | None = None
     """Weights that were given, by task: then nothing is searched."""
     select: str = "holdout"
-    lambda_trials: int = setting(8, "lambdas that a study tries in a range", at_least=1)
-    sweep_seed: int = setting(0, "what every random stream starts from", at_least=0)
-    search_round: int = setting(1, "lambdas that a study asks for at a time", at_least=1)
+    lambda_trials: int = setting(8, "lambdas that a study tries in a range", at_least=1, at_most=MOST)
+    sweep_seed: int = setting(0, "what every random stream starts from", at_least=0, at_most=2**128 - 1)
+    search_round: int = setting(1, "lambdas that a study asks for at a time", at_least=1, at_most=MOST)
     skip_bad_images: bool = setting(False, "go on without images that cannot be read")
     workers: int = 1
     threads: int = 1

@@ -119,6 +119,26 @@ TYPED = [
     Case("sweep --tracking-uri ", "--tracking-uri was given '', which is empty"),
     Case("baseline pixel-gaussian --cache=", "--cache was given '', which is empty"),
     Case("doctor --storage=", "--storage was given '', which is empty"),
+    Case(
+        "sweep --set epochs=1000001", "epochs=1000001 is not valid: epochs (passes over the training images)"
+    ),
+    Case(f"sweep --set epochs={'9' * 400}", "takes a whole number from 1 to 1000000"),
+    Case(f"sweep --set epochs={'9' * 5000}", "takes a whole number from 1 to 1000000"),
+    Case("sweep --set batch_size=10000001", "takes a whole number from 2 to 10000000"),
+    Case("sweep --set lambda_trials=10001", "takes a whole number from 1 to 10000"),
+    Case("sweep --set search_round=10001", "takes a whole number from 1 to 10000"),
+    Case("sweep --set retries=-1", "takes a whole number from 0 to 1000000"),
+    Case("sweep --set checkpoint_seconds=1e10", "takes a number from 0 to 1000000000"),
+    Case(
+        f"sweep --set sweep_seed={2**128}",
+        "takes a whole number from 0 to 340282366920938463463374607431768211455",
+    ),
+    Case(
+        "sweep --cpus-per-worker 1e300", "--cpus-per-worker 1e300 is not valid: give a number from 0 to 10000"
+    ),
+    Case("sweep --gpus-per-worker -1", "--gpus-per-worker -1 is not valid: give a number from 0 to 10000"),
+    Case("sweep --crops-per-image 10001 --ood-resize crop", "--crops-per-image 10001 is not valid"),
+    Case("sweep --ood-seed 1e3", "--ood-seed 1e3 is not valid: give a whole number from 0 to 999999999"),
 ]
 
 
