@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from orchestrator.cli.signals import exit_code, handling, name_of, number_of, raising, say
 from trainables.mistake import Mistake, one_line
@@ -23,10 +23,38 @@ WIDTH = 110
 class Parser(argparse.ArgumentParser):
     """A command line whose refusals are Mistakes."""
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return the arguments; raise Mistake for an empty word, as a variable that is not set leaves it."""
+        words, option = [str(word) for word in (sys.argv[1:] if args is None else args)], "an argument"
+        for word in words:
+            value = word
+            if word.startswith("--"):
+                option, equals, value = word.partition("=")
+                value = value if equals else option
+            if not value.strip():
+                raise Mistake(
+                    f"{option} was given {value!r}, which is empty: give a value, or leave it out for the "
+                    f"default; see {self.prog} --help."
+                )
+        return super().parse_args(words, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise the message as a sentence that names the command's help."""
         message = message.removeprefix("argument ")
         raise Mistake(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
+
+
+class _SweepName(argparse.Action):
+    """Takes the name of a sweep, which must not lead out of the storage."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
+        """Raise Mistake unless the name is a plain word."""
+        setattr(namespace, self.dest, plain_name(option or "NAME", values))
+
+
+def add_sweep_name(group: argparse._ActionsContainer) -> None:
+    """Add the argument that names a sweep."""
+    group.add_argument("name", metavar="NAME", action=_SweepName, help="the sweep's name")
 
 
 def wide(prog: str) -> argparse.HelpFormatter:

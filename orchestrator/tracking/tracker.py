@@ -15,6 +15,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,8 @@ class Tracker:
         """Run ids by the cell's key; the sweep's own run has the key SUMMARY."""
         self._sent: dict[str, int] = {}
         """How many points of each run this process has sent."""
+        self._under_way: set[str] = set()
+        """Keys of the cells that are running, as far as the driver has said."""
         self._finished: set[str] = set()
         """Keys of the runs that were finished when this process connected."""
         self._queue = RetryQueue(_retryable)
@@ -198,10 +201,12 @@ class Tracker:
 
     def progressed(self, key: str) -> None:
         """Send the epochs of a running cell that the ledger holds by now."""
+        self._under_way.add(key)
         self._queue.put(lambda: self._write_cell(key, "RUNNING"))
 
     def done(self, key: str) -> None:
         """Send the result of a cell and finish its run."""
+        self._under_way.discard(key)
         self._queue.put(lambda: self._write_cell(key, "FINISHED"))
 
     def rescored(self, key: str) -> None:
@@ -210,7 +215,16 @@ class Tracker:
 
     def failed(self, key: str) -> None:
         """Mark the run of a cell that failed on every attempt."""
+        self._under_way.discard(key)
         self._queue.put(lambda: self._write_cell(key, "FAILED"))
+
+    def interrupted(self) -> None:
+        """Close the runs of the cells that are under way, as the driver is being stopped.
+
+        They say KILLED, and a later attempt reopens them. Call `close` afterwards.
+        """
+        for key in sorted(self._under_way):
+            self._queue.put(partial(self._write_cell, key, "KILLED"))
 
     def summarise(self, metrics: dict[str, float], files: Mapping[str, bytes], *, finished: bool) -> None:
         """Send the sweep's own run: metrics, specification, and the report's files, by name, as artifacts."""
@@ -234,6 +248,8 @@ class Tracker:
         record = cell_record(cell, self._specification, self._ledger)
         if status == "RUNNING" and record.finished:
             return  # done meanwhile: sending the result is queued
+        if status == "KILLED" and record.finished:
+            status = "FINISHED"
         if only_later:
             self._sent[key] = len(record.points) - record.later
         self._write(key, self._experiments[cell.phase], record, status)

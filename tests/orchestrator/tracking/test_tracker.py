@@ -144,6 +144,29 @@ def test_a_running_cell_is_shown_as_far_as_the_ledger_holds_it(sweep: Sweep) -> 
     assert len(sweep.history(cell.label, "train/loss")) == sweep.wanted.recipe.epochs
 
 
+def test_a_driver_that_is_stopped_leaves_no_run_running(sweep: Sweep) -> None:
+    cell, done, *_ = sweep.cells.all()
+    attempt = sweep.ledger.begin(cell.key, {"cell": {}})
+    curves = curve_rows(sweep.wanted, cell, final_values(cell, plain_value, 0.1))
+    sweep.ledger.write_checkpoint(cell.key, 2, attempt, b"state")
+    sweep.ledger.write_curves(cell.key, attempt, curves)
+    sweep.ledger.begin(done.key, {"cell": {}})
+    tracker = sweep.tracker()
+    tracker.progressed(cell.key)
+    tracker.progressed(done.key)
+    finish(sweep.ledger, sweep.wanted, done)  # its process ended before the driver heard of it
+    sweep.ledger.write_checkpoint(cell.key, 3, attempt, b"state")
+    tracker.interrupted()
+    assert tracker.close(timeout=60)
+    statuses = {label: run.info.status for label, run in sweep.runs().items()}
+    assert statuses == {cell.label: "KILLED", done.label: "FINISHED"}
+    assert [step for step, _ in sweep.history(cell.label, "train/loss")] == [1, 2, 3]
+    tracker = sweep.tracker()
+    tracker.progressed(cell.key)
+    assert tracker.close(timeout=60)
+    assert sweep.runs()[cell.label].info.status == "RUNNING"
+
+
 def test_another_ledger_of_the_same_name_has_runs_of_its_own(sweep: Sweep, tmp_path: Path) -> None:
     """As after its folder was removed, or from another storage with the same server."""
     again = Sweep(tmp_path / "elsewhere")
