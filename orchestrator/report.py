@@ -12,7 +12,7 @@ import contextlib
 import sys
 from collections.abc import Mapping
 
-from orchestrator.cli.parser import Parser, run_command
+from orchestrator.cli.parser import Parser, add_sweep_name, run_command
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.storage import unreadable
 from orchestrator.planning.request import Request
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     default = Request().storage
-    parser.add_argument("name", metavar="NAME", help="the sweep's name")
+    add_sweep_name(parser)
     parser.add_argument(
         "--storage", metavar="URI", default=default, help=f"where the sweep is (default: {default})"
     )
