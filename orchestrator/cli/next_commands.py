@@ -49,6 +49,11 @@ def rebuild_command(request: Request, name: str) -> str:
     return shlex.join(["python", "-m", "orchestrator.report", *words])
 
 
+def repair_command(request: Request, name: str) -> str:
+    """Return the command that moves aside what is damaged, so that it is made again."""
+    return shlex.join(["python", "-m", "orchestrator.verify", name, "--repair", *_places(request)])
+
+
 def _places(request: Request) -> list[str]:
     """Return the options that say where the ledger and MLflow's records are, unless they are the defaults."""
     words = ["--storage", request.storage] if request.storage != Request().storage else []

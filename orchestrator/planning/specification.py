@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,6 +179,8 @@ class StoredSweep:
     """Where the data was; a ledger of another make may not say."""
     detectors: tuple[DetectorColumn, ...]
     """What scores the test images."""
+    images: Mapping[str, tuple[int, ...]] | None = None
+    """Numbers of images of each class by split; a ledger of another make may not say."""
 
 
 def read_stored(ledger: Ledger) -> StoredSweep:
@@ -192,9 +195,15 @@ def read_stored(ledger: Ledger) -> StoredSweep:
             classes=tuple(values["classes"]),
             data=values.get("data"),
             detectors=_columns(values.get("detectors"), settings.detectors),
+            images=_images(values),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ledger.foreign_sweep(error) from None
+
+
+def _images(values: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
+    counts = values.get("images")
+    return None if counts is None else {split: tuple(each) for split, each in counts.items()}
 
 
 def check_extends(new: Specification, old: Specification, name: str) -> None:
