@@ -586,7 +586,10 @@ def sweeps_in(storage: str) -> list[str]:
 
 def _object(data: bytes) -> Json:
     """Return a JSON object; raise ValueError for anything else."""
-    values = json.loads(data)
+    try:
+        values = json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(values, dict):
         raise ValueError("not a JSON object")
     return values

@@ -244,7 +244,7 @@ def work_of(cells: Sequence[Cell], stored: StoredSweep) -> dict[str, float]:
     try:
         benchmark = find_benchmark(specification.benchmark)
         images = Images.of_benchmark(benchmark)
-        if stored.images is not None:
+        if stored.images:
             images = Images.of_counts(stored.classes, stored.images, benchmark.channels)
         if images is not None:
             return {cell.key: float(cell_flops(cell, specification, images)) for cell in cells}

@@ -117,10 +117,10 @@ def test_a_sweep_that_is_done_and_what_it_cost(tmp_path: Path, capsys: pytest.Ca
     assert state["cost"]["lost_gpu_hours"] == state["cost"]["gpu_hours"]
     finish(ledger, wanted, cell)
     finish(ledger, wanted, other)
-    out = asked(ledger, capsys, "--price-per-gpu-hour", "3600000")
+    out = asked(ledger, capsys, "--price-per-gpu-hour", "9000")
     assert "2 of 2 cells done." in out
     assert "Nobody runs it, and nothing is left to run." in out
-    assert f"which is {seconds * 0.5 * 1000:,.2f} at 3.6e+06 a GPU-hour" in out
+    assert f"which is {seconds * 0.5 * 2.5:,.2f} at 9000 a GPU-hour" in out
     assert "(100.0%) were lost" in out
 
 
