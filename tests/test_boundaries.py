@@ -40,6 +40,7 @@ Every folder outside trainables/ may import what is in it.
 RAY_SIDE = (
     "orchestrator.execution.tune",
     "orchestrator.execution.train_group",
+    "orchestrator.execution.pulse",
     "orchestrator.machines.nodes",
     "orchestrator.machines.cluster_file",
     "orchestrator.machines.preflight",

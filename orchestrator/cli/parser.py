@@ -7,13 +7,11 @@ import math
 import re
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from orchestrator.planning.specification import MOST
 from trainables.mistake import Mistake, one_line
 from trainables.registry import place_in_plugin
-
-MOST = 10_000
-"""Seeds, lambdas, workers and cells at once: more is a slip of the finger."""
 
 WIDTH = 110
 """Columns of help."""
@@ -24,10 +22,38 @@ INTERRUPTED = 130
 class Parser(argparse.ArgumentParser):
     """A command line whose refusals are Mistakes."""
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return the arguments; raise Mistake for an empty word, as a variable that is not set leaves it."""
+        words, option = [str(word) for word in (sys.argv[1:] if args is None else args)], "an argument"
+        for word in words:
+            value = word
+            if word.startswith("--"):
+                option, equals, value = word.partition("=")
+                value = value if equals else option
+            if not value.strip():
+                raise Mistake(
+                    f"{option} was given {value!r}, which is empty: give a value, or leave it out for the "
+                    f"default; see {self.prog} --help."
+                )
+        return super().parse_args(words, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise the message as a sentence that names the command's help."""
         message = message.removeprefix("argument ")
         raise Mistake(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
+
+
+class _SweepName(argparse.Action):
+    """Takes the name of a sweep, which must not lead out of the storage."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
+        """Raise Mistake unless the name is a plain word."""
+        setattr(namespace, self.dest, plain_name(option or "NAME", values))
+
+
+def add_sweep_name(group: argparse._ActionsContainer) -> None:
+    """Add the argument that names a sweep."""
+    group.add_argument("name", metavar="NAME", action=_SweepName, help="the sweep's name")
 
 
 def wide(prog: str) -> argparse.HelpFormatter:
@@ -58,13 +84,13 @@ def whole_number(option: str, text: str, *, at_least: int = 1, at_most: int = MO
 
 
 def number(option: str, text: str) -> float:
-    """Return an option's number of at least 0; raise Mistake for anything else."""
+    """Return an option's number of at least 0 and at most MOST; raise Mistake for anything else."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value) or value < 0:
-        raise Mistake(f"{option} {text} is not valid: give a finite number of at least 0.")
+    if not 0 <= value <= MOST:
+        raise Mistake(f"{option} {text} is not valid: give a number from 0 to {MOST}.")
     return value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from orchestrator.cli.parser import Parser, wide
+from orchestrator.cli.parser import Parser, add_sweep_name, wide
 from orchestrator.cli.sweep_options import add_image_sets, add_records, values_of
 from orchestrator.planning.request import DEFAULT_DATA, Request
 from trainables.detectors import DETECTORS
@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _what(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("name", metavar="NAME", help="the sweep's name")
+    add_sweep_name(group)
     group.add_argument(
         "--detectors",
         nargs="+",

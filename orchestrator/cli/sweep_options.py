@@ -20,8 +20,7 @@ from trainables.run import method_parts
 from trainables.settings import valid_of
 
 DEFAULTS = Request()
-LARGEST_NUMBER = 10**9 - 1
-"""Of crops and seeds."""
+LARGEST_SEED = 10**9 - 1
 
 
 def read_request(words: list[str] | None = None) -> Request:
@@ -41,10 +40,10 @@ def values_of(given: Mapping[str, Any]) -> dict[str, Any]:
 def _value(name: str, value: Any) -> Any:
     """Return an option's value from its words."""
     option = f"--{name.replace('_', '-')}"
-    if name in ("seeds", "lambda_trials", "workers", "max_concurrent"):
+    if name in ("seeds", "lambda_trials", "workers", "max_concurrent", "crops_per_image"):
         return whole_number(option, value)
-    if name in ("crops_per_image", "ood_seed"):
-        return whole_number(option, value, at_least=int(name == "crops_per_image"), at_most=LARGEST_NUMBER)
+    if name == "ood_seed":
+        return whole_number(option, value, at_least=0, at_most=LARGEST_SEED)
     if name == "ood":
         return tuple(map(_with_absolute_path, value))
     if name in ("cpus_per_worker", "gpus_per_worker"):

@@ -16,10 +16,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.passwords import masked
 from orchestrator.planning.cells import Cells
 from orchestrator.planning.specification import GROWING, Specification
 from orchestrator.reporting.report import make_report
 from orchestrator.sweep import main
+from orchestrator.tracking import tracker as tracker_module
 from orchestrator.tracking.tracker import Tracker, open_tracker
 from tests.hand_made_ledger import (
     curve_rows,
@@ -144,6 +146,29 @@ def test_a_running_cell_is_shown_as_far_as_the_ledger_holds_it(sweep: Sweep) -> 
     assert len(sweep.history(cell.label, "train/loss")) == sweep.wanted.recipe.epochs
 
 
+def test_a_driver_that_is_stopped_leaves_no_run_running(sweep: Sweep) -> None:
+    cell, done, *_ = sweep.cells.all()
+    attempt = sweep.ledger.begin(cell.key, {"cell": {}})
+    curves = curve_rows(sweep.wanted, cell, final_values(cell, plain_value, 0.1))
+    sweep.ledger.write_checkpoint(cell.key, 2, attempt, b"state")
+    sweep.ledger.write_curves(cell.key, attempt, curves)
+    sweep.ledger.begin(done.key, {"cell": {}})
+    tracker = sweep.tracker()
+    tracker.progressed(cell.key)
+    tracker.progressed(done.key)
+    finish(sweep.ledger, sweep.wanted, done)  # its process ended before the driver heard of it
+    sweep.ledger.write_checkpoint(cell.key, 3, attempt, b"state")
+    tracker.interrupted()
+    assert tracker.close(timeout=60)
+    statuses = {label: run.info.status for label, run in sweep.runs().items()}
+    assert statuses == {cell.label: "KILLED", done.label: "FINISHED"}
+    assert [step for step, _ in sweep.history(cell.label, "train/loss")] == [1, 2, 3]
+    tracker = sweep.tracker()
+    tracker.progressed(cell.key)
+    assert tracker.close(timeout=60)
+    assert sweep.runs()[cell.label].info.status == "RUNNING"
+
+
 def test_another_ledger_of_the_same_name_has_runs_of_its_own(sweep: Sweep, tmp_path: Path) -> None:
     """As after its folder was removed, or from another storage with the same server."""
     again = Sweep(tmp_path / "elsewhere")
@@ -164,6 +189,7 @@ def test_another_ledger_of_the_same_name_has_runs_of_its_own(sweep: Sweep, tmp_p
 OPEN_STORE = """
 import sys
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.passwords import masked
 from orchestrator.planning.request import Request, draft
 from orchestrator.tracking.tracker import open_tracker
 wanted = draft(Request()).complete("cpu", tuple("0123456789"))
@@ -310,7 +336,7 @@ def test_a_driver_that_the_uri_needs_and_that_is_missing_is_a_mistake_before_any
     words = ["--storage", str(tmp_path), "--name", "mine", "--executor", executor, "--tracking-uri", uri]
     assert main(words) == 2
     error = capsys.readouterr().err
-    assert f"The tracking URI {uri} needs the Python module psycopg" in error
+    assert f"The tracking URI {masked(uri)} needs the Python module psycopg" in error
     assert "MLflow is not installed" not in error
     assert not (tmp_path / "mine" / "sweep.json").exists()
 
@@ -343,15 +369,25 @@ def test_closing_with_records_left_leaves_no_thread_running(
     assert set(threading.enumerate()) <= before  # threads of other tests may end meanwhile
 
 
-def test_a_server_that_does_not_answer_is_a_mistake_within_ten_seconds(sweep: Sweep) -> None:
-    with socket.socket() as silent:  # takes connections and never answers
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_server_that_does_not_answer_is_a_mistake_after_a_stated_wait(
+    listens: bool, sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tracker_module, "SAY_SECONDS", 0.5)
+    monkeypatch.setattr(tracker_module, "ANSWER_SECONDS", 2.0)
+    with socket.socket() as silent:  # takes connections and never answers, or does not even listen
         silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        if listens:
+            silent.listen()
+        port = silent.getsockname()[1]
         began = time.monotonic()
-        with pytest.raises(Mistake, match=uri):
-            sweep.tracker(uri)
-        assert time.monotonic() - began < 15
+        with pytest.raises(Mistake) as mistake:
+            sweep.tracker(f"http://me:secret@127.0.0.1:{port}")
+    assert time.monotonic() - began < 15
+    assert f"http://me:***@127.0.0.1:{port} does not answer within 2 s" in str(mistake.value)
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"Waiting up to 2 s for the tracking server http://me:***@127.0.0.1:{port}")
+    assert "secret" not in f"{printed}{mistake.value}"
 
 
 class Server:

@@ -1,0 +1,156 @@
+"""How the driver hears of its cells' progress: an actor on its node, and a thread in each attempt's process.
+
+The thread passes the process's beats (trainables/heartbeat.py) on to the actor, at most one message a second,
+whatever the number of beats. The answer says whether attempts are asked to stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator.execution.memory import oom_kills
+from orchestrator.execution.watchdog import Process, Sign
+from trainables.heartbeat import listening
+
+SENDING_SECONDS, ASKING_SECONDS = 1.0, 3.0
+"""Between two messages of a process: while it advances, and while it only asks whether it shall stop."""
+
+ANSWER_SECONDS = 10.0
+
+
+class Pulse:
+    """The actor that takes signs of life until the driver asks for them."""
+
+    def __init__(self) -> None:
+        self._latest: dict[Process, Sign] = {}
+        self._stopping = False
+
+    def take(self, sign: Sign) -> bool:
+        """Take a sign of life and return whether attempts are asked to stop."""
+        self._latest[sign.process] = sign
+        return self._stopping
+
+    def read(self) -> list[Sign]:
+        """Return the newest sign of each process that gave any since the last call."""
+        signs = list(self._latest.values())
+        self._latest.clear()
+        return signs
+
+    def stop(self) -> None:
+        """Ask all attempts, from now on, to stop at the end of the epoch that they are in."""
+        self._stopping = True
+
+
+def start_pulse() -> str:
+    """Start the actor on this node, for as long as this driver lives, and return its name."""
+    name = f"pulse-{secrets.token_hex(8)}"
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(num_cpus=0, max_restarts=-1)(Pulse)
+    _KEPT[name] = actor.options(name=name, scheduling_strategy=here).remote()
+    return name
+
+
+def end_pulse(name: str) -> None:
+    """End the actor."""
+    with contextlib.suppress(RayError):
+        ray.kill(_KEPT.pop(name))
+
+
+def read_signs(name: str) -> list[Sign]:
+    """Return the signs of life since the last call; raise RayError if the actor does not answer."""
+    return list(ray.get(_KEPT[name].read.remote(), timeout=ANSWER_SECONDS))
+
+
+def ask_to_stop(name: str) -> None:
+    """Ask all attempts to stop at the end of the epoch that they are in; raise RayError if that fails."""
+    ray.get(_KEPT[name].stop.remote(), timeout=ANSWER_SECONDS)
+
+
+_KEPT: dict[str, Any] = {}
+"""This process's actors: one ends when nobody holds its handle."""
+
+
+class Sender:
+    """Passes a process's beats on, and the answer if it asks to stop."""
+
+    def __init__(self, pulse: str, process: Process, asked: Callable[[], None]) -> None:
+        """Call `asked` for each answer that asks to stop, from the sending thread."""
+        self._pulse, self._process, self._asked = pulse, process, asked
+        self._beats, self._phase = 0, "starting"
+        self._over = threading.Event()
+
+    def beat(self, phase: str) -> None:
+        """Take a beat; of two at the same moment one may be lost, which does not matter."""
+        self._beats += 1
+        self._phase = phase
+
+    def run(self) -> None:
+        """Send until the end, from a thread of its own."""
+        sent, quiet = -1, 0.0
+        while True:
+            beats = self._beats
+            if beats != sent or quiet >= ASKING_SECONDS:
+                self._send(Sign(self._process, beats, self._phase, oom_kills()))
+                sent, quiet = beats, 0.0
+            if self._over.wait(SENDING_SECONDS):
+                return
+            quiet += SENDING_SECONDS
+
+    def end(self) -> None:
+        """Send nothing more."""
+        self._over.set()
+
+    def _send(self, sign: Sign) -> None:
+        # The actor may restart, or the driver end: the attempt goes on without.
+        with contextlib.suppress(RayError, ValueError):
+            if ray.get(ray.get_actor(self._pulse).take.remote(sign), timeout=ANSWER_SECONDS):
+                self._asked()
+
+
+@contextlib.contextmanager
+def beating(
+    pulse: str, trial: str, rank: int | None = None, asked: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Send this process's beats to a pulse; call `asked`, from a thread, when the driver asks to stop."""
+    pid, node = os.getpid(), ray.get_runtime_context().get_node_id()
+    process = Process(trial, rank, pid, start_of(pid), node, socket.gethostname())
+    sender = Sender(pulse, process, asked)
+    threading.Thread(target=sender.run, name="heartbeat", daemon=True).start()
+    try:
+        with listening(sender.beat):
+            yield
+    finally:
+        sender.end()
+
+
+def start_of(pid: int) -> str:
+    """Return when a process of this machine began, in its system's words; "" if there is none."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    if Path("/proc/self").exists():
+        return ""
+    return subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True
+    ).stdout.strip()
+
+
+def end_processes(processes: Sequence[Process]) -> None:
+    """End those of the processes that run on this node and are still the ones that they were."""
+    node = ray.get_runtime_context().get_node_id()
+    for process in processes:
+        if process.node == node and start_of(process.pid) == process.started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)

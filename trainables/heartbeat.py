@@ -1,0 +1,28 @@
+"""Signs that work advances, for whoever watches this process; if nobody does, they cost next to nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+Listener = Callable[[str], None]
+"""Called with what is being done, such as "training"; from any thread, up to thousands of times a second."""
+
+_listener: Listener | None = None
+
+
+def beat(phase: str) -> None:
+    """Give a sign that a piece of work is done or about to begin, and say what it belongs to."""
+    if _listener is not None:
+        _listener(phase)
+
+
+@contextlib.contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Let a listener hear this process's beats, in place of the one before."""
+    global _listener
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
