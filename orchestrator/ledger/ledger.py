@@ -12,6 +12,7 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import re
 import time
 import uuid
@@ -116,6 +117,17 @@ class Ledger:
     def exists(self) -> bool:
         """Return whether there is a sweep of this name."""
         return self._holds(SWEEP)
+
+    def has_folder(self) -> bool:
+        """Return whether there is anything under this name."""
+        return self._files.is_folder(self._path())
+
+    def discard(self) -> None:
+        """Remove all of a sweep that was refused before it began, and an empty storage folder with it."""
+        self._remove_folder()
+        if self.local_folder is not None:
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(self.local_folder))
 
     def holds_baseline(self) -> bool:
         """Return whether the folder was written by version 0.1's baseline command, whose files differ."""
