@@ -182,6 +182,10 @@ class Ledger:
         """Write a file of the report."""
         self._write(data, REPORT, name)
 
+    def has_report(self) -> bool:
+        """Return whether a report was written before."""
+        return self._files.is_folder(self._path(REPORT))
+
     def remove_scratch(self) -> None:
         """Remove the folder of Ray's bookkeeping, if there is one."""
         self._remove_folder(SCRATCH)
@@ -252,6 +256,10 @@ class Ledger:
     def attempts(self, key: str) -> int:
         """Return how many attempts at a cell have begun."""
         return int(self.read_cell(key).get("attempts", 0))
+
+    def keys(self) -> list[str]:
+        """Return the keys of all cells that have begun, also of those that sweep.json does not mean."""
+        return [info.base_name for info in self._files.listing(self._path(CELLS))]
 
     def read_cell(self, key: str) -> Json:
         """Return a cell's cell.json, empty if there is none that can be read."""
@@ -383,7 +391,7 @@ class Ledger:
 
     def read_results(self, keys: Iterable[str]) -> dict[str, Json]:
         """Return the results of those cells that are done, read by many threads."""
-        present = {info.base_name for info in self._files.listing(self._path(CELLS))}
+        present = set(self.keys())
         begun = [key for key in keys if key in present]
         with ThreadPoolExecutor(THREADS) as pool:
             found = zip(begun, pool.map(self.read_result, begun), strict=True)

@@ -116,6 +116,8 @@ class Results:
     """Contents of cell.json by key, for every cell that has begun."""
     done: frozenset[str]
     """Keys of the cells that are done."""
+    strangers: tuple[str, ...]
+    """Keys of cells in the ledger that are none of the sweep's, as sweep.json describes it."""
 
     @property
     def held_out(self) -> tuple[str, ...]:
@@ -335,6 +337,7 @@ def collect(ledger: Ledger) -> Results:
         asked_sets=stored.settings.image_sets,
         cell_files=ledger.read_cells(keys),
         done=frozenset(found),
+        strangers=tuple(sorted(set(ledger.keys()) - set(keys))),
     )
 
 
