@@ -16,7 +16,7 @@ from orchestrator.cli.parser import Parser, add_sweep_name, run_command
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.storage import unreadable
 from orchestrator.planning.request import Request
-from orchestrator.reporting.rebuild import connect, rebuild
+from orchestrator.reporting.rebuild import connected, rebuild
 from orchestrator.reporting.report import make_report
 from trainables.mistake import one_line
 
@@ -37,16 +37,16 @@ def _run(words: list[str] | None) -> int:
         report = make_report(ledger, request)
     except OSError as error:
         raise unreadable(given.storage, error) from None
-    tracker = connect(report, request) if given.rebuild_tracking else None
-    print(report.text, flush=True)
-    files: Mapping[str, bytes] = {}
-    try:
-        files = {} if report.kept else report.files
-        report.write()
-        print(f"\n{report.whereabouts}")
-    except OSError as error:
-        print(f"The report's files were not written: {one_line(error)}", file=sys.stderr)
-    complete = tracker is None or rebuild(tracker, report, files)
+    with connected(report, request) if given.rebuild_tracking else contextlib.nullcontext() as tracker:
+        print(report.text, flush=True)
+        files: Mapping[str, bytes] = {}
+        try:
+            files = {} if report.kept else report.files
+            report.write()
+            print(f"\n{report.whereabouts}")
+        except OSError as error:
+            print(f"The report's files were not written: {one_line(error)}", file=sys.stderr)
+        complete = tracker is None or rebuild(tracker, report, files)
     return 0 if report.sound and not report.missing and not report.kept and complete else 1
 
 

@@ -337,7 +337,7 @@ def collect(ledger: Ledger) -> Results:
         asked_sets=stored.settings.image_sets,
         cell_files=ledger.read_cells(keys),
         done=frozenset(found),
-        strangers=tuple(sorted(set(ledger.keys()) - set(keys))),
+        strangers=tuple(sorted(ledger.keys() - set(keys))),
     )
 
 

@@ -45,6 +45,8 @@ class Record:
     finished: bool = False
     later: int = 0
     """How many of the points, the last ones, are of detectors that came later."""
+    held_back: list[Point] = field(default_factory=list)
+    """Points that the ledger holds of epochs that may be trained again; a run may have them, but need not."""
     ended: int | None = None
     """When what the run records ended, in milliseconds; None for the time of its last point."""
 
@@ -55,10 +57,12 @@ def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Rec
     weights = about.get("run", {}).get("aux_weights", {})
     result = ledger.read_result(cell.key)
     points, later_points, ended = _curves(ledger, cell.key), [], None
+    held_back: list[Point] = []
     if result is None:
         # The last curves are written before the result; without one, only epochs that a checkpoint holds are
         # certain not to be trained again.
         held = ledger.newest_epoch(cell.key)
+        held_back = [point for point in points if point.step > held]
         points = [point for point in points if point.step <= held]
     elif cell.phase == FINAL:
         epochs, ended = result["values"]["epochs"], _milliseconds(result["attempt"]["finished_at"])
@@ -93,6 +97,7 @@ def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Rec
         points + later_points,
         finished=result is not None,
         later=len(later_points),
+        held_back=held_back,
         ended=ended,
     )
 
