@@ -16,6 +16,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from trainables.heartbeat import beat, rest
 from trainables.mistake import Mistake, one_line
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
@@ -222,6 +223,7 @@ class Files:
     def _try(self, call: Callable[[], T]) -> T:
         limit, pause = time.monotonic() + self.patience, FIRST_PAUSE
         while True:
+            beat("reading or writing the ledger")
             try:
                 return call()
             except FileNotFoundError:
@@ -231,7 +233,7 @@ class Files:
             except OSError as error:
                 if error.errno in LASTING or time.monotonic() + pause > limit:
                     raise StorageAway(error.errno, reason(error)) from error
-            time.sleep(pause)
+            rest(pause, "waiting for the storage")
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
