@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,9 @@ import pyarrow as pa
 import torch
 
 from orchestrator.execution.interruption import Interrupted, stop
-from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger import attempts
+from orchestrator.ledger.attempts import ONE_CPU, Usage
+from orchestrator.ledger.ledger import Ledger, Superseded
 from orchestrator.planning.cells import FINAL, Cell, run_of
 from orchestrator.planning.plugins import load
 from orchestrator.planning.specification import Weights
@@ -37,7 +39,7 @@ from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
 from trainables.detectors import DETECTORS
 from trainables.failures import PermanentFailure
-from trainables.mistake import Mistake
+from trainables.mistake import Mistake, one_line
 from trainables.registry import source_digest
 from trainables.run import parse_method
 from trainables.scoring import Scores
@@ -57,13 +59,14 @@ def run_attempt(
     aux_weights: Weights,
     report: Report,
     workers: Workers | None = None,
+    usage: Usage = ONE_CPU,
 ) -> dict[str, Any]:
     """Run a cell to its end, write its result into the ledger and return it.
 
     With several workers each of them calls this; the first one writes, and all of them report and return
-    alike. A cell that is done already, by an attempt that died before it could say so, is left as it is.
-    Raises PermanentFailure, such as Diverged if a final cell's loss is not finite, Superseded if another
-    attempt has taken over, and Interrupted if it was asked to stop.
+    alike. `usage` is what all of them take. A cell that is done already, by an attempt that died before it
+    could say so, is left as it is. Raises PermanentFailure, such as Diverged if a final cell's loss is not
+    finite, Superseded if another attempt has taken over, and Interrupted if it was asked to stop.
     """
     load(sweep.plugins)
     workers, trains = workers or Workers(), parse_method(cell.method).trains
@@ -90,22 +93,58 @@ def run_attempt(
         about_cell["image_sets"] = [
             {**asdict(each), "images": len(images)} for each, images in zip(named, sets, strict=True)
         ]
-    attempt = workers.from_leader(sweep.ledger.begin(cell.key, about_cell) if workers.leads else 0)
-    resumed = 0
-    if isinstance(running, CellRun):
-        resumed = _restore(running, sweep.ledger, cell.key)
-        _train(sweep, cell.key, attempt, running, report)
-    else:
-        running.score()
-    about = {
-        "number": attempt,
-        "resumed_after_epoch": resumed,
-        "host": socket.gethostname(),
-        "process": os.getpid(),
-        "seconds": time.time() - started,
-        "finished_at": time.time(),
-    }
-    return _conclude(sweep, cell, attempt, running, aux_weights, about)
+    attempt = 0
+    if workers.leads:
+        attempt = sweep.ledger.begin(cell.key, about_cell, device=_device_name(sweep), usage=usage)
+    attempt = workers.from_leader(attempt)
+    with _Account(sweep.ledger, cell.key, attempt, leads=workers.leads) as account:
+        if isinstance(running, CellRun):
+            account.resumed = _restore(running, sweep.ledger, cell.key)
+            _train(sweep, cell.key, attempt, running, report)
+        else:
+            running.score()
+        about = {
+            "number": attempt,
+            "resumed_after_epoch": account.resumed,
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "seconds": time.time() - started,
+            "finished_at": time.time(),
+        }
+        result = _write_result(sweep, cell, attempt, running, aux_weights, about)
+    if workers.leads and not sweep.settings.keep_checkpoints:
+        sweep.ledger.remove_checkpoints(cell.key)
+    return result
+
+
+def _device_name(sweep: Sweep) -> str:
+    """Return the name of this process's GPU if the sweep trains on GPUs, else "cpu"."""
+    return torch.cuda.get_device_name() if sweep.specification.device == "cuda" else "cpu"
+
+
+class _Account:
+    """Closes the record of an attempt by how it ends; what it cannot write, the next attempt closes."""
+
+    def __init__(self, ledger: Ledger, key: str, attempt: int, *, leads: bool) -> None:
+        self._ledger, self._leads = replace(ledger, patience=0.0), leads
+        self._key, self._attempt = key, attempt
+        self.resumed = 0
+
+    def __enter__(self) -> _Account:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if not self._leads:
+            return
+        ending = attempts.DONE
+        if isinstance(error, Superseded):
+            ending = attempts.SUPERSEDED
+        elif error is not None:
+            stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+            ending = attempts.INTERRUPTED if stopped else attempts.FAILED
+        said = None if error is None else one_line(error)
+        with contextlib.suppress(OSError):
+            self._ledger.end_attempt(self._key, self._attempt, ending, said, resumed=self.resumed)
 
 
 def _train(sweep: Sweep, key: str, attempt: int, running: CellRun, report: Report) -> None:
@@ -325,7 +364,7 @@ def _files(
     }
 
 
-def _conclude(
+def _write_result(
     sweep: Sweep,
     cell: Cell,
     attempt: int,
@@ -333,18 +372,15 @@ def _conclude(
     aux_weights: Weights,
     about: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write curves, scores, weights and result, and drop the checkpoints."""
+    """Write curves, scores, weights and result."""
     files = _prepared(sweep.data, sweep.fingerprint).test_files
     values = running.result()
     if isinstance(running, CellRun) and not running.workers.leads:
         return {"values": values}
-    result = sweep.ledger.finish(
+    return sweep.ledger.finish(
         cell.key,
         attempt,
         {"phase": cell.phase, "aux_weights": aux_weights, "values": values, **_detectors(running)},
         about,
         **_files(running, files, keep_weights=cell.phase == FINAL and sweep.settings.keep_weights),
     )
-    if not sweep.settings.keep_checkpoints:
-        sweep.ledger.remove_checkpoints(cell.key)
-    return result

@@ -86,6 +86,7 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
             if stored is not None:
                 sweep = with_scoring(sweep, stored, request)
             cells = lay_out(sweep.specification, sweep.fingerprint)
+            sweep.ledger.close_lost(cell.key for cell in cells.all())
             results = sweep.ledger.read_results(cell.key for cell in cells.all())
             if len(results) < len(cells.all()):
                 sets = check_image_sets(sweep.settings.image_sets, prepared)

@@ -7,6 +7,7 @@ from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.dispatcher import Dispatcher, describe
 from orchestrator.execution.executor import Executor
 from orchestrator.execution.interruption import Interrupted
+from orchestrator.execution.resources import Resources
 from orchestrator.machines.devices import check_gpus, check_gpus_here, device_kind
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
@@ -39,12 +40,15 @@ class InlineExecutor(Executor):
 
     def run(self, dispatcher: Dispatcher, sweep: Sweep) -> None:
         """Run the cells one after another."""
+        usage = Resources.of(self._request, sweep.specification).usage
         with dispatcher.progress.running():
             while (assignment := dispatcher.next()) is not None:
                 cell = assignment.cell
                 tell(cell=cell.label)
                 try:
-                    result = run_attempt(sweep, cell, assignment.aux_weights, dispatcher.progressed)
+                    result = run_attempt(
+                        sweep, cell, assignment.aux_weights, dispatcher.progressed, usage=usage
+                    )
                 except Interrupted:
                     return
                 except (Exception, SystemExit) as error:  # whatever a cell dies of, the others go on

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.ledger.attempts import Usage
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
 from trainables.mistake import Mistake
@@ -47,6 +48,11 @@ class Resources:
         """What Ray Train reserves for each of several workers, less the trial's own share."""
         share = {"CPU": max(self.cpus_per_worker - TRIAL_CPU, TRIAL_CPU)}
         return {**share, "GPU": self.gpus_per_worker} if self.gpus_per_worker else share
+
+    @property
+    def usage(self) -> Usage:
+        """What an attempt at a cell takes, all its workers together."""
+        return Usage(self.workers * self.cpus_per_worker, self.workers * self.gpus_per_worker)
 
 
 def cells_at_once(resources: Resources, nodes: Sequence[dict[str, float]]) -> int:

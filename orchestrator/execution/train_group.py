@@ -34,7 +34,12 @@ def run_group(sweep: Sweep, cell: Cell, aux_weights: Weights, resources: Resourc
     attempt = sweep.ledger.attempts(cell.key) + 1
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"sweep": sweep, "cell": cell, "aux_weights": aux_weights},
+        train_loop_config={
+            "sweep": sweep,
+            "cell": cell,
+            "aux_weights": aux_weights,
+            "usage": resources.usage,
+        },
         torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=resources.workers, use_gpu=cuda, resources_per_worker=resources.worker
@@ -82,6 +87,7 @@ def _worker(config: dict[str, Any]) -> None:
             config["aux_weights"],
             lambda _, epoch: train.report({"epoch": epoch}),
             workers,
+            config["usage"],
         )
     except PermanentFailure as error:  # all workers reach it together; anything else ends the group
         train.report(failed(describe(error), retryable=False))

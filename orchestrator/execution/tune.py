@@ -196,7 +196,10 @@ def tune_trial(config: dict[str, Any], sweep: Sweep, resources: Resources, scrat
 
             run_group(sweep, cell, weights, resources, scratch)
         else:
-            result = run_attempt(sweep, cell, weights, lambda _, epoch: tune.report({"epoch": epoch}))
+            usage = dataclasses.replace(resources, workers=1).usage
+            result = run_attempt(
+                sweep, cell, weights, lambda _, epoch: tune.report({"epoch": epoch}), usage=usage
+            )
             tune.report(done(result, sweep.specification.recipe.epochs))
     except PermanentFailure as error:  # reported, so that the process can take the next cell
         tune.report(failed(describe(error), retryable=False))

@@ -10,10 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import os
+import re
+import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +29,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from orchestrator.ledger.storage import Files, flush, open_storage, reason
+from orchestrator.ledger import attempts
+from orchestrator.ledger.attempts import ONE_CPU, Usage
+from orchestrator.ledger.storage import PART, Files, flush, open_storage, reason, unfinished_of
 from trainables.mistake import Mistake
 
 SWEEP, IDENTITY, BASELINE, LOCK = "sweep.json", "identity", "baseline.json", "lock.json"
@@ -37,6 +42,7 @@ WINDOW, WEIGHTS = "window.parquet", "weights.safetensors"
 DETECTORS, IMAGE_SETS = "detectors", "ood"
 LATER_SETS = f"{IMAGE_SETS}/later"
 """Image sets that were scored later: what a result vouches for is not written again."""
+ATTEMPTS = "attempts"
 CHECKPOINTS, CHECKPOINT_SUFFIX = "checkpoint", ".pt"
 KEPT_CHECKPOINTS = 2
 THREADS = 32
@@ -223,47 +229,145 @@ class Ledger:
 
     # Cells: attempts
 
-    def begin(self, key: str, about: Json) -> int:
-        """Begin an attempt at a cell and return its number, 1 for the first.
+    def begin(self, key: str, about: Json, *, device: str = "cpu", usage: Usage = ONE_CPU) -> int:
+        """Begin an attempt at a cell and return its number, 1 for the first; no two have the same.
 
-        `about` says what the cell is and, in its access log, what it opened.
+        `about` says what the cell is and, in its access log, what it opened; `device` is "cpu" or the
+        name of a GPU.
         """
-        attempt = 1 + max([self.attempts(key), *(_numbers(name)[1] for name in self.checkpoints(key))])
-        self._write_json({**about, "attempts": attempt}, CELLS, key, CELL)
+        checkpoints = self.checkpoints(key)
+        known = max([self.attempts(key), *(_numbers(name)[1] for name in checkpoints)])
+        for attempt in itertools.count(known + 1):
+            record = attempts.begun(attempt, device=device, usage=usage, epoch=_latest_epoch(checkpoints))
+            path = self._path(CELLS, key, ATTEMPTS, attempts.file_name(attempt))
+            if self._files.create(_json_bytes(record), path, attempt):
+                break
+        with contextlib.suppress(Superseded):  # it says so when this one writes
+            self._write_as(key, attempt, _json_bytes({**about, "attempts": attempt}), CELL)
         if attempt > 1:
-            self._clear_unfinished(key)  # after cell.json, which tells an earlier attempt why its files go
+            self._clear_unfinished(key, before=attempt)
+            self._close_lost(key, before=attempt)
         return attempt
 
-    def _clear_unfinished(self, key: str) -> None:
-        """Remove what others, dead or about to stop, had written in part; object stores have nothing such."""
+    def end_attempt(
+        self, key: str, number: int, ending: str, error: str | None = None, *, resumed: int | None = None
+    ) -> None:
+        """Write down how an attempt ended, unless its record says so already.
+
+        `resumed` is the epoch after which it went on, if that is not the latest that it found.
+        """
+        record = self._read_attempt(key, number)
+        if record is None:
+            return
+        if resumed is not None:
+            record["resumed_after_epoch"] = resumed
+        epoch = max(self.newest_epoch(key), record["epoch"])
+        closed = attempts.ended(record, ending, error, at=time.time(), epoch=epoch)
+        self._close(key, closed, over=attempts.OPEN)
+
+    def close_lost(self, keys: Iterable[str]) -> None:
+        """Close the records that dead processes left running; for the owner of the sweep's lock."""
+        begun = self._begun()
+        wanted = [key for key in keys if key in begun]
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(self._close_lost, wanted))
+
+    def _close_lost(self, key: str, before: int | None = None) -> None:
+        """Close the running attempts at a cell, or those before one, at their last sign of life."""
+        for record in self._records(key):
+            number = record["attempt"]
+            if record["ending"] != attempts.RUNNING or (before is not None and number >= before):
+                continue
+            result = self.read_result(key) or {}
+            about = result.get("attempt", {})
+            if about.get("number") == number:
+                at, ending = float(about.get("finished_at", time.time())), attempts.DONE
+                epoch = int(result.get("values", {}).get("epochs", record["epoch"]))
+            else:
+                at, ending = self._last_sign(key, record), attempts.LOST
+                epoch = max(self.newest_epoch(key), record["epoch"])
+            closed = attempts.ended(record, ending, None, at=at, epoch=epoch)
+            self._close(key, closed, over=(attempts.RUNNING,))
+
+    def _last_sign(self, key: str, record: Json) -> float:
+        """Return when an attempt last wrote a checkpoint, by the storage's clock, or else when it began."""
+        found = filter(_is_checkpoint, self._files.listing(self._path(CELLS, key, CHECKPOINTS)))
+        own = [info for info in found if _numbers(info.base_name)[1] == record["attempt"]]
+        signs: list[float] = [record["started"], *(info.mtime.timestamp() for info in own)]
+        return max(signs)
+
+    def read_attempts(self, keys: Iterable[str]) -> dict[str, list[Json]]:
+        """Return the records of attempts by key, the first attempt first, of cells that have any."""
+        present = self._begun()
+        wanted = [key for key in keys if key in present]
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = zip(wanted, pool.map(self._records, wanted), strict=True)
+            return {key: records for key, records in found if records}
+
+    def _records(self, key: str) -> list[Json]:
+        found = (self._read_attempt(key, number) for number in self._attempt_numbers(key))
+        return [record for record in found if record is not None]
+
+    def _attempt_numbers(self, key: str) -> list[int]:
+        """Return the numbers of the attempts that left a record, in order."""
+        names = (info.base_name for info in self._files.listing(self._path(CELLS, key, ATTEMPTS)))
+        numbers = (attempts.number_of(name) for name in names)
+        return sorted(number for number in numbers if number is not None)
+
+    def _read_attempt(self, key: str, number: int) -> Json | None:
+        try:
+            record = _object(self._read(CELLS, key, ATTEMPTS, attempts.file_name(number)))
+        except (FileNotFoundError, ValueError):
+            return None
+        return record if attempts.is_whole(record, number) else None
+
+    def _close(self, key: str, record: Json, *, over: tuple[str, ...]) -> None:
+        """Write an attempt's record with its ending, if the one that is there has one of those endings."""
+        number = record["attempt"]
+
+        def check() -> None:
+            there = self._read_attempt(key, number)
+            if there is None or there["ending"] not in over:
+                raise attempts.ClosedAlready
+
+        path = self._path(CELLS, key, ATTEMPTS, attempts.file_name(number))
+        # A newer attempt, which clears half-written files, closes the record itself.
+        with contextlib.suppress(attempts.ClosedAlready, FileNotFoundError):
+            self._files.write_if(check, _json_bytes(record), path, number)
+
+    def _clear_unfinished(self, key: str, before: int) -> None:
+        """Remove what attempts before one, dead or about to stop, had written in part.
+
+        Object stores have nothing such.
+        """
         if self.local_folder is None:
             return
         with contextlib.suppress(FileNotFoundError):  # an earlier one is clearing up itself
-            for left in Path(self._path(CELLS, key)).rglob("*.part"):
-                left.unlink(missing_ok=True)
+            for left in Path(self._path(CELLS, key)).rglob(f"*{PART}"):
+                if (unfinished_of(left.name) or 0) < before:
+                    left.unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def _writing(self, key: str, attempt: int) -> Iterator[None]:
-        """Guard what an attempt writes: raise Superseded, and not what follows from it, if another began.
+    def _write_as(self, key: str, attempt: int, data: bytes, *parts: str) -> None:
+        """Write a file of a cell; raise Superseded, and leave it as it is, if a newer attempt has begun.
 
         A newer attempt clears half-written files, which an older one that is still alive may be renaming.
         """
-        self.check_newest(key, attempt)
+        path = self._path(CELLS, key, *parts)
         try:
-            yield
+            self._files.write_if(lambda: self.check_newest(key, attempt), data, path, attempt)
         except FileNotFoundError:
             self.check_newest(key, attempt)
             raise
 
     def check_newest(self, key: str, attempt: int) -> None:
         """Raise Superseded if another attempt has begun since."""
-        newest = self.attempts(key)
+        newest = max(self._attempt_numbers(key), default=attempt)
         if newest > attempt:
             raise Superseded(f"attempt {newest} at cell {key} has taken over from attempt {attempt}")
 
     def attempts(self, key: str) -> int:
-        """Return how many attempts at a cell have begun."""
-        return int(self.read_cell(key).get("attempts", 0))
+        """Return how many attempts at a cell have begun; version 0.1 left no records of them."""
+        return max([int(self.read_cell(key).get("attempts", 0)), *self._attempt_numbers(key)])
 
     def read_cell(self, key: str) -> Json:
         """Return a cell's cell.json, empty if there is none that can be read."""
@@ -286,16 +390,16 @@ class Ledger:
 
         Newest by attempt: what an earlier attempt left at a later epoch is something that could not be read.
         """
-        with self._writing(key, attempt):
-            self._write(snapshot, CELLS, key, CHECKPOINTS, f"{epoch}-{attempt}{CHECKPOINT_SUFFIX}")
+        self._write_as(key, attempt, snapshot, CHECKPOINTS, f"{epoch}-{attempt}{CHECKPOINT_SUFFIX}")
         by_attempt = sorted(self.checkpoints(key), key=lambda name: _numbers(name)[::-1], reverse=True)
         for name in by_attempt[KEPT_CHECKPOINTS:]:
             self._files.delete(self._path(CELLS, key, CHECKPOINTS, name))
 
     def checkpoints(self, key: str) -> list[str]:
         """Return the names of a cell's checkpoints, the latest epoch first."""
-        names = [info.base_name for info in self._files.listing(self._path(CELLS, key, CHECKPOINTS))]
-        return sorted((n for n in names if n.endswith(CHECKPOINT_SUFFIX)), key=_numbers, reverse=True)
+        found = self._files.listing(self._path(CELLS, key, CHECKPOINTS))
+        names = [info.base_name for info in found if _is_checkpoint(info)]
+        return sorted(names, key=_numbers, reverse=True)
 
     def read_checkpoint(self, key: str, name: str) -> bytes:
         """Return a checkpoint's bytes; raise FileNotFoundError if it is gone."""
@@ -303,8 +407,7 @@ class Ledger:
 
     def newest_epoch(self, key: str) -> int:
         """Return the latest epoch that a cell's checkpoints hold, 0 if there are none."""
-        names = self.checkpoints(key)
-        return _numbers(names[0])[0] if names else 0
+        return _latest_epoch(self.checkpoints(key))
 
     def remove_checkpoints(self, key: str) -> None:
         """Remove what a cell that is done no longer needs."""
@@ -314,8 +417,7 @@ class Ledger:
 
     def write_curves(self, key: str, attempt: int, rows: Rows) -> None:
         """Write a cell's curves so far; raise Superseded for an older attempt."""
-        with self._writing(key, attempt):
-            self._write_table(_curves(rows), CELLS, key, CURVES)
+        self._write_as(key, attempt, _parquet(_curves(rows)), CURVES)
 
     def read_curves(self, key: str) -> list[dict[str, Any]]:
         """Return a cell's curves, one row per epoch; empty if there are none that can be read."""
@@ -364,22 +466,26 @@ class Ledger:
         `about` holds what may differ between equal runs: it stands under "attempt". Raises Superseded for an
         older attempt.
         """
-        with self._writing(key, attempt):
-            checksums, of_attempt = {}, {}
-            beside = {f"{IMAGE_SETS}/{name}.parquet": table for name, table in image_sets.items()}
-            for name, table in ((SCORES, scores), (WINDOW, window), *beside.items()):
-                if table is not None:
-                    checksums[name] = self._write_table(table, CELLS, key, name)
-            if curves is not None:  # which hold speeds, so their checksum differs between equal runs
-                of_attempt[CURVES] = self._write_table(_curves(curves), CELLS, key, CURVES)
-            result = {**values, "key": key, "checksums": checksums}
-            if weights is not None:
-                self._write(weights, CELLS, key, WEIGHTS)
-                # Not among the checksums, which every reader of the result checks: weights can be large.
-                result["weights"] = {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)}
-            result["attempt"] = {**about, "checksums": of_attempt}
-            self._write_json(result, CELLS, key, RESULT)
+        files = {name: table for name, table in ((SCORES, scores), (WINDOW, window)) if table is not None}
+        files |= {f"{IMAGE_SETS}/{name}.parquet": table for name, table in image_sets.items()}
+        checksums = {name: self._write_table_as(key, attempt, table, name) for name, table in files.items()}
+        of_attempt = {}
+        if curves is not None:  # which hold speeds, so their checksum differs between equal runs
+            of_attempt[CURVES] = self._write_table_as(key, attempt, _curves(curves), CURVES)
+        result = {**values, "key": key, "checksums": checksums}
+        if weights is not None:
+            self._write_as(key, attempt, weights, WEIGHTS)
+            # Not among the checksums, which every reader of the result checks: weights can be large.
+            result["weights"] = {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)}
+        result["attempt"] = {**about, "checksums": of_attempt}
+        self._write_as(key, attempt, _json_bytes(result), RESULT)
         return result
+
+    def _write_table_as(self, key: str, attempt: int, table: pa.Table, name: str) -> str:
+        """Write a Parquet file of a cell as _write_as does, and return its SHA-256."""
+        data = _parquet(table)
+        self._write_as(key, attempt, data, name)
+        return hashlib.sha256(data).hexdigest()
 
     def read_result(self, key: str) -> Json | None:
         """Return a cell's result if it is done, else None."""
@@ -395,11 +501,15 @@ class Ledger:
 
     def read_results(self, keys: Iterable[str]) -> dict[str, Json]:
         """Return the results of those cells that are done, read by many threads."""
-        present = {info.base_name for info in self._files.listing(self._path(CELLS))}
-        begun = [key for key in keys if key in present]
+        present = self._begun()
+        wanted = [key for key in keys if key in present]
         with ThreadPoolExecutor(THREADS) as pool:
-            found = zip(begun, pool.map(self.read_result, begun), strict=True)
+            found = zip(wanted, pool.map(self.read_result, wanted), strict=True)
             return {key: result for key, result in found if result is not None}
+
+    def _begun(self) -> set[str]:
+        """Return the keys of all cells that have a folder."""
+        return {info.base_name for info in self._files.listing(self._path(CELLS))}
 
     # Cells: detectors and image sets that came later
 
@@ -410,7 +520,7 @@ class Ledger:
 
         `folder` is DETECTORS or LATER_SETS. For the owner of the sweep's lock, and cells that are done.
         """
-        self._clear_unfinished(key)
+        self._clear_unfinished(key, before=self.attempts(key) + 1)
         checksum = self._write_table(scores, CELLS, key, folder, f"{name}.parquet")
         record = {**about, "checksum": checksum}
         self._write_json(record, CELLS, key, folder, f"{name}.json")
@@ -456,14 +566,13 @@ class Ledger:
         self._files.write(data, self._path(*parts))
 
     def _write_json(self, values: Json, *parts: str) -> None:
-        self._write((json.dumps(values, indent=1, sort_keys=True) + "\n").encode(), *parts)
+        self._write(_json_bytes(values), *parts)
 
     def _write_table(self, table: pa.Table, *parts: str) -> str:
         """Write a Parquet file and return its SHA-256."""
-        sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
-        self._write(sink.getvalue(), *parts)
-        return hashlib.sha256(sink.getvalue()).hexdigest()
+        data = _parquet(table)
+        self._write(data, *parts)
+        return hashlib.sha256(data).hexdigest()
 
     def _read_table(self, *parts: str) -> pa.Table:
         return pq.read_table(pa.BufferReader(self._read(*parts)))
@@ -482,10 +591,30 @@ def _object(data: bytes) -> Json:
     return values
 
 
+def _parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _json_bytes(values: Json) -> bytes:
+    return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()
+
+
 def _curves(rows: Rows) -> pa.Table:
     """One row per epoch; metrics that an epoch was not evaluated for are null."""
     names = dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+
+
+def _is_checkpoint(info: pafs.FileInfo) -> bool:
+    """Return whether a file is a checkpoint, and not what somebody else has put beside them."""
+    return re.fullmatch(r"[0-9]+-[0-9]+\.pt", info.base_name) is not None
+
+
+def _latest_epoch(checkpoints: Sequence[str]) -> int:
+    """Return the epoch of the first of some checkpoints, 0 without any."""
+    return _numbers(checkpoints[0])[0] if checkpoints else 0
 
 
 def _numbers(name: str) -> tuple[int, ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,6 +23,14 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 
 LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 """Errors that waiting does not mend."""
+
+PART = ".part"
+"""How names end while a file is written."""
+LONGEST_TURN = 5.0
+"""Seconds for which a process waits while others rename files in a folder, which takes microseconds."""
+
+WITHOUT_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+"""Errors of file systems that give a file no second name."""
 
 T = TypeVar("T")
 
@@ -113,6 +123,33 @@ class Files:
         """Write a file whole: aside, then renamed; an object store's put is whole by itself."""
         self._try(lambda: self._replace(data, path) if self.local else self._put(data, path))
 
+    def write_if(self, check: Callable[[], None], data: bytes, path: str, writer: int) -> None:
+        """Write a file whole if a check, which is made last of all, does not raise.
+
+        Whoever passes the check later than another writes later, too. What is written aside bears the
+        writer's number.
+        """
+        write = self._replace_if if self.local else self._put_if
+        self._try(lambda: write(check, data, path, writer))
+
+    def create(self, data: bytes, path: str, writer: int) -> bool:
+        """Write a file whole unless there is one; return whether it is there now with this content.
+
+        Of several who create a file with different contents, one alone is told that it is there.
+        """
+        if self.local:
+            made = self._try(lambda: self._link(data, path, writer))
+        else:
+            made = self._try(lambda: self._put_new(data, path))
+        return made or self._same(data, path)
+
+    def _same(self, data: bytes, path: str) -> bool:
+        """Return whether a file has this content: the answer to an earlier try may have been lost."""
+        try:
+            return self.read(path) == data
+        except FileNotFoundError:
+            return False
+
     def delete(self, path: str) -> None:
         """Remove a file, if it exists."""
         with contextlib.suppress(FileNotFoundError):
@@ -126,8 +163,47 @@ class Files:
         with self.fs.open_output_stream(path) as file:
             file.write(data)
 
+    def _put_new(self, data: bytes, path: str) -> bool:
+        if self.fs.get_file_info(path).type != pafs.FileType.NotFound:
+            return False
+        self._put(data, path)
+        return True
+
+    def _put_if(self, check: Callable[[], None], data: bytes, path: str, writer: int) -> None:
+        check()
+        self._put(data, path)
+
     def _replace(self, data: bytes, path: str) -> None:
-        aside = f"{path}.{uuid.uuid4().hex}.part"
+        with self._aside(data, path) as aside:
+            self.fs.move(aside, path)
+
+    def _replace_if(self, check: Callable[[], None], data: bytes, path: str, writer: int) -> None:
+        with self._aside(data, path, f"{writer}.") as aside, _one_at_a_time(os.path.dirname(path)):
+            check()
+            self.fs.move(aside, path)
+
+    def _link(self, data: bytes, path: str, writer: int) -> bool:
+        """Give a whole file its name unless the name is taken."""
+        with self._aside(data, path, f"{writer}.") as aside:
+            try:
+                os.link(aside, path)
+            except FileExistsError:
+                return False
+            except FileNotFoundError:  # a later writer, which has cleared up, was here
+                return False
+            except OSError as error:
+                if error.errno not in WITHOUT_LINKS:
+                    raise
+                return _write_new(data, path)
+            finally:
+                with contextlib.suppress(FileNotFoundError):  # a newer attempt has cleared up
+                    os.unlink(aside)
+        return True
+
+    @contextlib.contextmanager
+    def _aside(self, data: bytes, path: str, writer: str = "") -> Iterator[str]:
+        """Write a file under another name, which is gone afterwards if anything failed."""
+        aside = f"{path}.{writer}{uuid.uuid4().hex}{PART}"
         try:
             try:
                 file = self.fs.open_output_stream(aside)
@@ -136,8 +212,8 @@ class Files:
                 file = self.fs.open_output_stream(aside)
             with file:
                 file.write(data)
-            self.fs.move(aside, path)
-        except OSError:
+            yield aside
+        except Exception:
             with contextlib.suppress(OSError):  # what is left of it would fill the disk further
                 os.unlink(aside)
             raise
@@ -156,6 +232,47 @@ class Files:
                     raise StorageAway(error.errno, reason(error)) from error
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: str) -> Iterator[None]:
+    """Keep other processes out that want to do the same in a folder, for as long as a file is renamed.
+
+    Where a file system cannot do that, or a process was stopped here, nobody is kept waiting.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        limit = time.monotonic() + LONGEST_TURN
+        while time.monotonic() < limit:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.001)
+            except OSError:
+                break
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def unfinished_of(name: str) -> int | None:
+    """Return the number of the writer of a file that is written aside, 0 if it has none; else None."""
+    if not name.endswith(PART):
+        return None
+    found = re.search(r"\.([0-9]+)\.[0-9a-f]{32}\.part$", name)
+    return int(found[1]) if found else 0
+
+
+def _write_new(data: bytes, path: str) -> bool:
+    """Write a file that did not exist, where the file system has no links; a reader may see part of it."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        return False
+    with open(descriptor, "wb") as file:
+        file.write(data)
+    return True
 
 
 def flush(path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 from dataclasses import replace
@@ -13,6 +14,7 @@ import torch
 
 from orchestrator.execution import attempt as module
 from orchestrator.execution.attempt import run_attempt
+from orchestrator.ledger.attempts import Usage
 from orchestrator.ledger.ledger import Ledger, Superseded
 from orchestrator.planning.cells import Cell, lay_out
 from orchestrator.planning.request import Request, draft
@@ -20,6 +22,7 @@ from orchestrator.planning.specification import data_request
 from orchestrator.planning.sweep import Sweep
 from tests.sweeps import ROOT
 from trainables.data.prepared import Prepared
+from trainables.failures import PermanentFailure
 from trainables.metrics import average_precision
 
 EPOCHS = 4
@@ -104,6 +107,39 @@ def test_an_attempt_that_was_taken_over_writes_no_result(attempts: Attempts) -> 
     with pytest.raises(Superseded):
         run_attempt(attempts.sweep, cell, {}, take_over)
     assert attempts.ledger.read_result(cell.key) is None
+
+
+@pytest.mark.parametrize(
+    ("raised", "ending", "said"),
+    [
+        (RuntimeError("a worker died"), "failed", "a worker died"),
+        (PermanentFailure("the loss is not finite"), "failed", "the loss is not finite"),
+        (Superseded("attempt 2 has taken over"), "superseded", "attempt 2 has taken over"),
+        (KeyboardInterrupt(), "interrupted", "KeyboardInterrupt"),
+        (None, "done", None),
+    ],
+)
+def test_an_attempt_leaves_a_record_of_how_it_ended(
+    attempts: Attempts, raised: BaseException | None, ending: str, said: str | None
+) -> None:
+    cell = attempts.cells["classification/3/s0"]
+
+    def report(_: str, epoch: int) -> None:
+        if raised is not None and epoch:
+            raise raised
+
+    expected = contextlib.nullcontext() if raised is None else pytest.raises(type(raised))
+    with expected:
+        run_attempt(attempts.sweep, cell, {}, report, usage=Usage(cpus=2))
+    (record,) = attempts.ledger.read_attempts([cell.key])[cell.key]
+    assert (record["ending"], record["error"]) == (ending, said)
+    assert (record["device"], record["cpus"], record["gpu_seconds"]) == ("cpu", 2, 0)
+    assert 0 < record["ended"] - record["started"] < 60
+    assert 1 <= record["epoch"] <= EPOCHS
+    if raised is not None:
+        again = attempts.run(cell)
+        second = attempts.ledger.read_attempts([cell.key])[cell.key][1]
+        assert second["resumed_after_epoch"] == again["attempt"]["resumed_after_epoch"] >= record["epoch"]
 
 
 @pytest.mark.parametrize(("epoch", "every"), [(20.0, 60.0), (25.0, 50.0), (35.0, 35.0), (70.0, 70.0)])

@@ -5,10 +5,15 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.execution.resources import Resources, cells_at_once, check_fits
+from orchestrator.ledger.attempts import Usage
 from trainables.mistake import Mistake
 
 LAPTOP = [{"CPU": 2.0}]
 CLUSTER = [{"CPU": 0.0}, {"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0, "GPU": 4.0}]
+
+
+def test_the_usage_of_a_cell_is_that_of_all_its_workers() -> None:
+    assert Resources(cpus_per_worker=2, gpus_per_worker=0.5, workers=4).usage == Usage(cpus=8, gpus=2)
 
 
 @pytest.mark.parametrize(
