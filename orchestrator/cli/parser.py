@@ -10,11 +10,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from orchestrator.cli.signals import exit_code, handling, name_of, number_of, raising, say
+from orchestrator.planning.specification import MOST
 from trainables.mistake import Mistake, one_line
 from trainables.registry import place_in_plugin
-
-MOST = 10_000
-"""Seeds, lambdas, workers and cells at once: more is a slip of the finger."""
 
 WIDTH = 110
 """Columns of help."""
@@ -94,13 +92,13 @@ def whole_number(option: str, text: str, *, at_least: int = 1, at_most: int = MO
 
 
 def number(option: str, text: str) -> float:
-    """Return an option's number of at least 0; raise Mistake for anything else."""
+    """Return an option's number of at least 0 and at most MOST; raise Mistake for anything else."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value) or value < 0:
-        raise Mistake(f"{option} {text} is not valid: give a finite number of at least 0.")
+    if not 0 <= value <= MOST:
+        raise Mistake(f"{option} {text} is not valid: give a number from 0 to {MOST}.")
     return value
 
 

@@ -156,7 +156,7 @@ class Ledger:
     def read_sweep(self) -> Json:
         """Return sweep.json; raise Mistake if there is no such sweep or the file cannot be read."""
         if not self.exists():
-            known = ", ".join(self._sweeps()) or "none"
+            known = ", ".join(sweeps_in(self.storage)) or "none"
             raise Mistake(f"There is no sweep {self.name!r} in {self.storage}; sweeps there: {known}.")
         try:
             return _object(self._read(SWEEP))
@@ -203,11 +203,6 @@ class Ledger:
     def remove_scratch(self) -> None:
         """Remove the folder of Ray's bookkeeping, if there is one."""
         self._remove_folder(SCRATCH)
-
-    def _sweeps(self) -> list[str]:
-        found = self._files.listing(self._root[1])
-        folders = [info.base_name for info in found if info.type == pafs.FileType.Directory]
-        return sorted(name for name in folders if Ledger(self.storage, name).exists())
 
     # The lock (lock.py)
 
@@ -554,6 +549,17 @@ class Ledger:
 
     # Files
 
+    def every_file(self) -> list[str]:
+        """Return the paths of all files of the sweep within its folder, in order."""
+        root = f"{self._path()}/"
+        found = self._files.listing(self._path(), recursive=True)
+        files = (info for info in found if info.type == pafs.FileType.File)
+        return sorted(info.path.removeprefix(root) for info in files)
+
+    def read_file(self, *parts: str) -> bytes:
+        """Return a file of the sweep as it is; raise FileNotFoundError if it is missing."""
+        return self._read(*parts)
+
     def _holds(self, name: str) -> bool:
         return self._files.is_file(self._path(name))
 
@@ -583,9 +589,19 @@ class Ledger:
             self._files.delete_folder(folder)
 
 
+def sweeps_in(storage: str) -> list[str]:
+    """Return the names of the sweeps of a storage folder or URI, in order."""
+    fs, root = open_storage(storage)
+    folders = [info.base_name for info in Files(fs).listing(root) if info.type == pafs.FileType.Directory]
+    return sorted(name for name in folders if Ledger(storage, name).exists())
+
+
 def _object(data: bytes) -> Json:
     """Return a JSON object; raise ValueError for anything else."""
-    values = json.loads(data)
+    try:
+        values = json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(values, dict):
         raise ValueError("not a JSON object")
     return values
