@@ -7,12 +7,11 @@ was asked; 130 a watch was ended. Neither torch, Ray nor MLflow is imported.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import time
 
-from orchestrator.cli.parser import INTERRUPTED, run_command
+from orchestrator.cli.parser import run_command
 from orchestrator.cli.status_options import StatusRequest, read_request
 from orchestrator.cli.times import moment
 from orchestrator.ledger.ledger import Ledger, sweeps_in
@@ -41,8 +40,6 @@ def _main(words: list[str] | None) -> int:
         print(json.dumps(as_json(state), indent=1) if request.as_json else describe(state))
     except OSError as error:
         raise unreadable(request.storage, error) from None
-    except KeyboardInterrupt:
-        return INTERRUPTED
     return 0
 
 
@@ -72,7 +69,7 @@ def _watch(watch: Watch) -> int:
     from rich.text import Text
 
     shown, over = "", False
-    with contextlib.suppress(KeyboardInterrupt), Live(Text(""), auto_refresh=False) as live:
+    with Live(Text(""), auto_refresh=False) as live:
         while not over:
             try:
                 state = watch.look()
@@ -82,7 +79,7 @@ def _watch(watch: Watch) -> int:
                 said = f"{shown}\n{moment(time.time())} The storage does not answer ({reason(error)})."
             live.update(Text(said), refresh=True)
             time.sleep(0 if over else WATCH_SECONDS)
-    return 0 if over else INTERRUPTED
+    return 0
 
 
 if __name__ == "__main__":
