@@ -46,13 +46,13 @@ def _run(words: list[str] | None) -> int:
         print(report.text, flush=True)
         files: Mapping[str, bytes] = {}
         try:
-            files = report.files
+            files = {} if report.kept else report.files
             report.write()
-            print(f"\nTables and figures: {ledger.report_uri}")
+            print(f"\n{report.whereabouts}")
         except OSError as error:
             print(f"The report's files were not written: {one_line(error)}", file=sys.stderr)
         complete = tracker is None or rebuild(tracker, report, files)
-    return 0 if report.sound and not report.missing and complete else 1
+    return 0 if report.sound and not report.missing and not report.kept and complete else 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ import sys
 import time
 
 from orchestrator.cli.parser import run_command
+from orchestrator.cli.signals import exit_code
 from orchestrator.cli.status_options import StatusRequest, read_request
 from orchestrator.cli.times import moment
 from orchestrator.ledger.ledger import Ledger, sweeps_in
@@ -40,6 +41,8 @@ def _main(words: list[str] | None) -> int:
         print(json.dumps(as_json(state), indent=1) if request.as_json else describe(state))
     except OSError as error:
         raise unreadable(request.storage, error) from None
+    except KeyboardInterrupt as interrupt:
+        return exit_code(interrupt)
     return 0
 
 

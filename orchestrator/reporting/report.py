@@ -26,6 +26,7 @@ from orchestrator.reporting.tables import Table, to_csv, to_latex, to_markdown, 
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark
 from trainables.data.named_images import NamedImages
+from trainables.mistake import Mistake, counted
 
 PAIRED = "mean difference, 95% bootstrap interval, p of Wilcoxon's signed-rank test, uncorrected"
 
@@ -95,6 +96,7 @@ class Report:
         results = self.results
         return [
             sentences.missing(results, resume_command(self.request, results.ledger.name)),
+            *sentences.strangers(results),
             *sentences.lacking(results, self._score_command(results.incomplete)),
             self.verdict.sentence,
             *sentences.image_sets(results, self._set_command),
@@ -163,10 +165,29 @@ class Report:
         return {"image-sets.csv": to_csv(wide_image_set_table(self.results)).encode()}
 
     def write(self) -> dict[str, bytes]:
-        """Write the files into the ledger's report folder; return their contents by name."""
+        """Write the files into the ledger's report folder; return their contents by name.
+
+        Files that are based on no cell, or leave some out, are not written over those that are there: nothing
+        is returned then.
+        """
+        if self.kept:
+            return {}
         for name, data in self.files.items():
             self.results.ledger.write_report(name, data)
         return self.files
+
+    @cached_property
+    def kept(self) -> str:
+        """Why the files that are there stay as they are; empty if `write` writes."""
+        return sentences.kept_files(self.results)
+
+    @property
+    def whereabouts(self) -> str:
+        """Where the files are, and whether they are those of this report."""
+        where = self.results.ledger.report_uri
+        if self.kept:
+            return f"Tables and figures were not written, since {self.kept}; what is in {where} is as it was."
+        return f"Tables and figures: {where}"
 
     def markdown(self) -> str:
         """Return all tables and sentences as Markdown."""
@@ -216,11 +237,17 @@ class Report:
 
 
 def make_report(ledger: Ledger, request: Request | None = None) -> Report:
-    """Read the ledger; raise Mistake if there is no such sweep.
+    """Read the ledger; raise Mistake if there is no such sweep or all cells there are of another one.
 
     The commands that the report names have the request's options, or else the default ones.
     """
     results = collect(ledger)
+    if results.strangers and not results.cell_files:
+        raise Mistake(
+            f"None of the {counted(len(results.strangers), 'cell')} in {ledger.uri} is of the sweep that "
+            "sweep.json there describes: its specification or its data's fingerprint is not what it was. "
+            "Restore the file from a copy; the report that is there stays as it is."
+        )
     later = {final.cell.key: final.later_records for final in results.finals}
     verdict = check_leaks(results.cells.all(), results.cell_files, results.done, later)
     request = request or Request(storage=ledger.storage)

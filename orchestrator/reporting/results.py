@@ -120,6 +120,8 @@ class Results:
     """Keys of the cells that are done."""
     spent: Mapping[str, Spending]
     """What every cell that has begun has taken so far, by key."""
+    strangers: tuple[str, ...]
+    """Keys of cells in the ledger that are none of the sweep's, as sweep.json describes it."""
 
     @property
     def held_out(self) -> tuple[str, ...]:
@@ -342,6 +344,7 @@ def collect(ledger: Ledger) -> Results:
         cell_files=cell_files,
         done=frozenset(found),
         spent=spent_on(ledger, records, cell_files, found, assumed_usage(stored.specification)),
+        strangers=tuple(sorted(ledger.keys() - set(keys))),
     )
 
 
