@@ -28,12 +28,15 @@ FEWEST_KEPT = 2
 
 
 def open_data(request: DataRequest) -> Prepared:
-    """Open the prepared data; prepare it first, with a progress bar, if it is not there."""
+    """Open the prepared data; prepare it first, with a progress bar, if it is not there or was altered.
+
+    Every image is compared with its digest, once for a whole sweep, which takes a second for each GB or two.
+    """
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"Preparing {request.name}", total=None)
         prepared = prepare(
-            request, progress=lambda done, total: bar.update(task, completed=done, total=total)
+            request, progress=lambda done, total: bar.update(task, completed=done, total=total), verify=True
         )
     for name in prepared.skipped:
         console.print(f"Left out an image that cannot be read: {name}", markup=False)
