@@ -30,7 +30,7 @@ FEWEST_KEPT = 2
 def open_data(request: DataRequest) -> Prepared:
     """Open the prepared data; prepare it first, with a progress bar, if it is not there or was altered.
 
-    Every image is compared with its digest, once for a whole sweep, which takes a second for each GB or two.
+    Every image is compared with its digest, once for a whole sweep: a few seconds for each GB.
     """
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
