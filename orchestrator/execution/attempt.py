@@ -140,7 +140,8 @@ class _Account:
         if isinstance(error, Superseded):
             ending = attempts.SUPERSEDED
         elif error is not None:
-            ending = attempts.FAILED if isinstance(error, Exception) else attempts.INTERRUPTED
+            asked = isinstance(error, Interrupted) or not isinstance(error, Exception)
+            ending = attempts.INTERRUPTED if asked else attempts.FAILED
         said = None if error is None else one_line(error)
         with contextlib.suppress(OSError):
             self._ledger.end_attempt(self._key, self._attempt, ending, said, resumed=self.resumed)

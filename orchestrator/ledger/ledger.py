@@ -156,7 +156,7 @@ class Ledger:
     def read_sweep(self) -> Json:
         """Return sweep.json; raise Mistake if there is no such sweep or the file cannot be read."""
         if not self.exists():
-            known = ", ".join(self._sweeps()) or "none"
+            known = ", ".join(sweeps_in(self.storage)) or "none"
             raise Mistake(f"There is no sweep {self.name!r} in {self.storage}; sweeps there: {known}.")
         try:
             return _object(self._read(SWEEP))
@@ -200,14 +200,13 @@ class Ledger:
         """Write a file of the report."""
         self._write(data, REPORT, name)
 
+    def has_report(self) -> bool:
+        """Return whether a report was written before."""
+        return self._files.is_folder(self._path(REPORT))
+
     def remove_scratch(self) -> None:
         """Remove the folder of Ray's bookkeeping, if there is one."""
         self._remove_folder(SCRATCH)
-
-    def _sweeps(self) -> list[str]:
-        found = self._files.listing(self._root[1])
-        folders = [info.base_name for info in found if info.type == pafs.FileType.Directory]
-        return sorted(name for name in folders if Ledger(self.storage, name).exists())
 
     # The lock (lock.py)
 
@@ -267,7 +266,7 @@ class Ledger:
 
     def close_lost(self, keys: Iterable[str]) -> None:
         """Close the records that dead processes left running; for the owner of the sweep's lock."""
-        begun = self._begun()
+        begun = self.keys()
         wanted = [key for key in keys if key in begun]
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(self._close_lost, wanted))
@@ -298,7 +297,7 @@ class Ledger:
 
     def read_attempts(self, keys: Iterable[str]) -> dict[str, list[Json]]:
         """Return the records of attempts by key, the first attempt first, of cells that have any."""
-        present = self._begun()
+        present = self.keys()
         wanted = [key for key in keys if key in present]
         with ThreadPoolExecutor(THREADS) as pool:
             found = zip(wanted, pool.map(self._records, wanted), strict=True)
@@ -368,6 +367,10 @@ class Ledger:
     def attempts(self, key: str) -> int:
         """Return how many attempts at a cell have begun; version 0.1 left no records of them."""
         return max([int(self.read_cell(key).get("attempts", 0)), *self._attempt_numbers(key)])
+
+    def keys(self) -> set[str]:
+        """Return the keys of all cells that have a folder, also of those that sweep.json does not mean."""
+        return {info.base_name for info in self._files.listing(self._path(CELLS))}
 
     def read_cell(self, key: str) -> Json:
         """Return a cell's cell.json, empty if there is none that can be read."""
@@ -501,15 +504,11 @@ class Ledger:
 
     def read_results(self, keys: Iterable[str]) -> dict[str, Json]:
         """Return the results of those cells that are done, read by many threads."""
-        present = self._begun()
+        present = self.keys()
         wanted = [key for key in keys if key in present]
         with ThreadPoolExecutor(THREADS) as pool:
             found = zip(wanted, pool.map(self.read_result, wanted), strict=True)
             return {key: result for key, result in found if result is not None}
-
-    def _begun(self) -> set[str]:
-        """Return the keys of all cells that have a folder."""
-        return {info.base_name for info in self._files.listing(self._path(CELLS))}
 
     # Cells: detectors and image sets that came later
 
@@ -554,6 +553,17 @@ class Ledger:
 
     # Files
 
+    def every_file(self) -> list[str]:
+        """Return the paths of all files of the sweep within its folder, in order."""
+        root = f"{self._path()}/"
+        found = self._files.listing(self._path(), recursive=True)
+        files = (info for info in found if info.type == pafs.FileType.File)
+        return sorted(info.path.removeprefix(root) for info in files)
+
+    def read_file(self, *parts: str) -> bytes:
+        """Return a file of the sweep as it is; raise FileNotFoundError if it is missing."""
+        return self._read(*parts)
+
     def _holds(self, name: str) -> bool:
         return self._files.is_file(self._path(name))
 
@@ -581,6 +591,13 @@ class Ledger:
         folder = self._path(*parts)
         if self._files.is_folder(folder):
             self._files.delete_folder(folder)
+
+
+def sweeps_in(storage: str) -> list[str]:
+    """Return the names of the sweeps of a storage folder or URI, in order."""
+    fs, root = open_storage(storage)
+    folders = [info.base_name for info in Files(fs).listing(root) if info.type == pafs.FileType.Directory]
+    return sorted(name for name in folders if Ledger(storage, name).exists())
 
 
 def _object(data: bytes) -> Json:
