@@ -247,7 +247,7 @@ class _Supervisor:
 
 def _what_happened(account: Account, code: int) -> str:
     how = f"was killed by {name_of(-code)}" if code < 0 else f"ended with exit code {code}"
-    if account.log:
+    if account.log and (account.why or code != -signal.SIGKILL):
         why = account.why or f"the driver {how}"
         return f"Ray died while the sweep ran ({why}): its output is in {account.log}."
     where = f" in the cell {account.cell}" if account.cell else ""
