@@ -168,7 +168,9 @@ class _Supervisor:
                 raise
             finally:
                 tell(code=code)
-            return code
+        for number in STOPPING:  # said is said: a signal that comes now has nothing left to end
+            signal.signal(number, signal.SIG_IGN)
+        return code
 
     # The parent
 
