@@ -14,13 +14,14 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from orchestrator.execution.interruption import Interrupted
 from orchestrator.ledger import attempts
 from orchestrator.ledger.attempts import ONE_CPU, Usage
 from orchestrator.ledger.ledger import Ledger, Superseded
@@ -125,7 +126,7 @@ class _Account:
     """Closes the record of an attempt by how it ends; what it cannot write, the next attempt closes."""
 
     def __init__(self, ledger: Ledger, key: str, attempt: int, *, leads: bool) -> None:
-        self._ledger, self._leads = replace(ledger, patience=0.0), leads
+        self._ledger, self._leads = ledger.with_patience(0.0), leads
         self._key, self._attempt = key, attempt
         self.resumed = 0
 
@@ -138,6 +139,8 @@ class _Account:
         ending = attempts.DONE
         if isinstance(error, Superseded):
             ending = attempts.SUPERSEDED
+        elif isinstance(error, Interrupted):
+            ending = attempts.INTERRUPTED
         elif error is not None:
             ending = attempts.FAILED if isinstance(error, Exception) else attempts.INTERRUPTED
         said = None if error is None else one_line(error)

@@ -53,7 +53,7 @@ class Driver:
             print(f"Sweep {ledger.name}: {counted(total, 'cell')}, in {ledger.storage}.")
         if not self.plan.finished:
             # Attempts wait for a storage that is away; the driver says so at once.
-            patient = replace(ledger, patience=PATIENCE_SECONDS)
+            patient = ledger.with_patience(PATIENCE_SECONDS)
             self.executor.run(self.dispatcher, replace(self.sweep, ledger=patient))
 
     def stop(self) -> None:
@@ -79,7 +79,10 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
         existed = sweep.ledger.exists()
         cells = lay_out(sweep.specification, sweep.fingerprint)
         sweep.ledger.close_lost(cell.key for cell in cells.all())
-        results = sweep.ledger.read_results(cell.key for cell in cells.all())
+        results, damaged = sweep.ledger.examine(cell.key for cell in cells.all())
+        for each in damaged:
+            sweep.ledger.set_aside(each)
+            print(f"Damaged: {each.sentence}. It was moved aside, and the cell is run again.", flush=True)
         if len(results) < len(cells.all()):
             sets = check_image_sets(sweep.settings.image_sets, prepared)
             sweep = replace(sweep, settings=replace(sweep.settings, image_sets=sets))
