@@ -13,10 +13,11 @@ import sys
 from collections.abc import Mapping
 
 from orchestrator.cli.parser import Parser, add_sweep_name, run_command
+from orchestrator.cli.sweep_options import add_price, value_of
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.storage import unreadable
 from orchestrator.planning.request import Request
-from orchestrator.reporting.rebuild import connect, rebuild
+from orchestrator.reporting.rebuild import connected, rebuild
 from orchestrator.reporting.report import make_report
 from trainables.mistake import one_line
 
@@ -31,23 +32,27 @@ def main(words: list[str] | None = None) -> int:
 
 def _run(words: list[str] | None) -> int:
     given = _parser().parse_args(words)
-    request = Request(storage=given.storage, tracking_uri=given.tracking_uri)
+    request = Request(
+        storage=given.storage,
+        tracking_uri=given.tracking_uri,
+        price_per_gpu_hour=value_of("price_per_gpu_hour", given.price_per_gpu_hour),
+    )
     ledger = Ledger(given.storage, given.name)
     try:
         report = make_report(ledger, request)
     except OSError as error:
         raise unreadable(given.storage, error) from None
-    tracker = connect(report, request) if given.rebuild_tracking else None
-    print(report.text, flush=True)
-    files: Mapping[str, bytes] = {}
-    try:
-        files = report.files
-        report.write()
-        print(f"\nTables and figures: {ledger.report_uri}")
-    except OSError as error:
-        print(f"The report's files were not written: {one_line(error)}", file=sys.stderr)
-    complete = tracker is None or rebuild(tracker, report, files)
-    return 0 if report.sound and not report.missing and complete else 1
+    with connected(report, request) if given.rebuild_tracking else contextlib.nullcontext() as tracker:
+        print(report.text, flush=True)
+        files: Mapping[str, bytes] = {}
+        try:
+            files = {} if report.kept else report.files
+            report.write()
+            print(f"\n{report.whereabouts}")
+        except OSError as error:
+            print(f"The report's files were not written: {one_line(error)}", file=sys.stderr)
+        complete = tracker is None or rebuild(tracker, report, files)
+    return 0 if report.sound and not report.missing and not report.kept and complete else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tracking-uri", metavar="URI", help="MLflow's (default: an SQLite file in the storage folder)"
     )
+    add_price(parser)
     parser.add_argument(
         "--rebuild-tracking", action="store_true", help="write MLflow's records of the sweep again"
     )

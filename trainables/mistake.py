@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -10,8 +11,21 @@ class Mistake(ValueError):
     """A request that cannot be met; the message is a sentence for the person who made it.
 
     The message says what was wrong, with the value, what is valid, and what to do next. Commands print it
-    without a traceback and exit with code 2.
+    without a traceback and exit with code 2. Names that it quotes may come from anywhere: what would break
+    its line, or act on a terminal, is written as an escape.
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(escaped(sentence))
+
+
+def escaped(text: str) -> str:
+    r"""Return text on one line, with control characters and what is no character as escapes such as \x1b."""
+    return _UNSHOWABLE.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+_UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line and paragraph breaks, changes of a text's direction, and halves of characters."""
 
 
 def unknown(kind: str, value: str, valid: Iterable[str]) -> Mistake:

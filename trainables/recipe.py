@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from trainables.mistake import Mistake
 from trainables.settings import check, setting
 
+MOST_EPOCHS = 1_000_000
+"""A row of the history each; on the smallest data set here this many take weeks."""
+MOST_IMAGES = 10_000_000
+"""Images of a batch: more than any data set here has, so that "all of them" can be asked for."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -43,9 +48,11 @@ class Recipe:
     )
     flip: bool = setting(True, "random reflections of training images")
 
-    epochs: int = setting(200, "passes over the training images", at_least=1)
-    batch_size: int = setting(128, "images per step and worker", at_least=2)
-    micro_batch: int = setting(0, "images normalised together within a batch, 0 for all", at_least=0)
+    epochs: int = setting(200, "passes over the training images", at_least=1, at_most=MOST_EPOCHS)
+    batch_size: int = setting(128, "images per step and worker", at_least=2, at_most=MOST_IMAGES)
+    micro_batch: int = setting(
+        0, "images normalised together within a batch, 0 for all", at_least=0, at_most=MOST_IMAGES
+    )
     learning_rate: float = setting(
         0.1, "learning rate; divided by 5 after 0.3, 0.6 and 0.8 of the steps", more_than=0, at_most=100
     )
@@ -58,17 +65,19 @@ class Recipe:
     validation_fraction: float = setting(
         0.2, "stratified share that selects lambda", more_than=0, less_than=1
     )
-    ap_window: int = setting(10, "last evaluations over which AP is averaged", at_least=1)
+    ap_window: int = setting(
+        10, "last evaluations over which AP is averaged", at_least=1, at_most=MOST_EPOCHS
+    )
     evaluate_every: int = setting(
-        0, "epochs between evaluations before the last ap_window, 0 for none", at_least=0
+        0, "epochs between evaluations before the last ap_window, 0 for none", at_least=0, at_most=MOST_EPOCHS
     )
     precision: str = setting(
         "float32",
         "arithmetic of training, bfloat16 on GPUs unless set",
         choices=("float32", "bfloat16"),
     )
-    cpc_batch_size: int = setting(32, "images per CPC step and worker", at_least=1)
-    cpc_channels: int = setting(256, "width of CPC's context network", at_least=8)
+    cpc_batch_size: int = setting(32, "images per CPC step and worker", at_least=1, at_most=MOST_IMAGES)
+    cpc_channels: int = setting(256, "width of CPC's context network", at_least=8, at_most=65_536)
 
     batch_norm_statistics: str = setting(
         "primary",

@@ -35,14 +35,14 @@ class Valid:
             return "a word"
         noun = "a whole number" if kind is int else "a number"
         if self.at_least is not None and self.at_most is not None:
-            return f"{noun} from {self.at_least:g} to {self.at_most:g}"
+            return f"{noun} from {_shown(self.at_least)} to {_shown(self.at_most)}"
         bounds = [
             ("of at least", self.at_least),
             ("above", self.more_than),
             ("of at most", self.at_most),
             ("below", self.less_than),
         ]
-        limits = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
+        limits = [f"{word} {_shown(bound)}" for word, bound in bounds if bound is not None]
         return " ".join([noun, " and ".join(limits)]).strip()
 
     def holds(self, value: Any) -> bool:
@@ -52,12 +52,17 @@ class Valid:
         if isinstance(value, bool | str):
             return True
         return (
-            math.isfinite(value)
+            (isinstance(value, int) or math.isfinite(value))
             and (self.at_least is None or value >= self.at_least)
             and (self.more_than is None or value > self.more_than)
             and (self.at_most is None or value <= self.at_most)
             and (self.less_than is None or value < self.less_than)
         )
+
+
+def _shown(bound: float) -> str:
+    """Return a bound as a person types it; whole numbers with all their places."""
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def setting(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
+from orchestrator.ledger.passwords import hinted, masked
 from orchestrator.planning.request import WHAT, Request
 from trainables.data.named_images import NamedImages
 
@@ -24,13 +25,13 @@ def resume_command(request: Request, name: str) -> str:
             option = OPTIONS.get(field, f"--{field.replace('_', '-')}")
             values = value if isinstance(value, tuple) else (value,)
             words += [option, *(f"{each:g}" if isinstance(each, float) else str(each) for each in values)]
-    return shlex.join(["python", "-m", "orchestrator.sweep", "--resume", "--name", name, *words])
+    return _command(["python", "-m", "orchestrator.sweep", "--resume", "--name", name, *words])
 
 
 def score_command(request: Request, name: str, detectors: Iterable[str]) -> str:
     """Return the command that adds detectors to a sweep's finished cells."""
     words = [name, "--detectors", *detectors, *_places(request)]
-    return shlex.join(["python", "-m", "orchestrator.score", *words])
+    return _command(["python", "-m", "orchestrator.score", *words])
 
 
 def score_sets_command(request: Request, name: str, image_set: NamedImages) -> str:
@@ -40,13 +41,23 @@ def score_sets_command(request: Request, name: str, image_set: NamedImages) -> s
     if image_set.crops_per_image != 1:
         words += ["--crops-per-image", str(image_set.crops_per_image)]
     words += ["--ood-seed", str(image_set.seed)] if image_set.seed else []
-    return shlex.join(["python", "-m", "orchestrator.score", *words, *_places(request)])
+    return _command(["python", "-m", "orchestrator.score", *words, *_places(request)])
 
 
 def rebuild_command(request: Request, name: str) -> str:
     """Return the command that writes a sweep's report, and its records in MLflow, again."""
     words = [name, "--rebuild-tracking", *_places(request)]
-    return shlex.join(["python", "-m", "orchestrator.report", *words])
+    return _command(["python", "-m", "orchestrator.report", *words])
+
+
+def _command(words: Iterable[str]) -> str:
+    """Return a command line as a shell takes it, without the passwords in its addresses."""
+    return hinted(shlex.join(map(masked, words)))
+
+
+def repair_command(request: Request, name: str) -> str:
+    """Return the command that moves aside what is damaged, so that it is made again."""
+    return shlex.join(["python", "-m", "orchestrator.verify", name, "--repair", *_places(request)])
 
 
 def _places(request: Request) -> list[str]:

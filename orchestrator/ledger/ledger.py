@@ -13,6 +13,7 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import re
 import sys
 import time
@@ -141,6 +142,17 @@ class Ledger:
         """Return whether there is a sweep of this name."""
         return self._holds(SWEEP)
 
+    def has_folder(self) -> bool:
+        """Return whether there is anything under this name."""
+        return self._files.is_folder(self._path())
+
+    def discard(self) -> None:
+        """Remove all of a sweep that was refused before it began, and an empty storage folder with it."""
+        self._remove_folder()
+        if self.local_folder is not None:
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(self.local_folder))
+
     def holds_baseline(self) -> bool:
         """Return whether the folder was written by version 0.1's baseline command, whose files differ."""
         return self._holds(BASELINE)
@@ -193,7 +205,7 @@ class Ledger:
             "from before bear the former.",
             file=sys.stderr,
         )
-        keys = json.dumps([self.name, min(self._begun(), default="")])
+        keys = json.dumps([self.name, min(self.keys(), default="")])
         return hashlib.sha256(keys.encode()).hexdigest()[:32]
 
     def unwritable(self, error: OSError) -> Mistake:
@@ -206,7 +218,7 @@ class Ledger:
     def read_sweep(self) -> Json:
         """Return sweep.json; raise Mistake if there is no such sweep or the file cannot be read."""
         if not self.exists():
-            known = ", ".join(self._sweeps()) or "none"
+            known = ", ".join(sweeps_in(self.storage)) or "none"
             raise Mistake(f"There is no sweep {self.name!r} in {self.storage}; sweeps there: {known}.")
         try:
             values = damage.read_sweep(self._read(SWEEP))
@@ -257,14 +269,13 @@ class Ledger:
         """Write a file of the report."""
         self._write(data, REPORT, name)
 
+    def has_report(self) -> bool:
+        """Return whether a report was written before."""
+        return self._files.is_folder(self._path(REPORT))
+
     def remove_scratch(self) -> None:
         """Remove the folder of Ray's bookkeeping, if there is one."""
         self._remove_folder(SCRATCH)
-
-    def _sweeps(self) -> list[str]:
-        found = self._files.listing(self._root[1])
-        folders = [info.base_name for info in found if info.type == pafs.FileType.Directory]
-        return sorted(name for name in folders if Ledger(self.storage, name).exists())
 
     # The lock (lock.py)
 
@@ -273,6 +284,11 @@ class Ledger:
         other = replace(self, guard=check)
         other.__dict__["_root"] = self._root
         return other
+
+    def check(self) -> None:
+        """Raise LockLost if the sweep's lock is another's; to be called before writing to anything else."""
+        if self.guard is not None:
+            self.guard()
 
     @property
     def lock_path(self) -> str:
@@ -294,14 +310,14 @@ class Ledger:
         return None if self.local_folder is None else self._path(LOCAL_LOCK)
 
     def read_lock(self) -> Json:
-        """Return what the lock says, empty if there is none to read."""
+        """Return what the lock says of its owner, empty if there is none to read."""
         try:
-            return _object(self._read(LOCK))
+            return _object(self._read(LOCK if self.local_folder is None else LOCAL_LOCK))
         except (FileNotFoundError, ValueError):
             return {}
 
     def write_lock(self, values: Json) -> None:
-        """Write the lock."""
+        """Write the lock of an object store, whatever is there."""
         self._write(json.dumps(values).encode(), LOCK)
 
     # Cells: attempts
@@ -344,7 +360,7 @@ class Ledger:
 
     def close_lost(self, keys: Iterable[str]) -> None:
         """Close the records that dead processes left running; for the owner of the sweep's lock."""
-        begun = self._begun()
+        begun = self.keys()
         wanted = [key for key in keys if key in begun]
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(self._close_lost, wanted))
@@ -375,7 +391,7 @@ class Ledger:
 
     def read_attempts(self, keys: Iterable[str]) -> dict[str, list[Json]]:
         """Return the records of attempts by key, the first attempt first, of cells that have any."""
-        present = self._begun()
+        present = self.keys()
         wanted = [key for key in keys if key in present]
         with ThreadPoolExecutor(THREADS) as pool:
             found = zip(wanted, pool.map(self._records, wanted), strict=True)
@@ -444,6 +460,10 @@ class Ledger:
     def attempts(self, key: str) -> int:
         """Return how many attempts at a cell have begun; version 0.1 left no records of them."""
         return max([int(self.read_cell(key).get("attempts", 0)), *self._attempt_numbers(key)])
+
+    def keys(self) -> set[str]:
+        """Return the keys of all cells that have a folder, also of those that sweep.json does not mean."""
+        return {info.base_name for info in self._files.listing(self._path(CELLS))}
 
     def read_cell(self, key: str) -> Json:
         """Return a cell's cell.json, empty if there is none that is whole."""
@@ -576,7 +596,7 @@ class Ledger:
 
         A cell is done if its cell.json, its result.json and the Parquet files beside them are whole.
         """
-        present = self._begun()
+        present = self.keys()
         wanted = [key for key in keys if key in present]
         with ThreadPoolExecutor(THREADS) as pool:
             found = dict(zip(wanted, pool.map(self._examine, wanted), strict=True))
@@ -627,7 +647,7 @@ class Ledger:
 
         Unlike `examine` it reads the records of attempts and of what came later, and the kept weights.
         """
-        wanted = [key for key in keys if key in self._begun()]
+        wanted = [key for key in keys if key in self.keys()]
         done, found = self.examine(wanted)
         of_sweep = self.sweep_damage()
         with ThreadPoolExecutor(THREADS) as pool:
@@ -675,10 +695,6 @@ class Ledger:
                 return place
         raise AssertionError
 
-    def _begun(self) -> set[str]:
-        """Return the keys of all cells that have a folder."""
-        return {info.base_name for info in self._files.listing(self._path(CELLS))}
-
     # Cells: detectors and image sets that came later
 
     def write_later(
@@ -724,6 +740,17 @@ class Ledger:
 
     # Files
 
+    def every_file(self) -> list[str]:
+        """Return the paths of all files of the sweep within its folder, in order."""
+        root = f"{self._path()}/"
+        found = self._files.listing(self._path(), recursive=True)
+        files = (info for info in found if info.type == pafs.FileType.File)
+        return sorted(info.path.removeprefix(root) for info in files)
+
+    def read_file(self, *parts: str) -> bytes:
+        """Return a file of the sweep as it is; raise FileNotFoundError if it is missing."""
+        return self._read(*parts)
+
     def _holds(self, name: str) -> bool:
         return self._files.is_file(self._path(name))
 
@@ -753,6 +780,13 @@ class Ledger:
             self._files.delete_folder(folder)
 
 
+def sweeps_in(storage: str) -> list[str]:
+    """Return the names of the sweeps of a storage folder or URI, in order."""
+    fs, root = open_storage(storage)
+    folders = [info.base_name for info in Files(fs).listing(root) if info.type == pafs.FileType.Directory]
+    return sorted(name for name in folders if Ledger(storage, name).exists())
+
+
 def _identity_in(found: object) -> str | None:
     """Return an identity that is whole, else None."""
     return found if isinstance(found, str) and re.fullmatch("[0-9a-f]{32}", found) else None
@@ -760,7 +794,10 @@ def _identity_in(found: object) -> str | None:
 
 def _object(data: bytes) -> Json:
     """Return a JSON object; raise ValueError for anything else."""
-    values = json.loads(data)
+    try:
+        values = json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(values, dict):
         raise ValueError("not a JSON object")
     return values

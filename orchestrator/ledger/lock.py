@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import json
 import os
@@ -87,17 +86,6 @@ def hold(ledger: Ledger, lease: float = LEASE_SECONDS) -> Iterator[Hold]:
         yield held
 
 
-def owner(ledger: Ledger) -> Record | None:
-    """Return who holds a sweep, with "host", "pid" and "since" (Unix seconds), or None if nobody does.
-
-    In an object store, whoever has not released it; "renewed" says when it was last heard of.
-    """
-    found = ledger.read_lock()
-    if ledger.lock_file is not None:
-        return (found or {"host": "?", "pid": "?"}) if _is_locked(ledger.lock_file) else None
-    return found if found.get("token") and not _dead_here(found) else None
-
-
 # Folders
 
 
@@ -118,16 +106,20 @@ def _in_folder(ledger: Ledger, path: str) -> Iterator[Hold]:
             if _identity(path) != identity:
                 raise LockLost(f"{path}, the lock of the sweep {ledger.name!r}, was removed or replaced")
 
-        with contextlib.suppress(OSError):  # whoever asks is told less
-            ledger.write_lock(_record())
+        _note(path, _record())
         yield Hold(ledger.guarded(check), check)
-        with contextlib.suppress(OSError, LockLost):
-            check()
-            ledger.write_lock(_released())
     except LockLost as lost:
         raise Mistake(f"{lost}: give the command again.") from None
     finally:
+        if _identity(path) == identity:
+            _note(path, None)
         lock.release()
+
+
+def _note(path: str, record: Record | None) -> None:
+    """Write who holds the lock into its file; a full disk keeps nobody from holding it."""
+    with contextlib.suppress(OSError), open(path, "w") as file:
+        file.write("" if record is None else json.dumps(record))
 
 
 def _identity(path: str) -> tuple[int, int] | None:
@@ -137,22 +129,6 @@ def _identity(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _is_locked(path: str) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _no_locks(ledger: Ledger, error: Exception) -> Mistake:

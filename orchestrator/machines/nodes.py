@@ -29,6 +29,11 @@ class Unreachable(RuntimeError):
     """There is no cluster at an address, or it does not let this process in."""
 
 
+def token_is_missing(error: Exception) -> bool:
+    """Return whether a cluster may have refused this process for want of a token."""
+    return os.environ.get("RAY_AUTH_MODE") != "token" or "auth" in str(error).lower()
+
+
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[None]:
     """Connect this process to the cluster at an address. Raise Unreachable if that fails."""

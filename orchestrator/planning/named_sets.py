@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainables.data.named_images import CROP, NamedImages
+from trainables.data.named_images import CROP, SET_NAME, NamedImages
 from trainables.mistake import Mistake
 
 
@@ -23,7 +23,7 @@ def named_sets(
         name, equals, path = word.partition("=")
         if not equals or not path:
             raise Mistake(f"--ood takes NAME=PATH, such as lsun-crop=LSUN/test, but was given {word!r}.")
-        if not re.fullmatch("[a-z][a-z0-9-]{0,99}", name):
+        if not re.fullmatch(SET_NAME, name):
             raise Mistake(
                 f"--ood {word}: the name {name!r} is not valid: use small letters, numerals and dashes, "
                 "beginning with a letter."

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 import search_spaces
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.planning.specification import read_stored
 from search_spaces.benchmark import Benchmark
 from trainables.auxiliary import TASKS, AuxiliaryTask
 from trainables.detectors import DETECTORS, Detector
@@ -104,8 +105,8 @@ def keep(plugins: tuple[Plugin, ...], ledger: Ledger) -> None:
     if plugins:
         for plugin in plugins:
             ledger.write_plugin(plugin.digest, plugin.source)
-        values = ledger.read_sweep()
-        ledger.write_sweep({**values, "plugins": listed(plugins, values.get("plugins", {}))})
+        before = read_stored(ledger).plugins
+        ledger.write_sweep({**ledger.read_sweep(), "plugins": listed(plugins, before)})
 
 
 def listed(plugins: tuple[Plugin, ...], before: Mapping[str, str]) -> dict[str, str]:
@@ -116,7 +117,7 @@ def listed(plugins: tuple[Plugin, ...], before: Mapping[str, str]) -> dict[str, 
 
 def _stored(ledger: Ledger) -> Iterator[Plugin]:
     """Yield the plug-ins that a ledger holds; raise Mistake if one is not what sweep.json says it is."""
-    for file, digest in ledger.read_sweep().get("plugins", {}).items():
+    for file, digest in read_stored(ledger).plugins.items():
         plugin = Plugin(file, ledger.read_plugin(digest))
         if plugin.digest != digest:
             raise Mistake(

@@ -5,20 +5,26 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.typed_json import Unexpected, typed, typed_fields
 from search_spaces import find_benchmark
-from trainables.data.named_images import NamedImages
+from trainables.data.named_images import RESIZES, SET_NAME, NamedImages
 from trainables.data.readers.request import DataRequest
 from trainables.detectors import DEFAULT_DETECTORS, DEFAULT_LABELS, DETECTORS
 from trainables.detectors.contract import FEATURES
 from trainables.mistake import Mistake
 from trainables.recipe import Recipe
-from trainables.run import parse_method
+from trainables.run import NO_HOLDOUT, parse_method
 from trainables.settings import check, setting, values_of
 from trainables.spaces import Space, parse_space
+
+MOST = 10_000
+"""Seeds, lambdas, workers and cells at once: more is a slip of the finger."""
 
 GROWING = ("methods", "holdouts", "seeds")
 """Fields in which a sweep that exists may grow."""
@@ -29,13 +35,18 @@ SETTINGS = "conduct"
 Weights = dict[str, float]
 """lambda by auxiliary task."""
 
+Rule = tuple[str, object, str, bool]
+"""A place in sweep.json, its value, what belongs there, and whether this is it."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
     """How a sweep is carried out; none of it changes a result, so it may differ when the sweep goes on."""
 
-    retries: int = setting(3, "further attempts at a cell that fails", at_least=0)
-    checkpoint_seconds: float = setting(60.0, "seconds between checkpoints, 0 for every epoch", at_least=0)
+    retries: int = setting(3, "further attempts at a cell that fails", at_least=0, at_most=1_000_000)
+    checkpoint_seconds: float = setting(
+        60.0, "seconds between checkpoints, 0 for every epoch", at_least=0, at_most=10**9
+    )
     keep_checkpoints: bool = setting(False, "keep the checkpoints of cells that are done")
     keep_weights: bool = setting(True, "keep the last weights of final cells")
     detectors: tuple[str, ...] = DEFAULT_DETECTORS
@@ -53,10 +64,12 @@ class RunSettings:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> RunSettings:
-        """Return the settings that `as_json` described; version 0.1 had fewer, and their defaults hold."""
-        detectors = tuple(values.get("detectors", DEFAULT_DETECTORS))
-        sets = tuple(NamedImages(**each) for each in values.get("image_sets", ()))
-        return RunSettings(**{**values, "detectors": detectors, "image_sets": sets})
+        """Return the settings that `as_json` described; version 0.1 had fewer, and their defaults hold.
+
+        Raise Unexpected for what is none, and Mistake for a setting that is not valid.
+        """
+        found: RunSettings = typed(RunSettings, values, SETTINGS)
+        return found
 
 
 @dataclass(frozen=True)
@@ -73,9 +86,9 @@ class Specification:
     aux_weights: Weights | None = None
     """Weights that were given, by task: then nothing is searched."""
     select: str = "holdout"
-    lambda_trials: int = setting(8, "lambdas that a study tries in a range", at_least=1)
-    sweep_seed: int = setting(0, "what every random stream starts from", at_least=0)
-    search_round: int = setting(1, "lambdas that a study asks for at a time", at_least=1)
+    lambda_trials: int = setting(8, "lambdas that a study tries in a range", at_least=1, at_most=MOST)
+    sweep_seed: int = setting(0, "what every random stream starts from", at_least=0, at_most=2**128 - 1)
+    search_round: int = setting(1, "lambdas that a study asks for at a time", at_least=1, at_most=MOST)
     skip_bad_images: bool = setting(False, "go on without images that cannot be read")
     workers: int = 1
     threads: int = 1
@@ -101,14 +114,13 @@ class Specification:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Specification:
-        """Return the specification that `as_json` described."""
-        known = {
-            "methods": tuple(values["methods"]),
-            "holdouts": tuple(values["holdouts"]),
-            "spaces": {task: parse_space(text) for task, text in values["spaces"].items()},
-            "recipe": Recipe(**values["recipe"]),
-        }
-        return Specification(**{**values, **known})
+        """Return the specification that `as_json` described.
+
+        Raise Unexpected for what is none, and Mistake for a setting that is not valid.
+        """
+        fields = typed_fields(Specification, values, "specification", {"spaces": dict[str, str]})
+        spaces = {task: parse_space(text) for task, text in fields["spaces"].items()}
+        return Specification(**{**fields, "spaces": spaces})
 
     def default_name(self) -> str:
         """The benchmark and a short hash of the specification."""
@@ -159,11 +171,36 @@ class DetectorColumn:
         return DetectorColumn(name, detector.label, detector.needs != FEATURES)
 
 
-def _columns(stored: dict[str, Any] | None, names: tuple[str, ...]) -> tuple[DetectorColumn, ...]:
-    """Return the columns that sweep.json describes; version 0.1 had the default detectors only."""
-    if stored is None:
-        return tuple(DetectorColumn(name, DEFAULT_LABELS[name], windowed=True) for name in names)
-    return tuple(DetectorColumn(name=name, **stored[name]) for name in names)
+@dataclass(frozen=True)
+class _Column:
+    """A detector's column as sweep.json has it, by name."""
+
+    label: str
+    windowed: bool
+
+
+@dataclass(frozen=True)
+class _File:
+    """What of sweep.json is read; the rest is for people."""
+
+    specification: dict[str, Any]
+    fingerprint: str
+    classes: tuple[str, ...]
+    conduct: dict[str, Any] = dataclasses.field(default_factory=dict)
+    detectors: dict[str, _Column] | None = None
+    data: str | None = None
+    images: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    plugins: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def columns(self, names: tuple[str, ...]) -> tuple[DetectorColumn, ...]:
+        """Return the columns of detectors; version 0.1 had the default detectors only."""
+        known = self.detectors
+        if known is None:
+            known = {name: _Column(label, windowed=True) for name, label in DEFAULT_LABELS.items()}
+        for name in names:
+            if name not in known:
+                raise Unexpected(f"detectors.{name}", None, "an object")
+        return tuple(DetectorColumn(name, known[name].label, known[name].windowed) for name in names)
 
 
 @dataclass(frozen=True)
@@ -178,23 +215,90 @@ class StoredSweep:
     """Where the data was; a ledger of another make may not say."""
     detectors: tuple[DetectorColumn, ...]
     """What scores the test images."""
+    plugins: dict[str, str]
+    """Digests of plug-ins' sources by file name."""
+    images: Mapping[str, tuple[int, ...]]
+    """How many images each class has by split; empty if the ledger does not say."""
+
+    @property
+    def test_counts(self) -> tuple[int, ...]:
+        """How many test images each class has; empty if the ledger does not say."""
+        return self.images.get("test", ())
 
 
 def read_stored(ledger: Ledger) -> StoredSweep:
-    """Read sweep.json; raise Mistake if there is none or it was not written by this version."""
+    """Read sweep.json; raise Mistake, which names the field, if it is not what this version writes."""
     values = ledger.read_sweep()
+    known = {field.name for field in dataclasses.fields(_File)}
     try:
-        settings = RunSettings.from_json(values.get(SETTINGS, {}))
-        return StoredSweep(
-            specification=Specification.from_json(values["specification"]),
+        file = _File(**typed_fields(_File, {name: values[name] for name in values if name in known}, ""))
+        settings = RunSettings.from_json(file.conduct)
+        stored = StoredSweep(
+            specification=Specification.from_json(file.specification),
             settings=settings,
-            fingerprint=values["fingerprint"],
-            classes=tuple(values["classes"]),
-            data=values.get("data"),
-            detectors=_columns(values.get("detectors"), settings.detectors),
+            fingerprint=file.fingerprint,
+            classes=file.classes,
+            data=file.data,
+            detectors=file.columns(settings.detectors),
+            plugins=file.plugins,
+            images=file.images,
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ledger.foreign_sweep(error) from None
+        _check_stored(stored)
+    except (Unexpected, Mistake) as error:
+        raise ledger.foreign_sweep(str(error).rstrip(".")) from None
+    return stored
+
+
+def _check_stored(stored: StoredSweep) -> None:
+    """Raise Unexpected for values of the right types that no command line could have led to."""
+    for place, value, belongs, holds in (*_about_cells(stored), *_about_scoring(stored)):
+        if not holds:
+            raise Unexpected(place, value, belongs)
+
+
+def _about_cells(stored: StoredSweep) -> Iterator[Rule]:
+    """Yield what must hold of the specification, beyond its settings."""
+    wanted = stored.specification
+    names = {"classes": stored.classes, "specification.methods": wanted.methods}
+    for place, found in {**names, "specification.holdouts": wanted.holdouts}.items():
+        yield place, found, "a list of different words, not empty,", bool(found) and _distinct(found)
+    for name in ("seeds", "workers", "threads"):
+        value = getattr(wanted, name)
+        yield f"specification.{name}", value, f"a whole number from 1 to {MOST}", 1 <= value <= MOST
+    classes = (*stored.classes, NO_HOLDOUT)
+    choices = [
+        ("select", wanted.select, ("holdout", "benchmark")),
+        ("device", wanted.device, ("cpu", "cuda")),
+    ]
+    for name, value, valid in [*choices, *(("holdouts", each, classes) for each in wanted.holdouts)]:
+        yield f"specification.{name}", value, f"one of {', '.join(valid)}", value in valid
+    given = wanted.aux_weights
+    for task in (task for method in wanted.methods for task in wanted.tasks(method)):
+        weighed = given is None or given.get(task, -1) >= 0
+        yield "specification.aux_weights", given, f"a weight of at least 0 for {task}", weighed
+        yield "specification.spaces", [*wanted.spaces], f"a space for {task}", task in wanted.spaces
+
+
+def _about_scoring(stored: StoredSweep) -> Iterator[Rule]:
+    """Yield what must hold of detectors, image sets and plug-ins."""
+    detectors, sets = stored.settings.detectors, stored.settings.image_sets
+    for place, names in (("detectors", detectors), ("image_sets", [each.name for each in sets])):
+        yield f"{SETTINGS}.{place}", names, "a list of different words", _distinct(names)
+    for each in sets:
+        for field, value, belongs, holds in (
+            ("name", each.name, "a word of small letters", bool(re.fullmatch(SET_NAME, each.name))),
+            ("resize", each.resize, f"null or one of {', '.join(RESIZES)}", each.resize in (None, *RESIZES)),
+            ("crops_per_image", each.crops_per_image, "a number of at least 1", each.crops_per_image >= 1),
+        ):
+            yield f"{SETTINGS}.image_sets.{field}", value, belongs, holds
+    for file, digest in stored.plugins.items():
+        holds = bool(re.fullmatch("[0-9a-f]{64}", digest))
+        yield f"plugins.{file}", digest, "the digest of a source", holds
+
+
+def _distinct(names: Sequence[str]) -> bool:
+    """Return whether names are all different and none is empty."""
+    return len(set(names)) == len(names) and all(names)
 
 
 def check_extends(new: Specification, old: Specification, name: str) -> None:

@@ -138,7 +138,7 @@ def _check_data_is_the_same(sweep: Sweep, stored: StoredSweep) -> None:
 def write_down(sweep: Sweep, prepared: Prepared) -> None:
     """Write sweep.json: the specification, the data, versions and the project's commit."""
     columns = [DetectorColumn.of(name) for name in sweep.settings.detectors]
-    before = sweep.ledger.read_sweep().get("plugins", {}) if sweep.ledger.exists() else {}
+    before = read_stored(sweep.ledger).plugins if sweep.ledger.exists() else {}
     for plugin in sweep.plugins:
         sweep.ledger.write_plugin(plugin.digest, plugin.source)
     sweep.ledger.write_sweep(

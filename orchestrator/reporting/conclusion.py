@@ -37,9 +37,10 @@ def conclude(request: Request, ledger: Ledger, plan: Plan, tracker: Tracker | No
 def show_report(
     request: Request, ledger: Ledger, tracker: Tracker | None, timeout: float = 60.0
 ) -> Report | None:
-    """Print and write a sweep's report, and send what is left to send to MLflow, for up to `timeout` seconds.
+    """Print and write a sweep's report, and send what is left to send to MLflow.
 
-    Returns None, and says so, if the storage does not answer.
+    What MLflow has not taken is left if it takes nothing for `timeout` seconds. Returns None, and says so, if
+    the storage does not answer.
     """
     rebuild = rebuild_command(request, ledger.name)
     try:
@@ -52,7 +53,7 @@ def show_report(
         )
         return None
     print(f"\n{report.text}\n")
-    print(f"Tables and figures: {ledger.report_uri}")
+    print(report.whereabouts)
     _point_to_records(tracker, report, files, rebuild, timeout)
     return report
 
@@ -65,7 +66,10 @@ def _point_to_records(
         print(f"MLflow is not installed here, so nothing was recorded in it; where it is: {rebuild}")
         return
     tracker.summarise(report.summary_metrics(), files, finished=not report.missing)
-    if not tracker.close(timeout):
+    complete = tracker.close(timeout, patient=True)
+    for line in tracker.put_right():
+        print(line)
+    if not complete:
         print(f"The tracking server does not answer; write its records once it does, with: {rebuild}")
         return
     if tracker.refusals:

@@ -4,44 +4,82 @@ A cell keeps its run: a later attempt reopens it. Only one process writes, the d
 ledger holds, with the ledger's time stamps. So sending something again adds no second point, and the records
 can be rebuilt from the ledger alone.
 
+MLflow gives a run its id, so a request to create one that is not answered may leave a run that nobody knows,
+at once or when a slow server gets to it. Every run therefore has in its tags, from its first moment, which
+ledger and cell it is of, and by which request it was made. Whoever looks (at the start, after a request
+whose answer is lost, and at the end) finds the twins of a cell by these, keeps one and deletes the rest.
+
 The report is sent as contents rather than paths, since the ledger may be in a bucket, where MLflow finds no
 file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.passwords import masked
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
 from orchestrator.planning.specification import Specification
-from orchestrator.tracking import uris
-from orchestrator.tracking.records import Record, cell_record, summary_record
-from orchestrator.tracking.retry_queue import RetryQueue
-from trainables.mistake import Mistake, one_line
+from orchestrator.tracking import answers, uris
+from orchestrator.tracking.records import Point, Record, cell_record, summary_record
+from orchestrator.tracking.retry_queue import Later, RetryQueue
+from trainables.mistake import Mistake, counted, one_line
 
 # MLflow is imported inside the functions that need it: it takes seconds, may not be installed, and must find
 # CLIENT_SETTINGS in the environment.
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+"""How long the server may take to answer when a tracker connects."""
+SAY_SECONDS = 10.0
+"""After how long of this it is said that the tracker waits."""
+AGAIN_SECONDS = 1.0
+"""Pause before a server that did not answer is asked again."""
+
+DOUBT_SECONDS = 30.0
+"""How long after a request that was not answered the server may still carry it out."""
 
 SUMMARY = "summary"
 """Key of the sweep's own run among the cells' keys."""
 
+CREATION = "creation"
+"""Tag with the request that created a run."""
+
+ACCOUNTS = "cost/"
+"""What the names of metrics begin with that may change after a cell is done."""
+
+DESCRIPTION = "mlflow.note.content"
+"""Tag in which MLflow's page keeps what a person wrote about a run."""
+
+STRAYS_COMPARED = 10
+"""Most runs of another identity that are compared with the ledger."""
+
 BATCH = 1000
 """Most metrics that MLflow takes in one call."""
 
+TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+SHORTEST_TIMEOUT, LONGEST_TIMEOUT = 5, 30
+"""Seconds that MLflow's client waits for an answer: few, so that the end of a sweep does not wait long for a
+server that hangs, and twice as many after each time that they were not enough."""
+
 CLIENT_SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    TIMEOUT: str(LONGEST_TIMEOUT),
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -53,20 +91,11 @@ MLflow's own retries block for minutes, where ours wait in a queue, and it would
 for the sweep's run.
 """
 
-REFUSED = (
-    "INVALID_PARAMETER_VALUE",
-    "INVALID_STATE",
-    "PERMISSION_DENIED",
-    "RESOURCE_ALREADY_EXISTS",
-    "RESOURCE_DOES_NOT_EXIST",
-)
-"""MLflow's codes for requests that it would refuse again: the record is left out and reported at the end."""
-
 
 def open_tracker(
     uri: str, ledger: Ledger, specification: Specification, cells: Iterable[Cell] = ()
 ) -> Tracker | None:
-    """Return a connected tracker, or None if MLflow is not installed.
+    """Return a connected tracker, or None if MLflow is not installed; say what was put right in MLflow.
 
     Raise Mistake if the server does not answer, or if the URI needs a module that cannot be imported.
     """
@@ -78,10 +107,29 @@ def open_tracker(
             return None
         module = f"the Python module {error.name}" if error.name else "a Python module"
         raise Mistake(
-            f"The tracking URI {uri} needs {module}, which cannot be imported here ({one_line(error)}): "
-            "install it, or give another URI with --tracking-uri."
+            f"The tracking URI {masked(uri)} needs {module}, which cannot be imported here "
+            f"({one_line(error)}): install it, or give another URI with --tracking-uri."
         ) from None
+    for line in tracker.put_right():
+        print(line)
     return tracker
+
+
+@dataclass(frozen=True)
+class _Doubt:
+    """A request that was not answered, and the time until which the server may still carry it out."""
+
+    key: str
+    until: float
+
+
+@dataclass(frozen=True)
+class _Intent:
+    """How this process left a run: its status, its end in milliseconds, and its tags."""
+
+    status: str
+    ended: int | None
+    tags: Mapping[str, str]
 
 
 class Tracker:
@@ -100,23 +148,55 @@ class Tracker:
         """Run ids by the cell's key; the sweep's own run has the key SUMMARY."""
         self._sent: dict[str, int] = {}
         """How many points of each run this process has sent."""
+        self._compared: set[str] = set()
+        """Keys of the runs that are known to hold nothing but what the ledger holds."""
+        self._intents: dict[str, _Intent] = {}
+        """How this process left the runs that it wrote or found finished."""
+        self._doubts: dict[str, _Doubt] = {}
+        """Requests without an answer, by a name that a run which they create has in its tag CREATION."""
+        self._notes: dict[str, dict[str, str]] = {}
+        """What people noted on runs that were replaced."""
         self._under_way: set[str] = set()
         """Keys of the cells that are running, as far as the driver has said."""
         self._finished: set[str] = set()
         """Keys of the runs that were finished when this process connected."""
-        self._queue = RetryQueue(_retryable)
+        self._twins = self._strays = self._replaced = 0
+        self._queue = RetryQueue(self._retryable, ledger.check)
 
     @property
     def refusals(self) -> list[str]:
         """First lines of the errors with which the server refused records for good."""
         return self._queue.refusals
 
+    def put_right(self) -> list[str]:
+        """Return a sentence for each kind of thing that was put right in MLflow since the last call."""
+        twins, strays, replaced = self._twins, self._strays, self._replaced
+        self._twins = self._strays = self._replaced = 0
+        said = []
+        if twins:
+            said.append(
+                f"MLflow had {counted(twins, 'run')} too many, made by requests whose answer was late or "
+                "lost: each cell has one run again."
+            )
+        if strays:
+            said.append(
+                f"{counted(strays, 'run')} in MLflow had an identity of this ledger that was lost: they are "
+                "its own again."
+            )
+        if replaced:
+            said.append(
+                f"{counted(replaced, 'run')} in MLflow held values that the ledger does not: written anew."
+            )
+        return said
+
     # Connecting
 
     def connect(self) -> None:
-        """Find the experiments and this sweep's runs; raise Mistake without an answer within ANSWER_SECONDS.
+        """Find the experiments and this sweep's runs, and leave one run per cell, none of them running.
 
-        Raise ImportError if MLflow, or a module that the URI needs, cannot be imported.
+        A server that does not answer is waited for up to ANSWER_SECONDS, which is said after SAY_SECONDS;
+        then Mistake is raised. Raise ImportError if MLflow, or a module that the URI needs, cannot be
+        imported.
         """
         os.environ.update(CLIENT_SETTINGS)
         _import_client()  # takes seconds, which do not count against the server
@@ -124,39 +204,62 @@ class Tracker:
             self._identity = self._ledger.identity()
         except OSError as error:
             raise self._ledger.unwritable(error) from None
-        failure: list[BaseException] = []
-        finding = threading.Thread(target=self._find_runs, args=(failure,), daemon=True)
+        finding = _Finding(self._find_runs, again=uris.is_server(self._uri))
         finding.start()
-        finding.join(None if self._uri.startswith("sqlite") else ANSWER_SECONDS)
-        if finding.is_alive() or failure:
-            if failure and isinstance(failure[0], ImportError | Mistake):
-                raise failure[0]
-            reason = f" ({one_line(failure[0])})" if failure else ""
-            raise Mistake(
-                f"The tracking URI {self._uri} does not answer within {ANSWER_SECONDS:.0f} s{reason}: "
-                "start its server, or give another with --tracking-uri."
-            )
+        if uris.sqlite_path(self._uri) is None:
+            finding.join(min(SAY_SECONDS, ANSWER_SECONDS))
+            if finding.is_alive() and SAY_SECONDS < ANSWER_SECONDS:
+                print(self._waiting(finding.trouble), file=sys.stderr, flush=True)
+            finding.join(max(finding.until - time.monotonic(), 0))
+        else:
+            finding.join()
+        finding.given_up.set()
+        if finding.is_alive() or finding.trouble is not None:
+            raise self._no_answer(finding.trouble)
+        os.environ[TIMEOUT] = str(SHORTEST_TIMEOUT)
         self._queue.start()
 
-    def _find_runs(self, failure: list[BaseException]) -> None:
-        """Set the client and fill in experiments and runs; append the error to `failure` if that fails."""
-        try:
-            name = self._specification.benchmark
-            with uris.opening_lock(self._uri):
-                self._client = _import_client()(self._uri)
-                self._experiments = {
-                    FINAL: self._experiment(name),
-                    SEARCH: self._experiment(f"{name}-search"),
-                }
-            for run in self._search(f"tags.ledger = '{self._identity}'"):
-                key = run.data.tags.get("cell", SUMMARY)
-                self._runs[key] = run.info.run_id
-                if run.info.status == "FINISHED":
-                    self._finished.add(key)
-                if run.info.status == "RUNNING":  # left by a driver that died
+    def _waiting(self, trouble: BaseException | None) -> str:
+        reason = f" ({answers.said(trouble)})" if trouble is not None else ""
+        return f"Waiting up to {ANSWER_SECONDS:.0f} s for the tracking server {masked(self._uri)}{reason}."
+
+    def _no_answer(self, error: BaseException | None) -> BaseException:
+        """Return what to raise when the runs could not be found."""
+        if isinstance(error, ImportError | Mistake):
+            return error
+        reason = f" ({answers.said(error)})" if error is not None else ""
+        if error is not None and answers.no_entry(error):
+            return Mistake(
+                f"The tracking server {masked(self._uri)} refuses this machine's user and password{reason}: "
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or put them into "
+                "~/.mlflow/credentials."
+            )
+        if error is not None and (answers.final(error) or not uris.is_server(self._uri)):
+            return Mistake(
+                f"The tracking URI {masked(self._uri)} cannot be used{reason}: correct it, or give another "
+                "with --tracking-uri."
+            )
+        return Mistake(
+            f"The tracking URI {masked(self._uri)} does not answer within {ANSWER_SECONDS:.0f} s{reason}: "
+            "start its server, or give another with --tracking-uri."
+        )
+
+    def _find_runs(self) -> None:
+        """Set the client and fill in experiments and runs."""
+        name = self._specification.benchmark
+        with uris.opening_lock(self._uri):
+            self._client = _import_client()(self._uri)
+            self._experiments = {FINAL: self._experiment(name), SEARCH: self._experiment(f"{name}-search")}
+        found = self._own_runs()
+        self._take_in_strays(found)
+        for key, runs in found.items():
+            run = self._only(key, runs)
+            if run.info.status == "RUNNING":  # left by a driver that died
+                with self._in_doubt(key):
                     self._client.set_terminated(run.info.run_id, "KILLED")
-        except BaseException as error:  # raised again by the waiting thread
-            failure.append(error)
+            elif run.info.status == "FINISHED" and len(runs) == 1:
+                self._finished.add(key)
+                self._intents[key] = _Intent("FINISHED", run.info.end_time, {})
 
     def _experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -164,8 +267,8 @@ class Tracker:
         found = self._client.get_experiment_by_name(name)
         if found is not None and found.lifecycle_stage != "active":
             raise Mistake(
-                f"MLflow's experiment {name!r} in {self._uri} was deleted: restore it (mlflow experiments "
-                f"restore --experiment-id {found.experiment_id}), or give another --tracking-uri."
+                f"MLflow's experiment {name!r} in {masked(self._uri)} was deleted: restore it (mlflow "
+                f"experiments restore --experiment-id {found.experiment_id}), or give another --tracking-uri."
             )
         if found is not None:
             return found.experiment_id
@@ -181,7 +284,7 @@ class Tracker:
                 raise
             return found.experiment_id
 
-    def _search(self, filter_string: str) -> Iterator[Any]:
+    def _search(self, filter_string: str) -> Iterator[Run]:
         token = None
         experiments = list(self._experiments.values())
         while True:
@@ -190,6 +293,126 @@ class Tracker:
             token = page.token
             if not token:
                 return
+
+    def _retryable(self, error: Exception) -> bool:
+        """Return whether a job that failed is worth running again; give a slow server longer to answer."""
+        if answers.timed_out(error):
+            now = int(os.environ.get(TIMEOUT, SHORTEST_TIMEOUT))
+            os.environ[TIMEOUT] = str(min(2 * now, LONGEST_TIMEOUT))
+        return answers.retryable(error)
+
+    # One run per cell
+
+    def _own_runs(self, more: str = "") -> dict[str, list[Run]]:
+        """Return this ledger's runs by the cell's key; `more` is what else a run must fulfil."""
+        found: dict[str, list[Run]] = defaultdict(list)
+        for run in self._search(f"tags.ledger = '{self._identity}'{more}"):
+            found[run.data.tags.get("cell", SUMMARY)].append(run)
+        return found
+
+    def _only(self, key: str, runs: Sequence[Run]) -> Run:
+        """Return the run that is kept for a key, and delete its twins.
+
+        What is kept is the run that this process writes to, else the one that holds most. All that the
+        ledger says is sent to it; what a person noted on a twin moves to it here.
+        """
+        kept = next((run for run in runs if run.info.run_id == self._runs.get(key)), None)
+        kept = kept or (max(runs, key=self._fullness) if len(runs) > 1 else runs[0])
+        for twin in runs:
+            if twin is not kept:
+                for name, value in _notes(twin).items():
+                    if name not in kept.data.tags:
+                        self._client.set_tag(kept.info.run_id, name, value)
+                self._client.delete_run(twin.info.run_id)
+                self._twins += 1
+        self._runs[key] = kept.info.run_id
+        return kept
+
+    def _fullness(self, run: Run) -> tuple[bool, int, int]:
+        """Return what tells which of two twins to keep: the finished one, the fuller one, the older one."""
+        points = sum(len(self._history(run, name)) for name in run.data.metrics)
+        return run.info.status == "FINISHED", points, -run.info.start_time
+
+    def _history(self, run: Run, metric: str) -> set[Point]:
+        found = self._client.get_metric_history(run.info.run_id, metric)
+        return {Point(metric, point.value, point.step, point.timestamp) for point in found}
+
+    def _take_in_strays(self, found: dict[str, list[Run]]) -> None:
+        """Add to `found` the runs that this ledger made under an identity that was lost since.
+
+        Another ledger may have the same name and cells, and its runs are left alone. So a run counts as this
+        ledger's only if all of its points have the ledger's values and time stamps (in milliseconds); the
+        others that were made under the same identity come with it. A copy of the ledger that has lost its
+        identity cannot be told from it.
+        """
+        others: dict[str, list[Run]] = defaultdict(list)
+        for run in self._search(f"tags.sweep = '{self._ledger.name}'"):
+            identity = run.data.tags.get("ledger", "")
+            if identity != self._identity and run.data.tags.get("cell", SUMMARY) in {*self._cells, SUMMARY}:
+                others[identity].append(run)
+        for runs in others.values():
+            if any(self._made_here(run) for run in runs[:STRAYS_COMPARED]):
+                for run in runs:
+                    self._client.set_tag(run.info.run_id, "ledger", self._identity)
+                    found.setdefault(run.data.tags.get("cell", SUMMARY), []).append(run)
+                self._strays += len(runs)
+
+    def _made_here(self, run: Run) -> bool:
+        """Return whether a cell's run holds points, and only such as the ledger holds."""
+        cell = self._cells.get(run.data.tags.get("cell", SUMMARY))
+        if cell is None or not run.data.metrics:
+            return False
+        return not self._foreign(run, cell_record(cell, self._specification, self._ledger))
+
+    def _foreign(self, run: Run, record: Record) -> bool:
+        """Return whether a run holds a point that the record does not."""
+        known = {*record.points, *record.held_back}
+        names = [name for name in run.data.metrics if not name.startswith(ACCOUNTS)]
+        return any(not self._history(run, name) <= known for name in names)
+
+    def _settle(self) -> None:
+        """Leave one run per cell, as it was written last, whatever the server carried out late.
+
+        Requests that are still undecided are waited for.
+        """
+        found = self._own_runs()
+        for key, runs in found.items():
+            lost = self._runs.get(key) not in {run.info.run_id for run in runs}
+            self._restore(key, self._only(key, runs), lost=lost)
+        created = {run.data.tags.get(CREATION) for runs in found.values() for run in runs}
+        now = time.monotonic()
+        self._doubts = {
+            name: doubt for name, doubt in self._doubts.items() if name not in created and doubt.until > now
+        }
+        if self._doubts:
+            raise Later
+
+    def _restore(self, key: str, run: Run, *, lost: bool) -> None:
+        """Undo what a late request changed in a run; `lost` says that it is not the one that was written."""
+        intent = self._intents.get(key)
+        if intent is None:
+            if run.info.status == "RUNNING":
+                self._client.set_terminated(run.info.run_id, "KILLED")
+            return
+        if lost and key in self._cells:
+            self._forget(key)
+            self._runs[key] = run.info.run_id
+            self._write_cell(key, intent.status)
+            return
+        for name, value in intent.tags.items():
+            if run.data.tags.get(name) != value:
+                self._client.set_tag(run.info.run_id, name, value)
+        if run.info.status != intent.status:
+            if intent.status == "RUNNING":
+                self._client.update_run(run.info.run_id, "RUNNING")
+            else:
+                self._client.set_terminated(run.info.run_id, intent.status, intent.ended)
+
+    def _forget(self, key: str) -> None:
+        """Know nothing of what a key's run holds."""
+        self._runs.pop(key, None)
+        self._sent.pop(key, None)
+        self._compared.discard(key)
 
     # What the driver reports
 
@@ -229,16 +452,24 @@ class Tracker:
     def summarise(self, metrics: dict[str, float], files: Mapping[str, bytes], *, finished: bool) -> None:
         """Send the sweep's own run: metrics, specification, and the report's files, by name, as artifacts."""
         self._queue.put(lambda: self._write_summary(metrics, files, finished))
+        self._queue.put(self._settle)
 
-    def close(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for what is queued; return whether all of it was sent."""
-        return self._queue.close(timeout)
+    def close(self, timeout: float, *, patient: bool = False) -> bool:
+        """Wait up to `timeout` seconds for what is queued; return whether all of it was sent.
+
+        A `patient` call waits as long as the server takes a record every `timeout` seconds.
+        """
+        return self._queue.close(timeout, patient=patient, say=self._say_left)
+
+    def _say_left(self, left: int) -> None:
+        where = masked(self._uri)
+        print(f"Waiting for {where} to take {counted(left, 'record')}.", file=sys.stderr, flush=True)
 
     def rebuild(self) -> int:
-        """Write the runs of all cells that are done, in this thread; return how many there are."""
+        """Write the runs of all cells that are done anew, as `done` does; return how many there are."""
         results = self._ledger.read_results(self._cells)
         for key in results:
-            self._write_cell(key, "FINISHED")
+            self.done(key)
         return len(results)
 
     # Writing
@@ -250,9 +481,8 @@ class Tracker:
             return  # done meanwhile: sending the result is queued
         if status == "KILLED" and record.finished:
             status = "FINISHED"
-        if only_later:
-            self._sent[key] = len(record.points) - record.later
-        self._write(key, self._experiments[cell.phase], record, status)
+        sent = len(record.points) - record.later if only_later else 0
+        self._write(key, self._experiments[cell.phase], record, status, sent)
 
     def _write_summary(self, metrics: dict[str, float], files: Mapping[str, bytes], finished: bool) -> None:
         results = self._ledger.read_results(self._cells)
@@ -262,21 +492,38 @@ class Tracker:
         record = summary_record(self._specification, self._ledger, metrics, newest)
         status = "FINISHED" if finished else "FAILED"
         run_id = self._write(SUMMARY, self._experiments[FINAL], record, status)
+        shown = self._client.get_run(run_id)
+        if _texts(shown.data.metrics) != _texts({point.name: point.value for point in record.points}):
+            self._replace(SUMMARY, shown)
+            run_id = self._write(SUMMARY, self._experiments[FINAL], record, status)
         with tempfile.TemporaryDirectory() as folder:
             for name, data in files.items():
                 Path(folder, name).write_bytes(data)
             self._client.log_artifacts(run_id, folder)
 
-    def _write(self, key: str, experiment: str, record: Record, status: str) -> str:
-        """Write to a run, created if it does not exist, what it lacks; return its id."""
+    def _write(self, key: str, experiment: str, record: Record, status: str, sent: int = 0) -> str:
+        """Write to a run, created if it does not exist, what it lacks; return its id.
+
+        `sent` is how many of the record's points an earlier process is known to have sent.
+        """
         from mlflow.entities import Metric, Param, RunTag
 
         known = key in self._runs
-        run_id = self._runs[key] if known else self._create(key, experiment, record)
-        new = record.points[self._sent.get(key, 0) :]
+        present: dict[str, str] = {}
+        if known and key not in self._compared:
+            run = self._client.get_run(self._runs[key])
+            if key != SUMMARY and self._foreign(run, record):
+                self._replace(key, run)
+                known, sent = False, 0
+            else:
+                present = run.data.params
+        run_id = self._runs[key] if key in self._runs else self._create(key, experiment, record)
+        self._compared.add(key)
+        new = record.points[self._sent.get(key, sent) :]
         metrics = [Metric(p.name, p.value, p.timestamp, p.step) for p in new]
-        missing = [] if key in self._sent else self._missing_params(run_id, record, known)
-        params = [Param(*pair) for pair in missing]
+        # MLflow refuses to change a param, as a sweep that grew would.
+        missing = {} if key in self._sent else {n: v for n, v in record.params.items() if n not in present}
+        params = [Param(*pair) for pair in missing.items()]
         tags = [RunTag(*pair) for pair in record.tags.items()] if known else []
         for start in range(0, max(len(metrics), 1), BATCH):
             first = start == 0
@@ -286,31 +533,52 @@ class Tracker:
                 params if first else (),
                 tags if first else (),
             )
-        if status == "RUNNING":
-            if known and key not in self._sent:
+        last = max((point.timestamp for point in record.points), default=None)
+        ended = record.ended or last
+        with self._in_doubt(key):
+            if status != "RUNNING":
+                self._client.set_terminated(run_id, status, ended)
+            elif known and key not in self._sent:
                 self._client.update_run(run_id, "RUNNING")
-        else:
-            last = max((point.timestamp for point in record.points), default=None)
-            self._client.set_terminated(run_id, status, record.ended or last)
         self._sent[key] = len(record.points)
+        self._intents[key] = _Intent(status, ended, record.tags)
         return run_id
 
     def _create(self, key: str, experiment: str, record: Record) -> str:
-        """Create a run and return its id; a run that an unanswered call created is found by its tags."""
-        tag = "kind = 'summary'" if key == SUMMARY else f"cell = '{key}'"
-        if self._queue.away:
-            for run in self._search(f"tags.ledger = '{self._identity}' and tags.{tag}"):
-                self._runs[key] = str(run.info.run_id)
-                return self._runs[key]
+        """Create a run and return its id, unless an unanswered request created it; wait if it still may."""
+        doubts = [doubt for doubt in self._doubts.values() if doubt.key == key]
+        if doubts:
+            tag = "kind = 'summary'" if key == SUMMARY else f"cell = '{key}'"
+            runs = self._own_runs(f" and tags.{tag}").get(key)
+            if runs:
+                return str(self._only(key, runs).info.run_id)
+            if any(doubt.until > time.monotonic() for doubt in doubts):
+                raise Later
         start = min((point.timestamp for point in record.points), default=None)
-        run = self._client.create_run(experiment, start, dict(record.tags), record.name)
+        with self._in_doubt(key) as name:
+            tags = {**self._notes.get(key, {}), **record.tags, CREATION: name}
+            run = self._client.create_run(experiment, start, tags, record.name)
         self._runs[key] = str(run.info.run_id)
         return self._runs[key]
 
-    def _missing_params(self, run_id: str, record: Record, known: bool) -> list[tuple[str, str]]:
-        """Return the params that the run lacks: MLflow refuses to change one, as a sweep that grew would."""
-        have = self._client.get_run(run_id).data.params if known else {}
-        return [(name, value) for name, value in record.params.items() if name not in have]
+    @contextlib.contextmanager
+    def _in_doubt(self, key: str) -> Iterator[str]:
+        """Guard a request that is not to be carried out late: note it if it fails; give it a name."""
+        name = uuid.uuid4().hex
+        try:
+            yield name
+        except Exception as error:
+            if answers.retryable(error):
+                wait = DOUBT_SECONDS if answers.undecided(error) else 0.0
+                self._doubts[name] = _Doubt(key, time.monotonic() + wait)
+            raise
+
+    def _replace(self, key: str, run: Run) -> None:
+        """Delete a run that holds what the ledger does not, since MLflow removes no point, for a new one."""
+        self._client.delete_run(run.info.run_id)
+        self._forget(key)
+        self._notes[key] = _notes(run)
+        self._replaced += 1
 
     # Addresses
 
@@ -331,9 +599,42 @@ class Tracker:
         return uris.list_address(self._uri, self._experiments[FINAL], self._ledger.name)
 
 
-def _retryable(error: Exception) -> bool:
-    """Return whether a later attempt may succeed: MLflow did not refuse it, and no module is missing."""
-    return not isinstance(error, ImportError) and getattr(error, "error_code", None) not in REFUSED
+def _notes(run: Run) -> dict[str, str]:
+    """Return the tags of a run that may be a person's: all but MLflow's own and its creation's."""
+    tags = run.data.tags.items()
+    return {n: v for n, v in tags if n == DESCRIPTION or not (n == CREATION or n.startswith("mlflow."))}
+
+
+def _texts(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Return metrics as texts, which are equal where both are not a number."""
+    return {name: str(value) for name, value in metrics.items()}
+
+
+class _Finding(threading.Thread):
+    """Looks for the runs until the server answers, it is certain that it will not, or `given_up` is set."""
+
+    def __init__(self, find: Callable[[], None], *, again: bool) -> None:
+        """Take what looks for the runs; `again` says whether to try again after an error."""
+        super().__init__(daemon=True)
+        self.until = time.monotonic() + ANSWER_SECONDS
+        self.trouble: BaseException | None = None
+        """The latest error, None once the runs were found."""
+        self.given_up = threading.Event()
+        self._find, self._again = find, again
+
+    def run(self) -> None:
+        """Look for the runs."""
+        while not self.given_up.is_set():
+            try:
+                self._find()
+                self.trouble = None
+                break
+            except BaseException as error:  # raised again by the waiting thread
+                self.trouble = error
+                hopeless = isinstance(error, ImportError | Mistake) or answers.final(error)
+                if hopeless or not self._again or time.monotonic() > self.until:
+                    break
+                self.given_up.wait(AGAIN_SECONDS)
 
 
 def _import_client() -> type[MlflowClient]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote, urlsplit
 
 from filelock import FileLock
 
+from orchestrator.ledger.passwords import MASK, hinted, masked, without_user
 from orchestrator.ledger.storage import absolute_path
 from trainables.mistake import Mistake
 
@@ -25,9 +27,18 @@ MOST_COMPARED = 100
 def resolve_tracking_uri(explicit: str | None, storage: str) -> str:
     """Return the given URI, else MLFLOW_TRACKING_URI, else that of an SQLite file in a local storage folder.
 
-    Raise Mistake if the storage is not local and neither is given.
+    A masked password, as in the commands that are printed, is taken from MLFLOW_TRACKING_URI if that is
+    otherwise the same. Raise Mistake if it is not, or if the storage is not local and neither is given.
     """
-    given = explicit or os.environ.get("MLFLOW_TRACKING_URI")
+    from_environment = os.environ.get("MLFLOW_TRACKING_URI")
+    if explicit and MASK in explicit:
+        if from_environment is None or masked(from_environment) != explicit:
+            raise Mistake(
+                f"--tracking-uri {explicit} has no password: put it in place of {MASK}, or set "
+                "MLFLOW_TRACKING_URI to the whole address."
+            )
+        return from_environment
+    given = explicit or from_environment
     if given:
         return given
     if "://" in storage:
@@ -61,7 +72,9 @@ def opening_lock(uri: str) -> Iterator[None]:
 
 def ui_command(uri: str) -> str:
     """Return the command that serves a store's pages, or the address of a server that already does."""
-    return uri if _is_server(uri) else f"mlflow ui --backend-store-uri {uri}"
+    if is_server(uri):
+        return without_user(uri)
+    return hinted(shlex.join(["mlflow", "ui", "--backend-store-uri", masked(uri)]))
 
 
 def comparison_address(
@@ -83,8 +96,9 @@ def list_address(uri: str, experiment: str, sweep: str) -> str:
 
 
 def _origin(uri: str) -> str:
-    return uri.rstrip("/") if _is_server(uri) else "http://127.0.0.1:5000"
+    return without_user(uri).rstrip("/") if is_server(uri) else "http://127.0.0.1:5000"
 
 
-def _is_server(uri: str) -> bool:
+def is_server(uri: str) -> bool:
+    """Return whether a URI is the address of a server, and not of a database."""
     return urlsplit(uri).scheme in ("http", "https")

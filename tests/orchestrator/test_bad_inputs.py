@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.planning.cells import lay_out
+from orchestrator.planning.specification import read_stored
+from trainables.mistake import Mistake
 
 World = Path
 """A folder with the storage runs/, in which one small sweep, `done`, is complete."""
@@ -69,6 +77,35 @@ def refusal(capsys: pytest.CaptureFixture[str], world: World, case: Case) -> str
     return line
 
 
+def stating(place: str, value: Any) -> Callable[[World], None]:
+    """Make sweep.json say something else at a place such as specification.seeds; ... leaves it out."""
+
+    def spoil(world: World) -> None:
+        file = world / "runs" / "done" / "sweep.json"
+        values = json.loads(file.read_text())
+        *folders, name = place.split(".")
+        held = functools.reduce(lambda inner, key: inner[key], folders, values)
+        held[name] = value
+        if value is ...:
+            del held[name]
+        values.pop("digest", None)  # somebody who edits the file may know how it is made
+        file.write_text(json.dumps(values))
+
+    spoil.__name__ = f"{place}={value!r}"[:60]
+    return spoil
+
+
+def holding(file: str, data: bytes) -> Callable[[World], None]:
+    """Put other content into a file below the storage."""
+
+    def spoil(world: World) -> None:
+        (world / "runs" / file).parent.mkdir(parents=True, exist_ok=True)
+        (world / "runs" / file).write_bytes(data)
+
+    spoil.__name__ = f"{file}={data[:20]!r}"
+    return spoil
+
+
 TYPED = [
     Case("report ../done", "NAME '../done' is no plain word"),
     Case("report done/../done", "NAME 'done/../done' is no plain word"),
@@ -82,9 +119,135 @@ TYPED = [
     Case("sweep --tracking-uri ", "--tracking-uri was given '', which is empty"),
     Case("baseline pixel-gaussian --cache=", "--cache was given '', which is empty"),
     Case("doctor --storage=", "--storage was given '', which is empty"),
+    Case(
+        "sweep --set epochs=1000001", "epochs=1000001 is not valid: epochs (passes over the training images)"
+    ),
+    Case(f"sweep --set epochs={'9' * 400}", "takes a whole number from 1 to 1000000"),
+    Case(f"sweep --set epochs={'9' * 5000}", "takes a whole number from 1 to 1000000"),
+    Case("sweep --set batch_size=10000001", "takes a whole number from 2 to 10000000"),
+    Case("sweep --set lambda_trials=10001", "takes a whole number from 1 to 10000"),
+    Case("sweep --set search_round=10001", "takes a whole number from 1 to 10000"),
+    Case("sweep --set retries=-1", "takes a whole number from 0 to 1000000"),
+    Case("sweep --set checkpoint_seconds=1e10", "takes a number from 0 to 1000000000"),
+    Case(
+        f"sweep --set sweep_seed={2**128}",
+        "takes a whole number from 0 to 340282366920938463463374607431768211455",
+    ),
+    Case(
+        "sweep --cpus-per-worker 1e300", "--cpus-per-worker 1e300 is not valid: give a number from 0 to 10000"
+    ),
+    Case("sweep --gpus-per-worker -1", "--gpus-per-worker -1 is not valid: give a number from 0 to 10000"),
+    Case("sweep --crops-per-image 10001 --ood-resize crop", "--crops-per-image 10001 is not valid"),
+    Case("sweep --ood-seed 1e3", "--ood-seed 1e3 is not valid: give a whole number from 0 to 999999999"),
 ]
 
 
 @pytest.mark.parametrize("case", TYPED, ids=str)
 def test_what_is_typed(capsys: pytest.CaptureFixture[str], world: World, case: Case) -> None:
     assert case.said in refusal(capsys, world, case)
+
+
+REPORT, RESUME, SCORE = (
+    "report done",
+    "sweep --resume --name done --executor inline",
+    "score done --detectors energy",
+)
+
+SPECIFIED = [
+    Case(
+        REPORT,
+        'specification.seeds is "two", where a whole number belongs',
+        stating("specification.seeds", "two"),
+    ),
+    Case(RESUME, "specification.seeds is null, where a whole number", stating("specification.seeds", None)),
+    Case(SCORE, "specification.seeds is true, where a whole number", stating("specification.seeds", True)),
+    Case(REPORT, "specification.seeds is 0, where a whole number from 1", stating("specification.seeds", 0)),
+    Case(REPORT, "specification.seeds is 1000000000000, where", stating("specification.seeds", 10**12)),
+    Case(REPORT, "specification.recipe is [], where an object belongs", stating("specification.recipe", [])),
+    Case(
+        RESUME,
+        'recipe.epochs is "many", where a whole number',
+        stating("specification.recipe.epochs", "many"),
+    ),
+    Case(RESUME, "epochs=-1 is not valid", stating("specification.recipe.epochs", -1)),
+    Case(
+        REPORT, "specification.recipe.mixup is 0.2, where nothing", stating("specification.recipe.mixup", 0.2)
+    ),
+    Case(REPORT, "specification.recipe is null, where an object", stating("specification.recipe", ...)),
+    Case(
+        REPORT,
+        'methods is "classification", where a list',
+        stating("specification.methods", "classification"),
+    ),
+    Case(REPORT, "specification.methods[0] is 3, where text", stating("specification.methods", [3])),
+    Case(REPORT, "specification.methods is [], where a list of", stating("specification.methods", [])),
+    Case(REPORT, 'methods is ["a", "a"], where a list of', stating("specification.methods", ["a", "a"])),
+    Case(RESUME, 'specification.holdouts is "11", where one of', stating("specification.holdouts", ["11"])),
+    Case(RESUME, 'holdouts is {"3": 3}, where a list', stating("specification.holdouts", {"3": 3})),
+    Case(REPORT, 'select is "best", where one of holdout', stating("specification.select", "best")),
+    Case(REPORT, 'device is "tpu", where one of cpu, cuda', stating("specification.device", "tpu")),
+    Case(REPORT, "spaces.rotation is 5, where text", stating("specification.spaces", {"rotation": 5})),
+    Case(
+        REPORT, "'5..0.05' is no space for lambda", stating("specification.spaces", {"rotation": "5..0.05"})
+    ),
+    Case(RESUME, "classes[1] is 7, where text", stating("classes", ["3", 7])),
+    Case(REPORT, "classes is [], where a list of different words", stating("classes", [])),
+    Case(REPORT, "fingerprint is 7, where text", stating("fingerprint", 7)),
+    Case(SCORE, "data is 7, where text or null", stating("data", 7)),
+    Case(RESUME, "conduct is 7, where an object", stating("conduct", 7)),
+    Case(RESUME, "retries=-1 is not valid", stating("conduct.retries", -1)),
+    Case(REPORT, 'conduct.detectors is "msp", where a list', stating("conduct.detectors", "msp")),
+    Case(REPORT, "detectors.new is null, where an object", stating("conduct.detectors", ["msp", "new"])),
+    Case(REPORT, "detectors.msp.label is 7, where text", stating("detectors.msp.label", 7)),
+    Case(SCORE, "conduct.image_sets[0].name is null", stating("conduct.image_sets", [{}])),
+    Case(
+        REPORT,
+        'conduct.image_sets.name is "../up", where',
+        stating("conduct.image_sets", [{"name": "../up", "path": "x"}]),
+    ),
+    Case(SCORE, "plugins is [], where an object", stating("plugins", [])),
+    Case(
+        RESUME,
+        'plugins.a.py is "../../x", where the digest of a source',
+        stating("plugins", {"a.py": "../../x"}),
+    ),
+    Case(REPORT, "give the sweep's whole command line again", holding("done/sweep.json", b"")),
+    Case(RESUME, "give the sweep's whole command line again", holding("done/sweep.json", b"{")),
+    Case(SCORE, "give the sweep's whole command line again", holding("done/sweep.json", b"[]")),
+    Case(REPORT, "give the sweep's whole command line again", holding("done/sweep.json", b"\xff\xfe")),
+    Case(RESUME, "give the sweep's whole command line again", holding("done/sweep.json", b"[" * 100_000)),
+    Case(REPORT, "specification is null, where an object belongs", holding("done/sweep.json", b"{}")),
+]
+
+
+@pytest.mark.parametrize("case", SPECIFIED, ids=str)
+def test_what_sweep_json_says(capsys: pytest.CaptureFixture[str], world: World, case: Case) -> None:
+    said = refusal(capsys, world, case)
+    assert case.said in said
+    assert str(world / "runs" / "done" / "sweep.json") in said
+
+
+def test_no_value_anywhere_in_sweep_json_gives_a_traceback(world: World) -> None:
+    file = world / "runs" / "done" / "sweep.json"
+    ledger, original = Ledger(str(world / "runs"), "done"), file.read_text()
+    refused = []
+    for place in places(json.loads(original)):
+        for value in (None, True, "x", "", -1, 1.5, 10**30, float("nan"), [], [[]], {"x": None}, ...):
+            stating(place, value)(world)
+            try:
+                stored = read_stored(ledger)
+                lay_out(stored.specification, stored.fingerprint).all()
+            except Mistake as mistake:
+                refused.append(str(mistake))
+            file.write_text(original)
+    assert len(refused) > 400
+    assert all(str(file) in sentence for sentence in refused)
+
+
+def places(values: dict[str, Any], within: str = "") -> list[str]:
+    found = []
+    for name, value in values.items():
+        found.append(f"{within}{name}")
+        if isinstance(value, dict):
+            found += places(value, f"{within}{name}.")
+    return found

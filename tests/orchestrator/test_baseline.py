@@ -19,6 +19,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score
 
 from orchestrator.baseline import main
+from orchestrator.ledger.passwords import masked
 from orchestrator.score import main as score
 from orchestrator.sweep import main as sweep
 from tests.images import noise, write_folder
@@ -313,7 +314,7 @@ def test_a_tracking_uri_whose_driver_is_missing_is_a_mistake_unlike_a_missing_ml
     words = ["edge-energy", "--storage", str(tmp_path), "--name", "mine", "--tracking-uri", uri]
     monkeypatch.setitem(sys.modules, "psycopg", None)
     assert main(words) == 2
-    assert f"{uri} needs the Python module psycopg" in capsys.readouterr().err
+    assert f"{masked(uri)} needs the Python module psycopg" in capsys.readouterr().err
     assert not (tmp_path / "mine" / "sweep.json").exists()
     monkeypatch.setitem(sys.modules, "mlflow", None)
     assert main(words) == 0

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.baseline import main as baseline
 from orchestrator.sweep import main
+from orchestrator.tracking import tracker
 from tests.images import write_digits, write_folder
 from tests.sweeps import run
 
@@ -76,7 +77,9 @@ def test_mistakes_in_words(
     assert not (tmp_path / "runs").exists()
 
 
-def test_mistakes_about_sweeps(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_mistakes_about_sweeps(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = ["--storage", tmp_path / "runs"]
     assert "no sweep 'gone'" in refused(capsys, "--resume", "--name", "gone", *place)
     assert "no sweep" in refused(capsys, "--resume", *place)
@@ -99,6 +102,7 @@ def test_mistakes_about_sweeps(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert "batch_size" in said
     (tmp_path / "file").write_text("")
     assert "cannot be written" in refused(capsys, *quick, "--storage", tmp_path / "file")
+    monkeypatch.setattr(tracker, "ANSWER_SECONDS", 1.0)
     said = refused(capsys, *quick, "--storage", tmp_path / "other", "--tracking-uri", "http://127.0.0.1:9")
     assert "http://127.0.0.1:9" in said
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from trainables.mistake import Mistake, counted, one_line
+from trainables.mistake import counted, one_line
 
 
 @pytest.mark.parametrize(
     ("error", "line"),
     [
         (OSError("no route.\nmore"), "no route"),
-        (Mistake("\n  The path is empty.  \n"), "The path is empty"),
+        (ValueError("\n  The path is empty.  \n"), "The path is empty"),
         (KeyboardInterrupt(), "KeyboardInterrupt"),
         (ValueError(" \n"), "ValueError"),
         (ValueError("x" * 400), "x" * 300),

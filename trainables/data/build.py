@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainables.data import image_file
-from trainables.data.prepared import MANIFEST
+from trainables.data.prepared import DIGEST, MANIFEST, digest
 from trainables.data.readers.decoding import BATCH, Decoders, Failure, Form, usable_cpus
 from trainables.data.readers.source import SPLITS, Source, Split
 from trainables.mistake import Mistake
@@ -57,6 +57,7 @@ def write_folder(
     files = source.splits["test"].files(request.path)
     if files is not None:
         manifest["test_files"] = files
+    manifest[DIGEST] = digest(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
@@ -75,38 +76,55 @@ def _write_split(
 ) -> _WrittenSplit:
     classes = request.classes or source.class_names
     images = source.splits[split]
-    rows_by_class = [np.flatnonzero(images.labels == source.class_names.index(name)) for name in classes]
     path = folder / f"{split}.arrow"
     written = _WrittenSplit()
     with image_file.SplitWriter(str(path), split, classes, request.side, request.channels) as writer:
-        decoded = _decode_classes(images, rows_by_class, decoders, counter)
-        for name, rows, (pixels, failures) in zip(classes, rows_by_class, decoded, strict=True):
-            if failures:
-                bad = _places_to_skip(images, rows, failures, request)
-                written.skipped += [images.name(int(row)) for row in rows[bad]]
-                pixels, rows = np.delete(pixels, bad, axis=0), np.delete(rows, bad)
-            if not len(rows):
-                raise Mistake(f"No {split} image of the class {name!r} can be read: replace them.")
-            written.digests.append(writer.write(name, pixels, rows))
-            written.counts.append(len(rows))
+        # While a class is written the next one is decoded; no more than these two are in memory.
+        begun: deque[_Decoding] = deque()
+        for name in (*classes, None):
+            if name is not None:
+                rows = np.flatnonzero(images.labels == source.class_names.index(name))
+                begun.append(_begin(name, images, rows, decoders, counter))
+            if name is None or len(begun) > 1:
+                _write_class(request, split, images, begun.popleft(), writer, written)
     written.bytes = path.stat().st_size
     return written
 
 
-def _decode_classes(
-    images: Split, rows_by_class: list[np.ndarray], decoders: Decoders, counter: _Counter
-) -> Iterator[tuple[np.ndarray, list[Failure]]]:
-    """Yield each class's pixels, uint8 (n, side, side, channels), while the next class is decoded."""
+@dataclass
+class _Decoding:
+    """A class that is being decoded into its pixels, uint8 (n, side, side, channels)."""
+
+    name: str
+    rows: np.ndarray
+    pixels: np.ndarray
+    futures: list[Future[list[Failure]]]
+
+
+def _begin(name: str, images: Split, rows: np.ndarray, decoders: Decoders, counter: _Counter) -> _Decoding:
     form = decoders.form
-    begun: deque[tuple[np.ndarray, list[Future[list[Failure]]]]] = deque()
-    for place in range(len(rows_by_class) + 1):
-        if place < len(rows_by_class):
-            rows = rows_by_class[place]
-            pixels = np.empty((len(rows), form.side, form.side, form.channels), np.uint8)
-            begun.append((pixels, decoders.submit(images.item, rows, pixels, counter.add)))
-        if place > 0:
-            pixels, futures = begun.popleft()
-            yield pixels, [failure for future in futures for failure in future.result()]
+    pixels = np.empty((len(rows), form.side, form.side, form.channels), np.uint8)
+    return _Decoding(name, rows, pixels, decoders.submit(images.item, rows, pixels, counter.add))
+
+
+def _write_class(
+    request: DataRequest,
+    split: str,
+    images: Split,
+    decoding: _Decoding,
+    writer: image_file.SplitWriter,
+    written: _WrittenSplit,
+) -> None:
+    failures = [failure for future in decoding.futures for failure in future.result()]
+    rows, pixels = decoding.rows, decoding.pixels
+    if failures:
+        bad = _places_to_skip(images, rows, failures, request)
+        written.skipped += [images.name(int(row)) for row in rows[bad]]
+        pixels, rows = np.delete(pixels, bad, axis=0), np.delete(rows, bad)
+    if not len(rows):
+        raise Mistake(f"No {split} image of the class {decoding.name!r} can be read: replace them.")
+    written.digests.append(writer.write(decoding.name, pixels, rows))
+    written.counts.append(len(rows))
 
 
 def _places_to_skip(

@@ -87,13 +87,23 @@ def _source_hash(request: DataRequest, reader: Reader) -> str:
     listing = []
     for source in reader.sources(request):
         for path in files_under(source) if os.path.isdir(source) else [source]:
-            status = os.stat(path)
-            listing.append([os.path.abspath(path), status.st_size, status.st_mtime_ns])
+            listing.append([os.path.abspath(path), *_size_and_time(path)])
     form = [request.side, request.channels, request.skip_bad_images, request.classes, request.name]
     # The reader's module in version 0.1, so that what it prepared is found and not prepared again.
     name = f"trainables.readers.{reader.identity}"
     described = json.dumps([image_file.FORMAT, name, form, listing])
     return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    """Return a file's size and time of change; -1 for a link that leads nowhere, which may be no image."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP) or not os.path.islink(path):
+            raise
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
 
 
 def _find(cache: Path, pattern: str, fingerprint: str | None, verify: bool) -> Prepared | None:
@@ -141,7 +151,7 @@ def _publish(cache: Path, key: str, written: Path, verify: bool) -> Prepared:
         # Renamed first: a process that has mapped it keeps it, and none opens it half deleted.
         refused = written.with_name(f"{written.name}.refused{place}")
         os.rename(other, refused)
-        shutil.rmtree(refused)
+        shutil.rmtree(refused) if refused.is_dir() else refused.unlink()
     os.rename(written, name)
     return open_folder(name)
 

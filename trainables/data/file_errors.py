@@ -16,10 +16,16 @@ REMEDIES = {
 }
 """Remedies for limits of a process or the system, which say nothing about the file."""
 
+OF_THE_PATH = {
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ENXIO, errno.ENODEV),
+}
+"""Errors that the path itself causes, and that another try would meet again."""
+
 
 @contextmanager
-def explained(cache: Path) -> Iterator[None]:
-    """Raise Mistake for an OSError of the cache folder or the source, with what to do about it."""
+def explained(cache: Path | None = None) -> Iterator[None]:
+    """Raise Mistake for an OSError of the source, or the cache folder if there is one, with what to do."""
     try:
         yield
     except OSError as error:
@@ -29,17 +35,17 @@ def explained(cache: Path) -> Iterator[None]:
                 f"{where or cache} cannot be opened ({error.strerror}): {REMEDIES[error.errno]}, and run "
                 "again."
             ) from error
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if cache is not None and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise Mistake(
                 f"There is no room left for the prepared data in {cache}: free some, or name another folder "
                 "with --cache."
             ) from error
-        if where.startswith(str(cache)):
+        if cache is not None and where.startswith(str(cache)):
             raise Mistake(
                 f"The folder for prepared data, {cache}, cannot be used ({error.strerror}: {where}): name "
                 "another one with --cache."
             ) from error
-        if isinstance(error, PermissionError | FileNotFoundError):
+        if error.errno in OF_THE_PATH:
             raise Mistake(
                 f"{where} cannot be read ({error.strerror}): check the path and its permissions."
             ) from error

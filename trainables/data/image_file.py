@@ -22,6 +22,13 @@ FORMAT = 1
 """Version of the format, raised whenever the same source would give other bytes."""
 
 
+UNSOUND = (
+    *(pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError),
+    *(OverflowError, RecursionError),
+)
+"""What reading a file raises that is not what it should be."""
+
+
 class DamagedError(Exception):
     """A prepared file is truncated, or differs from what was written."""
 
@@ -130,7 +137,7 @@ def open_classes(path: str, split: str, classes: Sequence[str]) -> list[OpenedCl
     try:
         places = _find_classes(path, split, classes)
         return [opened for adjacent in _adjacent(places) for opened in _map(path, adjacent)]
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+    except UNSOUND as error:
         if means_damage(error):
             raise DamagedError(f"{path}: {error}") from error
         if isinstance(error, OSError) and error.errno is not None:
@@ -146,19 +153,24 @@ def _find_classes(path: str, split: str, classes: Sequence[str]) -> list[_Place]
         if (about["format"], about["split"]) != (FORMAT, split):
             raise DamagedError(f"{path} holds {about['split']!r} images in format {about['format']}")
         numbers = {name: number for number, name in enumerate(about["classes"])}
-        return [_find_class(path, reader, base, name, numbers[name]) for name in classes]
+        return [_find_class(path, reader, base, file.size(), name, numbers[name]) for name in classes]
 
 
-def _find_class(path: str, reader: pa.ipc.RecordBatchFileReader, base: int, name: str, number: int) -> _Place:
+def _find_class(
+    path: str, reader: pa.ipc.RecordBatchFileReader, base: int, size: int, name: str, number: int
+) -> _Place:
     batch = reader.get_batch_with_custom_metadata(number)
     about = batch.custom_metadata
+    batch.batch.validate()  # that its buffers lie inside the file, before one is read
     if json.loads(about[b"class"]) != name:
         raise DamagedError(f"{path} holds {about[b'class'].decode()} where {name!r} should be")
     images = batch.batch.column("image")
     indices = batch.batch.column("index").to_numpy().copy()
     start = images.storage.flatten().buffers()[1].address - base if len(images) else 0
-    shape = (len(images), *images.type.shape)
-    return _Place(name, number, start, shape, indices, about[b"sha256"].decode())
+    place = _Place(name, number, start, (len(images), *images.type.shape), indices, about[b"sha256"].decode())
+    if images.type.value_type != pa.uint8() or not 0 <= start <= place.stop <= size:
+        raise DamagedError(f"the images of {name!r} are not where {path} says")
+    return place
 
 
 def _adjacent(places: Iterable[_Place]) -> list[list[_Place]]:

@@ -8,23 +8,26 @@ that detectors see, so nothing is resized unless a method is given.
 from __future__ import annotations
 
 import hashlib
+import lzma
+import os
 import tarfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image, ImageOps
 
+from trainables.data.file_errors import explained
 from trainables.data.image_table import ImageTable
 from trainables.data.named_images import CROP, NamedImages
 from trainables.data.readers.image_folder import EXTENSIONS, image_files
-from trainables.data.readers.parquet import SUFFIXES, image_column
-from trainables.data.readers.pixels import Item, open_image, with_mode
-from trainables.mistake import Mistake
+from trainables.data.readers.parquet import SUFFIXES, image_chunks
+from trainables.data.readers.pixels import Item, opened_image, resized, with_mode
+from trainables.mistake import Mistake, one_line
 from trainables.randomness import stream
 
 UNCHANGED = "none"
@@ -34,6 +37,18 @@ FILTERS = {
     "box": Image.Resampling.BOX,
     "bilinear": Image.Resampling.BILINEAR,
 }
+GROWTH = 2**24
+"""Bytes by which the memory for a set's images grows, so that it is never held twice."""
+
+MOST_HELD = 4 * 2**30
+"""Bytes that an archive may unpack to: its images are held in memory until they are in order."""
+NOTES = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
+"""Types of entries in an archive that say more about others, such as a long name."""
+MOST_OF_A_NOTE = 2**20
+"""Bytes of one, which is read whole."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +112,7 @@ def load_images(
     already. Raise Mistake if there are no images, or one cannot be read or brought to the size.
     """
     random = stream(0, seed, 0, "crops of image sets")
-    found, changed = [], False
+    found, changed = _Pixels(side, channels), False
     for where, item in _items(Path(path).expanduser(), name):
         image = _decoded(item, where, channels)
         sized = image.size == (side, side)
@@ -109,23 +124,49 @@ def load_images(
                 f"with --ood-resize {', '.join(FILTERS)} or {CROP}, which changes the scores very much."
             )
         if resize == CROP:
-            found += _crops(image, side, crops_per_image, random, f"{where} of the image set {name}")
+            for crop in _crops(image, side, crops_per_image, random, f"{where} of the image set {name}"):
+                found.append(crop)
         else:
-            found.append(_pixels(image if sized else _resized(image, side, str(resize)), channels))
-    if not found:
+            image = image if sized else _resized(image, side, str(resize), where)
+            found.append(_pixels(image, channels))
+    if not found.count:
         raise Mistake(f"{path} holds no image for the image set {name}: name a place that does, with --ood.")
-    return ImageSet(name, np.stack(found), (resize or UNCHANGED) if changed else UNCHANGED)
+    return ImageSet(name, found.taken(), (resize or UNCHANGED) if changed else UNCHANGED)
+
+
+class _Pixels:
+    """Images of one size, uint8 (count, side, side, channels), in memory that grows in place."""
+
+    def __init__(self, side: int, channels: int) -> None:
+        self.count = 0
+        self._shape = (side, side, channels)
+        self._memory = np.empty((0, *self._shape), np.uint8)
+
+    def append(self, pixels: np.ndarray) -> None:
+        """Add an image."""
+        if self.count == len(self._memory):
+            more = max(1, GROWTH // pixels.size)
+            self._memory.resize((self.count + more, *self._shape), refcheck=False)
+        self._memory[self.count] = pixels
+        self.count += 1
+
+    def taken(self) -> np.ndarray:
+        """Return all images."""
+        self._memory.resize((self.count, *self._shape), refcheck=False)
+        return self._memory
 
 
 def _items(path: Path, name: str) -> Iterator[tuple[str, Item]]:
     """Return the name of each image for messages, and the encoded image."""
-    if path.is_dir():
-        return ((file, file) for file in image_files(path))
-    if not path.is_file():
-        raise Mistake(f"{path} does not exist: --ood {name}=PATH names a folder, an archive or Parquet file.")
+    with explained():
+        if path.is_dir():
+            return ((file, file) for file in image_files(path))
+        if not path.is_file():
+            what = "is no file" if os.path.lexists(path) else "does not exist"
+            raise Mistake(f"{path} {what}: --ood {name}=PATH names a folder, an archive or Parquet file.")
     if path.suffix.lower() in SUFFIXES:
         return _parquet_items(path)
-    if tarfile.is_tarfile(path):
+    if _is_archive(path):
         return _archive_items(path)
     raise Mistake(
         f"{path} is not a set of images: --ood takes a folder of images, a tar archive of images, or a "
@@ -133,52 +174,89 @@ def _items(path: Path, name: str) -> Iterator[tuple[str, Item]]:
     )
 
 
+def _is_archive(path: Path) -> bool:
+    with _reading_archive(path):
+        try:
+            tarfile.open(path, tarinfo=_Member).close()
+        except tarfile.ReadError:
+            return False
+        return True
+
+
 def _archive_items(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the images of a tar archive in order of their names, without hidden files."""
+    """Yield the images of a tar archive in order of their names, without hidden files.
+
+    Nothing is unpacked to the disk, so where a member's name leads does not matter.
+    """
     found = {}
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                file = Path(member.name)
-                if member.isfile() and file.suffix.lower() in EXTENSIONS and not file.name.startswith("."):
-                    data = archive.extractfile(member)
-                    found[member.name] = data.read() if data is not None else b""
-    except (OSError, EOFError, tarfile.TarError) as error:
-        raise Mistake(f"{path} is not an archive that can be read ({error}): fetch it again.") from error
+    left = MOST_HELD
+    with _reading_archive(path), tarfile.open(path, tarinfo=_Member) as archive:
+        for member in archive:
+            left -= member.size
+            if left < 0:
+                raise Mistake(
+                    f"{path} unpacks to more than {MOST_HELD / 2**30:g} GiB: unpack it, and name the folder "
+                    "of its images."
+                )
+            file = Path(member.name)
+            if member.isfile() and file.suffix.lower() in EXTENSIONS and not file.name.startswith("."):
+                data = archive.extractfile(member)
+                found[member.name] = data.read() if data is not None else b""
     for name in sorted(found):
         yield f"{name} in {path}", found[name]
 
 
-def _parquet_items(path: Path) -> Iterator[tuple[str, bytes]]:
+class _Member(tarfile.TarInfo):
+    """A member of an archive, whose name and notes have a reasonable length: they are read whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
+        """Return the member that a header describes."""
+        found = super().frombuf(buf, encoding, errors)
+        if found.size < 0 or (found.type in NOTES and found.size > MOST_OF_A_NOTE):
+            raise ValueError(f"a member's notes claim {found.size:,} bytes")
+        return found
+
+
+@contextmanager
+def _reading_archive(path: Path) -> Iterator[None]:
+    """Raise Mistake for what tarfile and the libraries below it raise for what is no archive, or is cut."""
     try:
-        with pq.ParquetFile(path) as file:
-            column = image_column(file.schema_arrow, path).leaf
-            row = 0
-            for batch in file.iter_batches(1024, columns=[column]):
-                for value in batch.column(0).to_pylist():
-                    data = value["bytes"] if isinstance(value, dict) else value
-                    yield f"Row {row} of {path}", data or b""
-                    row += 1
-    except (pa.ArrowException, OSError) as error:
-        raise Mistake(f"{path} is not a Parquet file that can be read ({error}): fetch it again.") from error
+        yield
+    except Mistake:
+        raise
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
+        raise Mistake(
+            f"{path} is not an archive that can be read ({one_line(error)}): fetch it again."
+        ) from error
+
+
+def _parquet_items(path: Path) -> Iterator[tuple[str, bytes]]:
+    row = 0
+    for column in image_chunks(path):
+        for data in column:
+            yield f"Row {row} of {path}", data.as_py() or b""
+            row += 1
 
 
 def _decoded(item: Item, where: str, channels: int) -> Image.Image:
     """Return the image upright, in grey or RGB; raise Mistake if it cannot be read."""
     try:
-        image = ImageOps.exif_transpose(open_image(item))
-        return with_mode(image, "L" if channels == 1 else "RGB")
+        with opened_image(item) as image:
+            return with_mode(ImageOps.exif_transpose(image), "L" if channels == 1 else "RGB")
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds for bad data
         raise Mistake(
-            f"{where} is not an image that can be read ({error}): replace it or take it out."
+            f"{where} is not an image that can be read ({one_line(error)}): replace it or take it out."
         ) from error
 
 
-def _resized(image: Image.Image, side: int, resize: str) -> Image.Image:
-    scale = side / min(image.size)
-    width, height = (max(side, round(length * scale)) for length in image.size)
+def _resized(image: Image.Image, side: int, resize: str, where: str) -> Image.Image:
+    try:
+        width, height = resized(image.size, side)
+    except ValueError as error:
+        raise Mistake(f"{where} cannot be resized ({error}): replace it or take it out.") from error
     image = image.resize((width, height), FILTERS[resize])
     left, top = (width - side) // 2, (height - side) // 2
     return image.crop((left, top, left + side, top + side))

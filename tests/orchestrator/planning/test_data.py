@@ -18,7 +18,7 @@ CLASSES = ("a", "b", "c")
 def data(train: tuple[int, ...], test: tuple[int, ...] = (50, 50, 50), classes: tuple[str, ...] = CLASSES):
     """Prepared data of so many images a class, of which nothing is opened."""
     counts = {"train": train, "test": test}
-    return Prepared(classes, counts, "", 56, 3, (), Path("nowhere"), {})
+    return Prepared(classes, counts, "", 56, 3, (), Path("nowhere"), {}, {})
 
 
 def sweep(

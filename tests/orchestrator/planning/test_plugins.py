@@ -14,6 +14,7 @@ from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import Specification
 from orchestrator.sweep import main
 from search_spaces import find_benchmark
+from tests.hand_made_ledger import specification, write_sweep
 from tests.plugins import BENCHMARK, DETECTOR, MARK, TASK, WHOLE, forget
 from trainables.auxiliary import TASKS
 from trainables.detectors import DETECTORS
@@ -234,11 +235,11 @@ def test_a_specification_is_read_back_with_its_plug_ins(tmp_path: Path) -> None:
 
 def stored(folder: Path, **texts: str) -> Ledger:
     """A ledger that holds these plug-ins, by their files' names without .py."""
-    ledger = Ledger(str(folder), "sweep")
+    ledger, _ = write_sweep(folder, specification(), name="sweep")
     plugins = [Plugin(f"{name}.py", text) for name, text in texts.items()]
     for plugin in plugins:
         ledger.write_plugin(plugin.digest, plugin.source)
-    ledger.write_sweep({"plugins": {plugin.file: plugin.digest for plugin in plugins}})
+    ledger.write_sweep({**ledger.read_sweep(), "plugins": {plugin.file: plugin.digest for plugin in plugins}})
     return ledger
 
 

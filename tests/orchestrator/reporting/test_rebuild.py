@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.passwords import masked
 from orchestrator.report import main
 from tests.hand_made_ledger import finish_all, specification, write_sweep
 
@@ -78,7 +79,7 @@ def test_rebuilding_records_without_mlflow_or_what_the_uri_needs_is_a_mistake(
     uri = "postgresql+psycopg://u:p@127.0.0.1:1/x"
     words = ["mine", "--storage", str(tmp_path), "--rebuild-tracking", "--tracking-uri", uri]
     assert main(words) == 2
-    assert f"{uri} needs the Python module psycopg" in capsys.readouterr().err
+    assert f"{masked(uri)} needs the Python module psycopg" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "mlflow", None)
     assert main(words) == 2
     assert "MLflow, which is not installed here" in capsys.readouterr().err

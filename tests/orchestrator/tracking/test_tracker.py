@@ -16,10 +16,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.passwords import masked
 from orchestrator.planning.cells import Cells
 from orchestrator.planning.specification import GROWING, Specification
 from orchestrator.reporting.report import make_report
 from orchestrator.sweep import main
+from orchestrator.tracking import tracker as tracker_module
 from orchestrator.tracking.tracker import Tracker, open_tracker
 from tests.hand_made_ledger import (
     curve_rows,
@@ -97,6 +99,8 @@ def test_a_cell_s_run_holds_its_params_its_curves_and_its_values(sweep: Sweep) -
     assert search.params["aux_weight"] == "0.2"
     assert "seed" not in search.params
     assert not [name for name in search.metrics if name.startswith(("test/", "ap/", "final/"))]
+    assert (final.metrics["cost/attempts"], final.metrics["cost/gpu_hours"]) == (1, 0)
+    assert runs["rotation/8/search1"].data.metrics["cost/attempts"] == 1
     # The end is the ledger's, whenever the records are written.
     assert runs["rotation/3/s0"].info.end_time == 1_000_000
     assert runs["classification/3/s0"].data.params["aux_weight"] == "0"
@@ -187,6 +191,7 @@ def test_another_ledger_of_the_same_name_has_runs_of_its_own(sweep: Sweep, tmp_p
 OPEN_STORE = """
 import sys
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.passwords import masked
 from orchestrator.planning.request import Request, draft
 from orchestrator.tracking.tracker import open_tracker
 wanted = draft(Request()).complete("cpu", tuple("0123456789"))
@@ -333,7 +338,7 @@ def test_a_driver_that_the_uri_needs_and_that_is_missing_is_a_mistake_before_any
     words = ["--storage", str(tmp_path), "--name", "mine", "--executor", executor, "--tracking-uri", uri]
     assert main(words) == 2
     error = capsys.readouterr().err
-    assert f"The tracking URI {uri} needs the Python module psycopg" in error
+    assert f"The tracking URI {masked(uri)} needs the Python module psycopg" in error
     assert "MLflow is not installed" not in error
     assert not (tmp_path / "mine" / "sweep.json").exists()
 
@@ -366,15 +371,25 @@ def test_closing_with_records_left_leaves_no_thread_running(
     assert set(threading.enumerate()) <= before  # threads of other tests may end meanwhile
 
 
-def test_a_server_that_does_not_answer_is_a_mistake_within_ten_seconds(sweep: Sweep) -> None:
-    with socket.socket() as silent:  # takes connections and never answers
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_server_that_does_not_answer_is_a_mistake_after_a_stated_wait(
+    listens: bool, sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tracker_module, "SAY_SECONDS", 0.5)
+    monkeypatch.setattr(tracker_module, "ANSWER_SECONDS", 2.0)
+    with socket.socket() as silent:  # takes connections and never answers, or does not even listen
         silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        if listens:
+            silent.listen()
+        port = silent.getsockname()[1]
         began = time.monotonic()
-        with pytest.raises(Mistake, match=uri):
-            sweep.tracker(uri)
-        assert time.monotonic() - began < 15
+        with pytest.raises(Mistake) as mistake:
+            sweep.tracker(f"http://me:secret@127.0.0.1:{port}")
+    assert time.monotonic() - began < 15
+    assert f"http://me:***@127.0.0.1:{port} does not answer within 2 s" in str(mistake.value)
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"Waiting up to 2 s for the tracking server http://me:***@127.0.0.1:{port}")
+    assert "secret" not in f"{printed}{mistake.value}"
 
 
 class Server:

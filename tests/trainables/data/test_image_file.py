@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -178,11 +179,11 @@ def test_unreadable_prepared_data_is_neither_replaced_nor_called_damaged(
     first = prepare(request)
     before = [path.stat().st_ino for path in sorted(first.folder.iterdir())]
 
-    def refuse(path: Path) -> str:
-        raise OSError(number, os.strerror(number), str(path))
+    def refuse(path: str) -> BinaryIO:
+        raise OSError(number, os.strerror(number), path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "read_text", refuse)
+        patched.setattr("trainables.data.prepared.open_file", refuse)
         with pytest.raises(Mistake, match=os.strerror(number)) as raised:
             prepare(request, first.fingerprint if given else None)
     assert "delete" not in str(raised.value)

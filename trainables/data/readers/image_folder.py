@@ -7,12 +7,13 @@ set aside for it. pixels.py handles colours, transparency (laid on white), 16 bi
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainables.data.readers.source import Source, Split, files_under, with_test_part
+from trainables.data.readers.source import Source, Split, check_names, files_under, with_test_part
 from trainables.mistake import Mistake
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def read(request: DataRequest) -> Source:
     train, test = _split_folders(Path(request.path))
     found = [_images_by_class(folder) for folder in (train, test) if folder is not None]
     classes = tuple(sorted(set().union(*found)))
+    check_names(classes, request.path)
     for name in classes:
         if not any(images.get(name) for images in found):
             raise Mistake(
@@ -75,7 +77,7 @@ def _images_by_class(folder: Path) -> dict[str, list[str]]:
 def _split_folders(root: Path) -> tuple[Path, Path | None]:
     """Return the folders of the training and the test images; the latter is None if there is none."""
     if not root.is_dir():
-        what = "is a file of no known kind" if root.is_file() else "does not exist"
+        what = "is a file of no known kind" if os.path.lexists(root) else "does not exist"
         raise Mistake(f"{root} {what}: {WANTED}.")
     test = next((root / name for name in TEST_FOLDERS if _folders(root / name)), None)
     train = root / "train"

@@ -9,9 +9,11 @@ they are prepared.
 from __future__ import annotations
 
 import json
+import os
 import threading
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainables.data.readers.reader import module_reader
-from trainables.data.readers.source import Source, Split, with_test_part
-from trainables.mistake import Mistake
+from trainables.data.readers.source import Source, Split, check_names, with_test_part
+from trainables.mistake import Mistake, one_line
 
 if TYPE_CHECKING:
     from trainables.data.readers.request import DataRequest
@@ -31,6 +33,15 @@ SUFFIXES = (".parquet", ".pq")
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "class_name", "target", "category")
 TEST_NAMES = ("test", "val")
+ROWS = 1024
+"""Rows that are read at a time."""
+
+EXPANSION, SLACK = 100, 2**28
+"""How many times its size a file may unpack to, and the bytes that any file may."""
+EXPANDS = f"it unpacks to more than {EXPANSION} times its size, as no file of images does"
+
+MOST_ROWS_IN_LITTLE = 2**20
+"""Rows that a file may claim whatever its size; more take at least a byte each."""
 
 
 def find(request: DataRequest) -> tuple[Path, Path | None] | None:
@@ -42,10 +53,9 @@ def find(request: DataRequest) -> tuple[Path, Path | None] | None:
     """
     given = Path(request.path)
     if given.suffix.lower() in SUFFIXES and not given.is_dir():
-        if not given.exists():
-            raise Mistake(
-                f"{given} does not exist: --data names a Parquet file of training images, or a folder."
-            )
+        if not given.is_file():
+            what = "is no file" if os.path.lexists(given) else "does not exist"
+            raise Mistake(f"{given} {what}: --data names a Parquet file of training images, or a folder.")
         return given, _test_file(given)
     names = [f"{request.name}_train.parquet"]
     if not module_reader(request.reader).embedded:
@@ -98,30 +108,30 @@ class _LabelledFile:
 
     def __init__(self, path: Path, request: DataRequest) -> None:
         self.path = path
-        try:
-            self._schema = pq.read_schema(path)
-            self._image = image_column(self._schema, path)
-            label = _label_column(self._schema, path)
-            values = pq.read_table(path, columns=[label])[label].combine_chunks()
-        except (pa.ArrowException, OSError) as error:
-            raise Mistake(
-                f"{path} is not a Parquet file that can be read ({error}): fetch it again."
-            ) from error
-        self.known_names, names = _names_of(values, label, self._schema, path, request.classes)
-        self.rows = np.arange(len(names))
+        with reading(path), pq.ParquetFile(path) as file:
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+            self._image = image_column(schema, path)
+            label = _label_column(schema, path)
+            if rows > max(MOST_ROWS_IN_LITTLE, path.stat().st_size):
+                raise ValueError(f"it claims {rows:,} rows")
+            values = file.read([label])[label].combine_chunks()
+            self.known_names, names = _names_of(values, label, schema, path, request.classes)
+        self._row_count = len(names)
+        self.rows = np.arange(self._row_count)
         class_of = module_reader(request.reader).class_of
         if class_of is not None:
             self.known_names = ()
             members = [class_of(name, request.classes or ()) for name in names]
             self.rows = np.array([row for row, member in enumerate(members) if member is not None], np.int64)
             names = [member for member in members if member is not None]
+        check_names(dict.fromkeys(names), path)
         self.names = names
 
     def split(self, classes: tuple[str, ...]) -> Split:
         """Return the file's rows, labelled by position in these classes."""
         number = {name: label for label, name in enumerate(classes)}
         labels = np.array([number[name] for name in self.names], np.int64)
-        images = _Images(self.path, self._image)
+        images = _Images(self.path, self._image, self._row_count)
         rows = self.rows.tolist()
         return Split(labels, lambda i: images[rows[i]], lambda i: f"row {rows[i]} of {self.path}")
 
@@ -129,8 +139,8 @@ class _LabelledFile:
 class _Images:
     """The encoded images of a file by row, read on first use; safe for use by several threads."""
 
-    def __init__(self, path: Path, column: ImageColumn) -> None:
-        self._path, self._column = path, column
+    def __init__(self, path: Path, column: ImageColumn, count: int) -> None:
+        self._path, self._column, self._count = path, column, count
         self._lock = threading.Lock()
         self._chunks: list[pa.Array] = []
         self._starts: list[int] = []
@@ -143,13 +153,12 @@ class _Images:
         return self._chunks[place][row - self._starts[place]].as_py() or b""
 
     def _read(self) -> None:
-        start = 0
-        with pq.ParquetFile(self._path) as file:
-            for batch in file.iter_batches(1024, columns=[self._column.leaf]):
-                column = batch.column(0)
-                self._chunks.append(column.field("bytes") if self._column.struct else column)
-                self._starts.append(start)
-                start += len(batch)
+        for column in image_chunks(self._path, self._column):
+            self._starts.append(self._starts[-1] + len(self._chunks[-1]) if self._chunks else 0)
+            self._chunks.append(column)
+        found = sum(map(len, self._chunks))
+        if found != self._count:
+            raise _unreadable(self._path, f"it has {self._count} labels for {found} images")
 
 
 @dataclass(frozen=True)
@@ -158,6 +167,46 @@ class ImageColumn:
 
     leaf: str
     struct: bool
+
+
+def _unreadable(path: Path, reason: object) -> Mistake:
+    return Mistake(f"{path} is not a Parquet file that can be read ({reason}): fetch it again.")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise Mistake for what pyarrow raises for files that are not what they say."""
+    try:
+        yield
+    except Mistake:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise _unreadable(path, one_line(error)) from error
+
+
+def image_chunks(path: Path, column: ImageColumn | None = None) -> Iterator[pa.Array]:
+    """Yield the encoded images of a file in arrays of up to 1,024 rows; raise Mistake if it cannot be read.
+
+    Without a column it is the file's image column. A file that unpacks to far more than it holds is refused
+    before it fills the memory: encoded images hardly get smaller.
+    """
+    most = SLACK + EXPANSION * path.stat().st_size
+    with reading(path), pq.ParquetFile(path) as file:
+        column = column or image_column(file.schema_arrow, path)
+        _check_claims(file.metadata, most)
+        for batch in file.iter_batches(ROWS, columns=[column.leaf]):
+            found = batch.column(0).field("bytes") if column.struct else batch.column(0)
+            most -= found.nbytes
+            if most < 0:
+                raise ValueError(EXPANDS)
+            yield found
+
+
+def _check_claims(metadata: pq.FileMetaData, most: int) -> None:
+    """Raise ValueError if a file says itself that it unpacks to more than `most` bytes."""
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    if sum(group.total_byte_size for group in groups) > most:
+        raise ValueError(EXPANDS)
 
 
 def _test_file(train: Path) -> Path | None:
@@ -170,10 +219,12 @@ def image_column(schema: pa.Schema, path: Path) -> ImageColumn:
     """Return the column of encoded files, bytes or the hub's struct; raise Mistake if there is none."""
     found = {}
     for field in schema:
-        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+        if _holds_bytes(field.type):
             found[field.name] = ImageColumn(field.name, struct=False)
-        elif pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
-            found[field.name] = ImageColumn(f"{field.name}.bytes", struct=True)
+        elif pa.types.is_struct(field.type):
+            inner = field.type.get_field_index("bytes")
+            if inner >= 0 and _holds_bytes(field.type.field(inner).type):
+                found[field.name] = ImageColumn(f"{field.name}.bytes", struct=True)
     for name in IMAGE_COLUMNS:
         if name in found:
             return found[name]
@@ -183,6 +234,10 @@ def image_column(schema: pa.Schema, path: Path) -> ImageColumn:
         f"{path} has no image column: one named image or img, of encoded files (bytes, or a struct with a "
         f"field bytes), is needed; its columns are {_columns(schema)}."
     )
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _label_column(schema: pa.Schema, path: Path) -> str:
@@ -236,7 +291,7 @@ def _listed_names(schema: pa.Schema, column: str) -> list[str]:
         if b"huggingface" in metadata:
             feature = json.loads(metadata[b"huggingface"])["info"]["features"][column]
             return [str(name) for name in feature.get("names", [])]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass  # metadata in another format counts as none
     return []
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from trainables.data.readers.pixels import Item, open_image
-from trainables.mistake import Mistake
+from trainables.data.readers.pixels import Item
+from trainables.mistake import Mistake, escaped
 
 if TYPE_CHECKING:
     from trainables.data.readers.request import DataRequest
@@ -22,6 +21,8 @@ FEWEST_CLASSES = 2
 TEST_SHARE = 0.2
 """Share of the images that is set aside if a data set has no test split."""
 SPLIT_SEED = 20200207
+LONGEST_NAME = 255
+"""Most characters of a class's name: as many as a folder's name can have."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,6 @@ class Split:
     name: Callable[[int], str]
     is_file: bool = False
 
-    def load(self, position: int) -> Image.Image:
-        """Return the decoded image at a position, unchanged."""
-        return open_image(self.item(position))
-
     def taking(self, positions: np.ndarray) -> Split:
         """Return the split that consists of these positions of this one, in this order."""
         at = positions.tolist()
@@ -47,11 +44,15 @@ class Split:
         return Split(self.labels[positions], item, name, self.is_file)
 
     def files(self, folder: str) -> list[str] | None:
-        """Return each position's file, relative to a folder; None if images have no files of their own."""
+        """Return each position's file, relative to a folder; None if images have no files of their own.
+
+        What is no text in a name, since it is not UTF-8, is written as escapes.
+        """
         if not self.is_file:
             return None
         names = (Path(self.name(i)) for i in range(len(self.labels)))
-        return [os.path.relpath(name, folder).replace(os.sep, "/") for name in names]
+        relative = (os.path.relpath(name, folder).replace(os.sep, "/") for name in names)
+        return [name.encode(errors="backslashreplace").decode() for name in relative]
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def check_source(source: Source, request: DataRequest) -> None:
     """Raise Mistake if the source lacks classes or images, or is not the benchmark that is requested."""
     where = f"The data for {request.name} at {request.path}"
     names = source.class_names
+    check_names(names, request.path)
     if len(names) < FEWEST_CLASSES:
         found = f"only the class {names[0]!r}" if names else "no class"
         raise Mistake(
@@ -95,6 +97,18 @@ def check_source(source: Source, request: DataRequest) -> None:
                     f"{where} has {counts[name]} {split} images of the class {name!r} where the benchmark "
                     f"has {expected[place]}: the data is incomplete or another; fetch it again."
                 )
+
+
+def check_names(names: Iterable[str], path: str | Path) -> None:
+    """Raise Mistake for a class name that tables, records and terminals could not show as it is."""
+    for name in names:
+        if not name or len(name) > LONGEST_NAME or escaped(name) != name:
+            long = f"{name[:40]!r}... ({len(name)} characters)" if len(name) > LONGEST_NAME else repr(name)
+            raise Mistake(
+                f"{path} has a class called {long}, which cannot be a class's name: rename it to 1 to "
+                f"{LONGEST_NAME} characters of UTF-8 text on one line (a class is called as its folder or "
+                "its label is)."
+            )
 
 
 def _check_classes(found: tuple[str, ...], wanted: tuple[str, ...], benchmark: str, where: str) -> None:
@@ -118,7 +132,7 @@ def set_aside(labels: np.ndarray, share: float, seed: int = SPLIT_SEED) -> tuple
     Of a label with at least two images, at least one stays and at least one is set aside.
     """
     random = np.random.default_rng(seed)
-    kept, aside = [], []
+    kept, aside = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for label in np.unique(labels):
         positions = random.permutation(np.flatnonzero(labels == label))
         held = min(max(1, round(len(positions) * share)), len(positions) - 1)
@@ -146,16 +160,31 @@ def with_test_part(class_names: tuple[str, ...], whole: Split, *, oriented: bool
 def files_under(folder: str | Path) -> Iterator[str]:
     """Yield the paths of all files below a folder, sorted by folder and name, without hidden files.
 
-    Links to folders are followed, but no folder is listed twice.
+    Links to folders are followed, but no folder is listed twice. Raise OSError for one that cannot be listed.
     """
     seen: set[tuple[int, int]] = set()
-    for here, folders, files in os.walk(folder, followlinks=True):
+    ahead = [os.fspath(folder)]
+    while ahead:
+        here = ahead.pop()
         status = os.stat(here)
         if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield os.path.join(here, name)
+        files, folders = [], []
+        with os.scandir(here) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if not _is_folder(entry):
+                    files.append(entry.path)
+                elif not entry.name.startswith("__MACOSX"):
+                    folders.append(entry.path)
+        yield from sorted(files)
+        ahead += sorted(folders, reverse=True)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, which whoever opens it names
+        return False
