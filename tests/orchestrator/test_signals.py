@@ -210,7 +210,7 @@ def test_a_plug_in_that_exits_fails_its_cells_alone(
 
 @pytest.mark.slow
 def test_a_plug_in_that_ends_the_process_is_named(tmp_path: Path) -> None:
-    """On Ray the other cells go on; in the driver's own process nothing can, and the sentence names the cell."""
+    """On Ray the other cells go on; inline nothing can, and the sentence names the cell."""
     words = with_plugin(tmp_path, "ends")
     with Command(*words, "--executor", "inline") as command:
         code, _, said = command.end()
