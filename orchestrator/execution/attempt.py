@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
 from trainables.detectors import DETECTORS
 from trainables.failures import PermanentFailure
+from trainables.heartbeat import beat
 from trainables.mistake import Mistake, one_line
 from trainables.registry import source_digest
 from trainables.run import parse_method
@@ -126,7 +127,7 @@ class _Account:
     """Closes the record of an attempt by how it ends; what it cannot write, the next attempt closes."""
 
     def __init__(self, ledger: Ledger, key: str, attempt: int, *, leads: bool) -> None:
-        self._ledger, self._leads = replace(ledger, patience=0.0), leads
+        self._ledger, self._leads = ledger.with_patience(0.0), leads
         self._key, self._attempt = key, attempt
         self.resumed = 0
 
@@ -262,6 +263,7 @@ class _Writer:
     def wait(self) -> None:
         """Return once what was handed over is written; its error, if any, is raised here."""
         if self._pending is not None:
+            beat("waiting for the last checkpoint to be written")
             self._pending.result()
 
     def _write(self, epoch: int, snapshot: bytes, history: History) -> None:

@@ -24,7 +24,7 @@ from tests.orchestrator.execution.test_resuming import (
 from tests.sweeps import PLAIN, cells, command, only_sweep
 
 ONE_CELL = ["--holdouts", "3", "--seeds", "1", "--methods", "classification"]
-LONG = ["--set", "epochs=40", "ap_window=1", "checkpoint_seconds=0", "stall_seconds=12"]
+LONG = ["--set", "epochs=15", "ap_window=1", "checkpoint_seconds=0", "stall_seconds=12"]
 
 
 def begun(storage: Path, *words: str) -> subprocess.Popen:
