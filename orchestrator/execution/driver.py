@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,13 +14,16 @@ from orchestrator.execution.inline import InlineExecutor
 from orchestrator.execution.on_ray import RayExecutor
 from orchestrator.execution.progress import Progress
 from orchestrator.ledger.lock import hold
+from orchestrator.ledger.provenance import provenance
 from orchestrator.planning.cells import Cells, lay_out
 from orchestrator.planning.costs import Images, cell_flops
 from orchestrator.planning.data import check_data, check_image_sets
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.request import Draft, Request
+from orchestrator.planning.specification import StoredSweep
 from orchestrator.planning.studies import Outcome, suggest
 from orchestrator.planning.sweep import Sweep, begin, check_name, go_on, with_scoring, write_down
+from orchestrator.planning.versions import check_versions
 from orchestrator.tracking.tracker import Tracker, open_tracker
 from orchestrator.tracking.uris import resolve_tracking_uri
 from trainables.data.prepared import Prepared
@@ -78,15 +81,28 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
             sweep = with_scoring(sweep, stored, request)
         existed = sweep.ledger.exists()
         cells = lay_out(sweep.specification, sweep.fingerprint)
-        sweep.ledger.close_lost(cell.key for cell in cells.all())
         results = sweep.ledger.read_results(cell.key for cell in cells.all())
-        if len(results) < len(cells.all()):
+        trains = len(results) < len(cells.all())
+        if stored is not None:
+            _check_versions(request, sweep, stored, cells, results)
+        sweep.ledger.close_lost(cell.key for cell in cells.all())
+        if trains:
             sets = check_image_sets(sweep.settings.image_sets, prepared)
             sweep = replace(sweep, settings=replace(sweep.settings, image_sets=sets))
         tracker = _tracker(request, sweep, executor, cells)
-        write_down(sweep, prepared)
+        write_down(sweep, prepared, stored, trains=trains)
         dispatcher = _dispatcher(sweep, prepared, cells, results, tracker)
         yield Driver(sweep, executor, dispatcher, tracker, existed)
+
+
+def _check_versions(
+    request: Request, sweep: Sweep, stored: StoredSweep, cells: Cells, done: Collection[str]
+) -> None:
+    """Say which versions differ, if results still can; raise Mistake if that was not accepted."""
+    accepted, name = request.accept_versions, sweep.ledger.name
+    said = check_versions(name, stored.made, provenance(), cells, done, accepted=accepted)
+    if said:
+        print(said)
 
 
 def _tracker(request: Request, sweep: Sweep, executor: Executor, cells: Cells) -> Tracker | None:

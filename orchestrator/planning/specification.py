@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.provenance import Made
 from orchestrator.ledger.typed_json import Unexpected, typed, typed_fields
 from search_spaces import find_benchmark
 from trainables.data.named_images import RESIZES, SET_NAME, NamedImages
@@ -191,6 +192,10 @@ class _File:
     data: str | None = None
     images: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     plugins: dict[str, str] = dataclasses.field(default_factory=dict)
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    git_commit: str | None = None
+    machine: str | None = None
+    went_on_with: tuple[Made, ...] = ()
 
     def columns(self, names: tuple[str, ...]) -> tuple[DetectorColumn, ...]:
         """Return the columns of detectors; version 0.1 had the default detectors only."""
@@ -219,6 +224,8 @@ class StoredSweep:
     """Digests of plug-ins' sources by file name."""
     test_counts: tuple[int, ...]
     """How many test images each class has; empty if the ledger does not say."""
+    made: tuple[Made, ...]
+    """What the sweep was begun with, then what it went on with."""
 
 
 def read_stored(ledger: Ledger) -> StoredSweep:
@@ -237,6 +244,7 @@ def read_stored(ledger: Ledger) -> StoredSweep:
             detectors=file.columns(settings.detectors),
             plugins=file.plugins,
             test_counts=file.images.get("test", ()),
+            made=(Made(file.versions, file.git_commit, file.machine), *file.went_on_with),
         )
         _check_stored(stored)
     except (Unexpected, Mistake) as error:

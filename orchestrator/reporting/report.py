@@ -12,6 +12,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
+from orchestrator.planning.versions import mixture
 from orchestrator.reporting import sentences
 from orchestrator.reporting.detector_table import detector_tables
 from orchestrator.reporting.figures import draw_figures
@@ -100,6 +101,7 @@ class Report:
             *sentences.image_sets(results, self._set_command),
             *sentences.edited(results, self._score_command),
             *sentences.selection(results),
+            *mixture(results.stored.made),
             *sentences.recipe_departures(results, self.benchmark),
         ]
 

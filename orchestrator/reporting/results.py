@@ -12,7 +12,13 @@ from typing import Any
 from orchestrator.ledger.later_scores import counted_later, counted_sets, sources, with_later, with_sets
 from orchestrator.ledger.ledger import LATER_SETS, Ledger
 from orchestrator.planning.cells import FINAL, Cell, Cells, Study, lay_out
-from orchestrator.planning.specification import DetectorColumn, Specification, Weights, read_stored
+from orchestrator.planning.specification import (
+    DetectorColumn,
+    Specification,
+    StoredSweep,
+    Weights,
+    read_stored,
+)
 from orchestrator.planning.studies import Outcome, choose, history
 from orchestrator.reporting.statistics import Estimate, average_over_classes, estimate, paired_differences
 from trainables.data.named_images import NamedImages
@@ -118,6 +124,8 @@ class Results:
     """Keys of the cells that are done."""
     strangers: tuple[str, ...]
     """Keys of cells in the ledger that are none of the sweep's, as sweep.json describes it."""
+    stored: StoredSweep
+    """What sweep.json says."""
 
     @property
     def held_out(self) -> tuple[str, ...]:
@@ -338,6 +346,7 @@ def collect(ledger: Ledger) -> Results:
         cell_files=ledger.read_cells(keys),
         done=frozenset(found),
         strangers=tuple(sorted(ledger.keys() - set(keys))),
+        stored=stored,
     )
 
 
