@@ -101,6 +101,7 @@ class Report:
             *sentences.image_sets(results, self._set_command),
             *sentences.edited(results, self._score_command),
             *sentences.selection(results),
+            *sentences.nothing_learned(results),
             *mixture(results.stored.made),
             *sentences.recipe_departures(results, self.benchmark),
         ]
