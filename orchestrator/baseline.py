@@ -7,15 +7,23 @@ inline` does the same, and with other methods beside it. Exit codes are those of
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from orchestrator.cli.baseline_options import read_request
-from orchestrator.cli.parser import run_command
-from orchestrator.sweep import carry_out
+from orchestrator.sweep import run
+
+if TYPE_CHECKING:
+    from orchestrator.planning.request import Request
 
 
 def main(words: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    return run_command(lambda given: carry_out(read_request(given)), words)
+    return run(_read, words)
+
+
+def _read(words: list[str] | None) -> Request:
+    from orchestrator.cli.baseline_options import read_request
+
+    return read_request(words)
 
 
 if __name__ == "__main__":

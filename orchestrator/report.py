@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 
 from orchestrator.cli.parser import Parser, add_sweep_name, run_command
+from orchestrator.cli.sweep_options import add_price, value_of
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.storage import unreadable
 from orchestrator.planning.request import Request
@@ -31,7 +32,11 @@ def main(words: list[str] | None = None) -> int:
 
 def _run(words: list[str] | None) -> int:
     given = _parser().parse_args(words)
-    request = Request(storage=given.storage, tracking_uri=given.tracking_uri)
+    request = Request(
+        storage=given.storage,
+        tracking_uri=given.tracking_uri,
+        price_per_gpu_hour=value_of("price_per_gpu_hour", given.price_per_gpu_hour),
+    )
     ledger = Ledger(given.storage, given.name)
     try:
         report = make_report(ledger, request)
@@ -64,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tracking-uri", metavar="URI", help="MLflow's (default: an SQLite file in the storage folder)"
     )
+    add_price(parser)
     parser.add_argument(
         "--rebuild-tracking", action="store_true", help="write MLflow's records of the sweep again"
     )

@@ -1,16 +1,17 @@
 """`python -m orchestrator.score`: add detectors to a sweep's finished cells, without training.
 
 Exit codes: 0 every finished final cell has the detectors; 1 a detector failed or could not be added to some
-cell, or the leak firewall did not hold; 2 a mistake in what was asked, said before any work; 130 interrupted.
-torch is imported only for valid requests.
+cell, or the leak firewall did not hold; 2 a mistake in what was asked, said before any work; 128 and
+its number after a signal. torch is imported only for valid requests.
 """
 
 from __future__ import annotations
 
 import sys
 
-from orchestrator.cli.parser import INTERRUPTED, run_command
+from orchestrator.cli.parser import run_command
 from orchestrator.cli.score_options import read_request
+from orchestrator.cli.signals import exit_code, say
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
 from orchestrator.ledger.storage import StorageAway, no_answer
@@ -41,9 +42,9 @@ def _main(words: list[str] | None) -> int:
         return _run(request, ledger, stored, plugins)
     except StorageAway as error:
         raise no_answer(request.storage, error) from None
-    except KeyboardInterrupt:
-        print("Stopped. Nothing that was scored is lost; the same command goes on.", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        say("Stopped. Nothing that was scored is lost; the same command goes on.")
+        return exit_code(interrupt)
 
 
 def _run(request: Request, ledger: Ledger, stored: StoredSweep, plugins: tuple[Plugin, ...]) -> int:

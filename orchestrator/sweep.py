@@ -1,28 +1,63 @@
 """`python -m orchestrator.sweep`: plan a sweep, select lambda, run the cells and report.
 
 Exit codes: 0 every cell is done; 1 some cells failed, or the leak firewall did not hold; 2 a mistake in what
-was asked, said before any work; 130 interrupted.
+was asked, said before any work; 128 and its number after a signal (130 for Ctrl-C).
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from orchestrator.cli.next_commands import resume_command
-from orchestrator.cli.parser import INTERRUPTED, run_command
-from orchestrator.cli.sweep_options import read_request
-from orchestrator.ledger.storage import StorageAway, no_answer
-from orchestrator.planning.dry_run import describe_plan, look_ahead
-from orchestrator.planning.request import Draft, Request, draft
+from orchestrator.cli.parser import run_command
+from orchestrator.cli.signals import exit_code, say
+from orchestrator.cli.supervisor import supervised
+from orchestrator.execution.interruption import GRACE_SECONDS
+
+# The rest is imported in functions: a command forks before it imports what takes long or starts threads.
+if TYPE_CHECKING:
+    from orchestrator.planning.request import Draft, Request
+
+Read = Callable[[list[str] | None], "Request"]
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
-    return run_command(lambda given: carry_out(read_request(given)), words)
+    """Run the command line and return its exit code.
+
+    Without `words` they are those of this process, which then looks after one that does the work.
+    """
+    return run(_read, words)
+
+
+def run(read: Read, words: list[str] | None) -> int:
+    """Carry out the request that a command line is read as, and return the exit code."""
+    if words is not None:
+        return run_command(lambda given: carry_out(read(given)), words)
+
+    def close_records(name: str) -> None:
+        from orchestrator.execution.driver import close_records
+
+        close_records(read(None), name)
+
+    def work() -> int:
+        return run_command(lambda given: carry_out(read(given)), None)
+
+    return supervised(work, grace=GRACE_SECONDS, afterwards=close_records)
+
+
+def _read(words: list[str] | None) -> Request:
+    from orchestrator.cli.sweep_options import read_request
+
+    return read_request(words)
 
 
 def carry_out(request: Request) -> int:
     """Plan, run and report what is asked for, and return the exit code; raise Mistake before any work."""
+    from orchestrator.ledger.storage import StorageAway, no_answer
+    from orchestrator.planning.dry_run import describe_plan, look_ahead
+    from orchestrator.planning.request import draft
+
     try:
         resolved = None if request.goes_on_as_it_was else draft(request)
         if not request.dry_run:
@@ -31,14 +66,14 @@ def carry_out(request: Request) -> int:
         print(describe_plan(specification, request.name, images, settings))
     except StorageAway as error:
         raise no_answer(request.storage, error) from None
-    except KeyboardInterrupt:
-        print("Stopped before any cell began.", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        say("Stopped before any cell began.")
+        return exit_code(interrupt)
     return 0
 
 
 def _run(request: Request, resolved: Draft | None) -> int:
-    # Imported here since they take seconds, for which --help, --dry-run and a mistyped option do not wait.
+    from orchestrator.cli.next_commands import rebuild_command, resume_command
     from orchestrator.execution.driver import opened
     from orchestrator.reporting.conclusion import conclude
 
@@ -46,13 +81,18 @@ def _run(request: Request, resolved: Draft | None) -> int:
         ledger = driver.sweep.ledger
         try:
             driver.run()
-        except KeyboardInterrupt:
-            command = resume_command(request, ledger.name)
-            print(f"Stopped. Nothing that was done is lost; go on with: {command}", flush=True)
-            return INTERRUPTED
-        finally:
+        except KeyboardInterrupt as interrupt:
             driver.stop()
-        return conclude(request, ledger, driver.plan, driver.tracker)
+            say(f"Stopped. Nothing that was done is lost; go on with: {resume_command(request, ledger.name)}")
+            return exit_code(interrupt)
+        except BaseException:
+            driver.stop()
+            raise
+        try:
+            return conclude(request, ledger, driver.plan, driver.tracker)
+        except KeyboardInterrupt as interrupt:
+            say(f"Stopped before the report was complete: {rebuild_command(request, ledger.name)}")
+            return exit_code(interrupt)
 
 
 if __name__ == "__main__":

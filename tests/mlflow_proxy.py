@@ -71,6 +71,8 @@ class Proxy:
         self.requests: list[str] = []
         """The paths of all requests that came."""
         self.closed = threading.Event()
+        self.release = threading.Event()
+        """Ends the wait of all requests that HOLD and STALL keep waiting."""
         self._address = target.removeprefix("http://")
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
@@ -98,6 +100,7 @@ class Proxy:
     def close(self) -> None:
         """End the proxy and the requests that it holds, which the server then never hears of."""
         self.closed.set()
+        self.release.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -129,7 +132,7 @@ class Proxy:
         if kind == HANG:
             self.closed.wait()
         if kind == HOLD and fault is not None:
-            self.closed.wait(fault.seconds)
+            self.release.wait(fault.seconds)
         if self.closed.is_set():
             request.close_connection = True
             return
@@ -142,7 +145,7 @@ class Proxy:
         if kind == FAIL_AFTER:
             status, headers, data = 500, {}, b'{"error_code": "INTERNAL_ERROR", "message": "of the proxy"}'
         if kind == STALL and fault is not None:
-            self.closed.wait(fault.seconds)
+            self.release.wait(fault.seconds)
         _answer(request, status, headers, data)
 
     def _forward(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, dict[str, str], bytes]:

@@ -36,7 +36,7 @@ def blamed(failure: type[PermanentFailure], what: str) -> Iterator[None]:
         yield
     except (PermanentFailure, *PASSING):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         place = place_in_plugin(error)
         where = "" if place is None else f" in line {place[1]} of {place[0]}"
         raise failure(f"{what} failed{where}: {type(error).__name__}: {one_line(error)}") from error

@@ -30,7 +30,7 @@ def main(words: list[str] | None = None) -> int:
 
     Without `words` they are those of the command line. --help lists the commands.
     """
-    words = sys.argv[1:] if words is None else words
+    own, words = words is None, sys.argv[1:] if words is None else words
     try:
         if words[:1] in (["-h"], ["--help"]):
             print(_help())
@@ -39,7 +39,10 @@ def main(words: list[str] | None = None) -> int:
     except Mistake as mistake:
         print(f"Error: {mistake}", file=sys.stderr)
         return 2
-    code: int = importlib.import_module(f"{orchestrator.__name__}.{name}").main(words[1:])
+    command = importlib.import_module(f"{orchestrator.__name__}.{name}").main
+    if own:  # the command may do more in a process of its own than in somebody else's
+        sys.argv = [f"{PROGRAM} {name}", *words[1:]]
+    code: int = command(None if own else words[1:])
     return code
 
 

@@ -9,14 +9,13 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from orchestrator.cli.signals import exit_code, handling, name_of, number_of, raising, say
 from orchestrator.planning.specification import MOST
 from trainables.mistake import Mistake, one_line
 from trainables.registry import place_in_plugin
 
 WIDTH = 110
 """Columns of help."""
-
-INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
@@ -62,17 +61,26 @@ def wide(prog: str) -> argparse.HelpFormatter:
 
 
 def run_command(command: Callable[[list[str] | None], int], words: list[str] | None) -> int:
-    """Run a command and return its exit code: 2, with one sentence, for a Mistake or an error in plug-ins."""
-    try:
-        return command(words)
-    except Mistake as mistake:
-        print(f"Error: {mistake}", file=sys.stderr)
-    except Exception as error:
-        place = place_in_plugin(error)
-        if place is None:
-            raise
-        said = f"{type(error).__name__}: {one_line(error)}"
-        print(f"Error: --plugin {place[0]}, line {place[1]}, failed ({said}): correct it.", file=sys.stderr)
+    """Run a command and return its exit code.
+
+    After one sentence that is 2, for a Mistake or an error in plug-ins, or for a signal 128 and its number.
+    """
+    with handling(raising()):
+        try:
+            return command(words)
+        except Mistake as mistake:
+            print(f"Error: {mistake}", file=sys.stderr)
+        except KeyboardInterrupt as interrupt:
+            say(f"Stopped by {name_of(number_of(interrupt))}.")
+            return exit_code(interrupt)
+        except (Exception, SystemExit) as error:
+            place = place_in_plugin(error)
+            if place is None:
+                raise
+            said = f"{type(error).__name__}: {one_line(error)}"
+            print(
+                f"Error: --plugin {place[0]}, line {place[1]}, failed ({said}): correct it.", file=sys.stderr
+            )
     return 2
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from orchestrator.execution.interruption import Interrupted, stop
 from orchestrator.ledger import attempts
 from orchestrator.ledger.attempts import ONE_CPU, Usage
 from orchestrator.ledger.ledger import Ledger, Superseded
@@ -65,7 +66,7 @@ def run_attempt(
     With several workers each of them calls this; the first one writes, and all of them report and return
     alike. `usage` is what all of them take. A cell that is done already, by an attempt that died before it
     could say so, is left as it is. Raises PermanentFailure, such as Diverged if a final cell's loss is not
-    finite, and Superseded if another attempt has taken over.
+    finite, Superseded if another attempt has taken over, and Interrupted if it was asked to stop.
     """
     load(sweep.plugins)
     workers, trains = workers or Workers(), parse_method(cell.method).trains
@@ -139,7 +140,8 @@ class _Account:
         if isinstance(error, Superseded):
             ending = attempts.SUPERSEDED
         elif error is not None:
-            ending = attempts.FAILED if isinstance(error, Exception) else attempts.INTERRUPTED
+            asked = isinstance(error, Interrupted) or not isinstance(error, Exception)
+            ending = attempts.INTERRUPTED if asked else attempts.FAILED
         said = None if error is None else one_line(error)
         with contextlib.suppress(OSError):
             self._ledger.end_attempt(self._key, self._attempt, ending, said, resumed=self.resumed)
@@ -153,10 +155,16 @@ def _train(sweep: Sweep, key: str, attempt: int, running: CellRun, report: Repor
             epoch = int(row["epoch"])
             row.update(recorded.get(epoch, {}))
             last = epoch == running.run.recipe.epochs
-            if workers.leads and (sweep.settings.keep_checkpoints if last else writer.due()):
+            ends = stop.asked and not last
+            if workers.leads and (sweep.settings.keep_checkpoints if last else writer.due() or ends):
                 writer.put(epoch, running.snapshot(), list(running.history))
-            for held in workers.from_leader(writer.take_written()):
+            if workers.leads and ends:
+                writer.wait()
+            written, ends = workers.from_leader((writer.take_written(), ends))
+            for held in written:
                 report(key, held)
+            if ends:
+                raise Interrupted(f"stopped after epoch {epoch}, as was asked")
 
 
 @functools.lru_cache(maxsize=2)
@@ -225,8 +233,8 @@ class _Writer:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._pending is not None and error[0] is None:
-            self._pending.result()
+        if error[0] is None:
+            self.wait()
         self._pool.shutdown(wait=True)
 
     def take_written(self) -> list[int]:
@@ -247,10 +255,14 @@ class _Writer:
 
     def put(self, epoch: int, snapshot: bytes, history: History) -> None:
         """Hand over a checkpoint once the one before is written; its error, if any, is raised here."""
-        if self._pending is not None:
-            self._pending.result()
+        self.wait()
         self._pending = self._pool.submit(self._write, epoch, snapshot, history)
         self._last = time.monotonic()
+
+    def wait(self) -> None:
+        """Return once what was handed over is written; its error, if any, is raised here."""
+        if self._pending is not None:
+            self._pending.result()
 
     def _write(self, epoch: int, snapshot: bytes, history: History) -> None:
         # The curves come second: whatever epochs they show, a checkpoint holds.

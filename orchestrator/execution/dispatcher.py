@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.execution.interruption import stop
 from orchestrator.execution.progress import Progress
 from orchestrator.planning.plan import Assignment, Plan
 from orchestrator.tracking.tracker import Tracker
@@ -17,10 +18,15 @@ class Dispatcher:
         self._tracker = tracker
 
     def next(self) -> Assignment | None:
-        """Return the next cell to run, or None if none is ready now."""
-        assignment = self.plan.next()
+        """Return the next cell to run, or None if none is ready now or all are to stop."""
+        assignment = None if stop.asked else self.plan.next()
         self.progress.update(self.plan.counts())
         return assignment
+
+    @property
+    def finished(self) -> bool:
+        """Whether no cell will be handed out any more."""
+        return self.plan.finished or stop.asked
 
     def progressed(self, key: str, epoch: int) -> None:
         """Take note that the ledger holds so many epochs of a running cell."""

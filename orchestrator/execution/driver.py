@@ -7,12 +7,16 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.cli.next_commands import resume_command
+from orchestrator.cli.supervisor import tell
 from orchestrator.execution.attempt import PATIENCE_SECONDS
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.executor import Executor
 from orchestrator.execution.inline import InlineExecutor
+from orchestrator.execution.interruption import CLOSING_SECONDS, stoppable
 from orchestrator.execution.on_ray import RayExecutor
 from orchestrator.execution.progress import Progress
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
 from orchestrator.ledger.provenance import provenance
 from orchestrator.planning.cells import Cells, lay_out
@@ -20,7 +24,7 @@ from orchestrator.planning.costs import Images, cell_flops
 from orchestrator.planning.data import check_data, check_image_sets
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.request import Draft, Request
-from orchestrator.planning.specification import StoredSweep
+from orchestrator.planning.specification import StoredSweep, read_stored
 from orchestrator.planning.studies import Outcome, suggest
 from orchestrator.planning.sweep import Sweep, begin, check_name, go_on, with_scoring, write_down
 from orchestrator.planning.versions import check_versions
@@ -57,12 +61,14 @@ class Driver:
         if not self.plan.finished:
             # Attempts wait for a storage that is away; the driver says so at once.
             patient = replace(ledger, patience=PATIENCE_SECONDS)
-            self.executor.run(self.dispatcher, replace(self.sweep, ledger=patient))
+            with stoppable(self.dispatcher.progress.say):
+                self.executor.run(self.dispatcher, replace(self.sweep, ledger=patient))
 
     def stop(self) -> None:
-        """Send the records that are under way, if the sweep was not run to its end."""
+        """Send the records that are under way, and close their runs, if the sweep was not run to its end."""
         if self.tracker is not None and not self.plan.finished:
-            self.tracker.close(timeout=10)
+            self.tracker.interrupted()
+            self.tracker.close(timeout=CLOSING_SECONDS / 2)
 
 
 @contextlib.contextmanager
@@ -75,23 +81,27 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
     sweep, prepared = go_on(request) if draft is None else begin(draft, executor.device_kind())
     executor.check(sweep.specification)
     check_data(sweep.specification, prepared)
-    with hold(sweep.ledger):
-        stored = check_name(sweep, must_exist=request.resume)
-        if stored is not None:
-            sweep = with_scoring(sweep, stored, request)
+    fresh = not sweep.ledger.has_folder()
+    with hold(sweep.ledger), contextlib.ExitStack() as stack:
         existed = sweep.ledger.exists()
-        cells = lay_out(sweep.specification, sweep.fingerprint)
-        results = sweep.ledger.read_results(cell.key for cell in cells.all())
-        trains = len(results) < len(cells.all())
-        if stored is not None:
-            _check_versions(request, sweep, stored, cells, results)
-        sweep.ledger.close_lost(cell.key for cell in cells.all())
-        if trains:
-            sets = check_image_sets(sweep.settings.image_sets, prepared)
-            sweep = replace(sweep, settings=replace(sweep.settings, image_sets=sets))
-        tracker = _tracker(request, sweep, executor, cells)
-        write_down(sweep, prepared, stored, trains=trains)
+        with _undone_if_refused(sweep.ledger, fresh=fresh and not existed):
+            stored = check_name(sweep, must_exist=request.resume)
+            if stored is not None:
+                sweep = with_scoring(sweep, stored, request)
+            cells = lay_out(sweep.specification, sweep.fingerprint)
+            results = sweep.ledger.read_results(cell.key for cell in cells.all())
+            trains = len(results) < len(cells.all())
+            if stored is not None:
+                _check_versions(request, sweep, stored, cells, results)
+            sweep.ledger.close_lost(cell.key for cell in cells.all())
+            if trains:
+                sets = check_image_sets(sweep.settings.image_sets, prepared)
+                sweep = replace(sweep, settings=replace(sweep.settings, image_sets=sets))
+                stack.enter_context(executor.ready(sweep))
+            tracker = _tracker(request, sweep, executor, cells)
+            write_down(sweep, prepared, stored, trains=trains)
         dispatcher = _dispatcher(sweep, prepared, cells, results, tracker)
+        tell(name=sweep.ledger.name, resume=resume_command(request, sweep.ledger.name))
         yield Driver(sweep, executor, dispatcher, tracker, existed)
 
 
@@ -103,6 +113,28 @@ def _check_versions(
     said = check_versions(name, stored.made, provenance(), cells, done, accepted=accepted)
     if said:
         print(said)
+
+
+@contextlib.contextmanager
+def _undone_if_refused(ledger: Ledger, *, fresh: bool) -> Iterator[None]:
+    """Remove what a sweep has left if it does not begin and its folder is fresh, made by this process."""
+    try:
+        yield
+    except BaseException:
+        if fresh:
+            with contextlib.suppress(OSError):
+                ledger.discard()
+        raise
+
+
+def close_records(request: Request, name: str) -> None:
+    """Have MLflow say that nothing runs any more of a sweep whose driver has died."""
+    ledger = Ledger(request.storage, name)
+    with hold(ledger):
+        uri = resolve_tracking_uri(request.tracking_uri, request.storage)
+        tracker = open_tracker(uri, ledger, read_stored(ledger).specification)
+        if tracker is not None:
+            tracker.close(CLOSING_SECONDS)
 
 
 def _tracker(request: Request, sweep: Sweep, executor: Executor, cells: Cells) -> Tracker | None:

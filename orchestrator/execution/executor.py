@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.planning.specification import Specification
@@ -23,9 +25,14 @@ class Executor(ABC):
     def check(self, specification: Specification) -> None:
         """Raise Mistake if a sweep's cells cannot run as they are specified."""
 
+    @contextlib.contextmanager
+    def ready(self, sweep: Sweep) -> Iterator[None]:
+        """Have ready what cells run on; raise Mistake for what can only be seen then."""
+        yield
+
     @abstractmethod
     def run(self, dispatcher: Dispatcher, sweep: Sweep) -> None:
-        """Run cells until the dispatcher's plan is finished.
+        """Run cells until the dispatcher has none left; called once ready.
 
-        Raises Mistake, before any cell runs, for what only the running executor can find out.
+        What cells run on may be gone afterwards.
         """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from orchestrator.cli.supervisor import tell
 from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.dispatcher import Dispatcher, describe
 from orchestrator.execution.executor import Executor
+from orchestrator.execution.interruption import Interrupted
 from orchestrator.execution.resources import Resources
 from orchestrator.machines.devices import check_gpus, check_gpus_here, device_kind
 from orchestrator.planning.request import Request
@@ -42,12 +44,16 @@ class InlineExecutor(Executor):
         with dispatcher.progress.running():
             while (assignment := dispatcher.next()) is not None:
                 cell = assignment.cell
+                tell(cell=cell.label)
                 try:
                     result = run_attempt(
                         sweep, cell, assignment.aux_weights, dispatcher.progressed, usage=usage
                     )
-                except Exception as error:  # whatever a cell dies of, the others go on
+                except Interrupted:
+                    return
+                except (Exception, SystemExit) as error:  # whatever a cell dies of, the others go on
                     retryable = not isinstance(error, PermanentFailure)
                     dispatcher.failed(cell.key, cell.label, describe(error), retryable=retryable)
                 else:
                     dispatcher.done(cell.key, result["values"].get("value"))
+                tell(cell="")

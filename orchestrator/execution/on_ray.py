@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.executor import Executor
@@ -13,6 +16,12 @@ from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
 from orchestrator.planning.sweep import Sweep
 from trainables.mistake import Mistake
+
+if TYPE_CHECKING:
+    from orchestrator.execution.tune import Room
+
+UNSAID = ("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+"""Set before Ray is imported: what its processes say of their workers' deaths is said in a sentence."""
 
 
 class RayExecutor(Executor):
@@ -28,6 +37,8 @@ class RayExecutor(Executor):
                 "inline, which runs the cells without it."
             )
         self._request = request
+        self._started = contextlib.ExitStack()
+        self._room: Room | None = None
         self._address = request.address or os.environ.get("RAY_ADDRESS")
 
     def device_kind(self) -> str:
@@ -41,10 +52,24 @@ class RayExecutor(Executor):
         if not self._address:
             check_gpus_here(specification.device)
 
-    def run(self, dispatcher: Dispatcher, sweep: Sweep) -> None:
-        """Start Ray, or connect to it, and run the plan to its end."""
-        from orchestrator.execution.tune import run_on_ray  # Ray takes seconds to import
+    @contextlib.contextmanager
+    def ready(self, sweep: Sweep) -> Iterator[None]:
+        """Start Ray, or connect to it; raise Mistake if the sweep's cells cannot run on it."""
+        os.environ.setdefault(*UNSAID)
+        from orchestrator.execution.tune import ray_ready  # Ray takes seconds to import
 
         resources = Resources.of(self._request, sweep.specification)
         gpus_named = self._request.gpus_per_worker is not None
-        run_on_ray(self._address, dispatcher, sweep, resources, gpus_named=gpus_named)
+        with self._started:
+            self._room = self._started.enter_context(
+                ray_ready(self._address, sweep, resources, gpus_named=gpus_named)
+            )
+            yield
+
+    def run(self, dispatcher: Dispatcher, sweep: Sweep) -> None:
+        """Run the plan to its end, and end Ray."""
+        from orchestrator.execution.tune import run_on_ray
+
+        assert self._room is not None
+        with self._started:
+            run_on_ray(dispatcher, sweep, Resources.of(self._request, sweep.specification), self._room)

@@ -12,8 +12,9 @@ import functools
 import logging
 import os
 import secrets
+import signal
 import socket
-import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -23,13 +24,18 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.search import Searcher
 
+from orchestrator.cli.signals import STOPPING
 from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.dispatcher import Dispatcher, describe
+from orchestrator.execution.interruption import Interrupted
+from orchestrator.execution.ray_watch import ended_with, output_kept
 from orchestrator.execution.resources import Resources, cells_at_once, check_fits
+from orchestrator.execution.scratch import scratch_folder
+from orchestrator.execution.trial_deaths import Deaths
 from orchestrator.execution.trial_reports import done, failed
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.machines.cluster_file import nodes_at_most
-from orchestrator.machines.nodes import check_listens
+from orchestrator.machines.nodes import TOKEN_HINT, check_listens, token_is_missing
 from orchestrator.machines.preflight import check_nodes
 from orchestrator.machines.ray_token import has_private_token
 from orchestrator.planning.cells import Cell
@@ -54,26 +60,38 @@ QUIET = {
 }
 """Set before Ray starts: no chatter, little bookkeeping, and the end of a group is noticed at once."""
 
+HELD_BACK = ("_dispatcher", "_cells", "_deaths")
+"""Fields of the searcher that Tune's copy of it lacks."""
+
 LONGEST_REST = 60.0
 """Seconds."""
 
 
-def run_on_ray(
-    address: str | None, dispatcher: Dispatcher, sweep: Sweep, resources: Resources, *, gpus_named: bool
-) -> None:
-    """Start Ray, or connect to it at an address, and run the plan to its end.
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """What there is for a sweep on the Ray that was started."""
 
-    Raises Mistake, before any cell runs, if the cluster cannot hold a cell, or its nodes do not share the
-    storage or cannot read the data.
+    at_once: int
+    """How many cells run at once."""
+    scratch: str
+    """A folder for Ray's own bookkeeping that every node reaches; nothing in it is read again."""
+
+
+@contextlib.contextmanager
+def ray_ready(address: str | None, sweep: Sweep, resources: Resources, *, gpus_named: bool) -> Iterator[Room]:
+    """Start Ray, or connect to it at an address, and end it afterwards.
+
+    Raises Mistake if the cluster cannot hold a cell, or its nodes do not share the storage or cannot read the
+    data.
     """
-    with ray_started(address), dispatcher.progress.running():
+    with scratch_folder() as own, output_kept(sweep.ledger), ray_started(address, own), ended_with(address):
         nodes = nodes_at_most()
         if not gpus_named:
             _check_gpus_were_meant(resources, nodes)
         check_fits(resources, nodes)
         check_nodes(sweep.ledger.storage, sweep.data, sweep.fingerprint, sweep.plugins)
-        with _scratch(sweep.ledger, alone=len(nodes) == 1) as scratch:
-            _fit(dispatcher, sweep, resources, cells_at_once(resources, nodes), scratch)
+        with _shared_scratch(sweep.ledger, own, alone=len(nodes) == 1) as scratch:
+            yield Room(cells_at_once(resources, nodes), scratch)
 
 
 def _check_gpus_were_meant(resources: Resources, nodes: list[dict[str, float]]) -> None:
@@ -85,37 +103,43 @@ def _check_gpus_were_meant(resources: Resources, nodes: list[dict[str, float]]) 
         )
 
 
-def _fit(dispatcher: Dispatcher, sweep: Sweep, resources: Resources, at_once: int, scratch: str) -> None:
-    trainable = tune.with_parameters(tune_trial, sweep=sweep, resources=resources, scratch=scratch)
-    tune.Tuner(
+def run_on_ray(dispatcher: Dispatcher, sweep: Sweep, resources: Resources, room: Room) -> None:
+    """Run the plan to its end."""
+    deaths = Deaths()
+    trainable = tune.with_parameters(tune_trial, sweep=sweep, resources=resources, scratch=room.scratch)
+    tuner = tune.Tuner(
         tune.with_resources(trainable, resources.trial),
         tune_config=tune.TuneConfig(
-            search_alg=CellSearcher(dispatcher),
+            search_alg=CellSearcher(dispatcher, deaths),
+            scheduler=deaths,
             num_samples=-1,
-            max_concurrent_trials=at_once,
+            max_concurrent_trials=room.at_once,
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(name=sweep.ledger.name, storage_path=scratch, verbose=0),
-    ).fit()
+        run_config=tune.RunConfig(name=sweep.ledger.name, storage_path=room.scratch, verbose=0),
+    )
+    with dispatcher.progress.running():
+        tuner.fit()
 
 
 class CellSearcher(Searcher):
     """Hands the plan's cells to Tune as the configurations of trials."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, deaths: Deaths | None = None) -> None:
         super().__init__(metric="epoch", mode="max")
         self._dispatcher = dispatcher
+        self._deaths = deaths or Deaths()
         self._cells: dict[str, Cell] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the plan out of the copy that Tune keeps on disk and nothing reads."""
-        return {name: value for name, value in vars(self).items() if name not in ("_dispatcher", "_cells")}
+        return {name: value for name, value in vars(self).items() if name not in HELD_BACK}
 
     def suggest(self, trial_id: str) -> Any:
         """Return a cell's configuration, None if none is ready, FINISHED at the end."""
         assignment = self._dispatcher.next()
         if assignment is None:
-            return Searcher.FINISHED if self._dispatcher.plan.finished else None
+            return Searcher.FINISHED if self._dispatcher.finished else None
         self._cells[trial_id] = assignment.cell
         return {"cell": dataclasses.asdict(assignment.cell), "aux_weights": assignment.aux_weights}
 
@@ -129,7 +153,7 @@ class CellSearcher(Searcher):
         """Take the end of a trial: its cell is done, or it failed with an error, or its process died."""
         cell = self._cells.pop(trial_id)
         if error or not result or "ending" not in result:
-            self._dispatcher.failed(cell.key, cell.label, "its process died")
+            self._dispatcher.failed(cell.key, cell.label, self._deaths.why(trial_id))
         elif result["ending"] == "done":
             self._dispatcher.done(cell.key, result["value"])
         else:
@@ -179,7 +203,9 @@ def tune_trial(config: dict[str, Any], sweep: Sweep, resources: Resources, scrat
             tune.report(done(result, sweep.specification.recipe.epochs))
     except PermanentFailure as error:  # reported, so that the process can take the next cell
         tune.report(failed(describe(error), retryable=False))
-    except Exception as error:
+    except Interrupted as error:
+        tune.report(failed(str(error), retryable=True))
+    except (Exception, SystemExit) as error:
         _streak().length += 1
         time.sleep(_streak().rest)
         tune.report(failed(f"{describe(error)}, on {socket.gethostname()}", retryable=True))
@@ -188,14 +214,15 @@ def tune_trial(config: dict[str, Any], sweep: Sweep, resources: Resources, scrat
 
 
 @contextlib.contextmanager
-def ray_started(address: str | None) -> Iterator[None]:
+def ray_started(address: str | None, temporary: str | None = None) -> Iterator[None]:
     """Start a Ray of this machine and end it afterwards, or connect to the cluster at an address.
 
-    The environment of this process is afterwards what it was before: Ray and its settings change it.
+    A Ray of this machine keeps its files in a temporary folder, by default Ray's own. The environment of this
+    process and its signals are afterwards what they were before: Ray and its settings change them.
     """
     with _environment_restored():
         os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
-        with _ray(address):
+        with _ray(address, temporary):
             yield
 
 
@@ -212,25 +239,47 @@ def _environment_restored() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _ray(address: str | None) -> Iterator[None]:
+def _ray(address: str | None, temporary: str | None) -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     # Without an address Ray would join whatever cluster `ray start` last began on this machine.
-    alone = {"address": "local", "include_dashboard": False}
+    alone = {"address": "local", "include_dashboard": False, "_temp_dir": temporary}
     options: dict[str, Any] = {"address": address} if address else alone
     try:
         if address:
             check_listens(address)
         else:
             _bring_token()
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
+        with _signals_kept():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        raise Mistake(
-            f"No Ray cluster answers at {address!r} ({describe(error)}): check --address."
-        ) from None
+        raise Mistake(_not_started(address, error)) from None
+    # What becomes of a trial is said by the dispatcher, and once more by Tune, with tracebacks.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _not_started(address: str | None, error: Exception) -> str:
+    if address is None:
+        return f"Ray does not start on this machine ({describe(error)}): see python -m orchestrator.doctor."
+    hint = f"; {TOKEN_HINT}" if token_is_missing(error) else ""
+    return f"No Ray cluster answers at {address!r} ({describe(error)}): check --address{hint}."
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Undo what Ray does to the handlers of signals: it would end the process without a word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _bring_token() -> None:
@@ -251,11 +300,10 @@ def _own_token() -> str:
 
 
 @contextlib.contextmanager
-def _scratch(ledger: Ledger, *, alone: bool) -> Iterator[str]:
-    """Give a folder for Ray's own bookkeeping that every node reaches; nothing in it is read again."""
+def _shared_scratch(ledger: Ledger, own: str, *, alone: bool) -> Iterator[str]:
+    """Give a folder for Ray's own bookkeeping that every node reaches; `own` is this machine's."""
     if alone:
-        with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
-            yield folder
+        yield os.path.join(own, "tune")
         return
     try:
         yield ledger.scratch_uri

@@ -12,6 +12,7 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import re
 import time
 import uuid
@@ -117,6 +118,17 @@ class Ledger:
         """Return whether there is a sweep of this name."""
         return self._holds(SWEEP)
 
+    def has_folder(self) -> bool:
+        """Return whether there is anything under this name."""
+        return self._files.is_folder(self._path())
+
+    def discard(self) -> None:
+        """Remove all of a sweep that was refused before it began, and an empty storage folder with it."""
+        self._remove_folder()
+        if self.local_folder is not None:
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(self.local_folder))
+
     def holds_baseline(self) -> bool:
         """Return whether the folder was written by version 0.1's baseline command, whose files differ."""
         return self._holds(BASELINE)
@@ -144,7 +156,7 @@ class Ledger:
     def read_sweep(self) -> Json:
         """Return sweep.json; raise Mistake if there is no such sweep or the file cannot be read."""
         if not self.exists():
-            known = ", ".join(self._sweeps()) or "none"
+            known = ", ".join(sweeps_in(self.storage)) or "none"
             raise Mistake(f"There is no sweep {self.name!r} in {self.storage}; sweeps there: {known}.")
         try:
             return _object(self._read(SWEEP))
@@ -195,11 +207,6 @@ class Ledger:
     def remove_scratch(self) -> None:
         """Remove the folder of Ray's bookkeeping, if there is one."""
         self._remove_folder(SCRATCH)
-
-    def _sweeps(self) -> list[str]:
-        found = self._files.listing(self._root[1])
-        folders = [info.base_name for info in found if info.type == pafs.FileType.Directory]
-        return sorted(name for name in folders if Ledger(self.storage, name).exists())
 
     # The lock (lock.py)
 
@@ -546,6 +553,17 @@ class Ledger:
 
     # Files
 
+    def every_file(self) -> list[str]:
+        """Return the paths of all files of the sweep within its folder, in order."""
+        root = f"{self._path()}/"
+        found = self._files.listing(self._path(), recursive=True)
+        files = (info for info in found if info.type == pafs.FileType.File)
+        return sorted(info.path.removeprefix(root) for info in files)
+
+    def read_file(self, *parts: str) -> bytes:
+        """Return a file of the sweep as it is; raise FileNotFoundError if it is missing."""
+        return self._read(*parts)
+
     def _holds(self, name: str) -> bool:
         return self._files.is_file(self._path(name))
 
@@ -573,6 +591,13 @@ class Ledger:
         folder = self._path(*parts)
         if self._files.is_folder(folder):
             self._files.delete_folder(folder)
+
+
+def sweeps_in(storage: str) -> list[str]:
+    """Return the names of the sweeps of a storage folder or URI, in order."""
+    fs, root = open_storage(storage)
+    folders = [info.base_name for info in Files(fs).listing(root) if info.type == pafs.FileType.Directory]
+    return sorted(name for name in folders if Ledger(storage, name).exists())
 
 
 def _object(data: bytes) -> Json:

@@ -103,10 +103,11 @@ class Files:
     def _info(self, path: str) -> pafs.FileInfo:
         return self._try(lambda: self.fs.get_file_info(path))
 
-    def listing(self, folder: str) -> list[pafs.FileInfo]:
-        """Return what a folder holds, nothing if it does not exist."""
+    def listing(self, folder: str, *, recursive: bool = False) -> list[pafs.FileInfo]:
+        """Return what a folder holds, or it and all folders in it; nothing if it does not exist."""
+        selector = pafs.FileSelector(folder, allow_not_found=True, recursive=recursive)
         try:
-            return self._try(lambda: self.fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True)))
+            return self._try(lambda: self.fs.get_file_info(selector))
         except FileNotFoundError:
             return []
 

@@ -29,6 +29,11 @@ class Unreachable(RuntimeError):
     """There is no cluster at an address, or it does not let this process in."""
 
 
+def token_is_missing(error: Exception) -> bool:
+    """Return whether a cluster may have refused this process for want of a token."""
+    return os.environ.get("RAY_AUTH_MODE") != "token" or "auth" in str(error).lower()
+
+
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[None]:
     """Connect this process to the cluster at an address. Raise Unreachable if that fails."""
@@ -101,6 +106,21 @@ def live_nodes() -> list[Node]:
         if entry["Alive"]
     ]
     return sorted(nodes, key=lambda node: (not node.is_head, node.address))
+
+
+def dead_nodes() -> dict[str, str]:
+    """Return, by address, why Ray thinks that machines are gone that had joined and are not there now."""
+    alive = {node.address for node in live_nodes()}
+    return {
+        entry["NodeManagerAddress"]: _why_dead(entry)
+        for entry in ray.nodes()
+        if not entry["Alive"] and entry["NodeManagerAddress"] not in alive
+    }
+
+
+def _why_dead(entry: dict[str, Any]) -> str:
+    said = str(entry.get("DeathReasonMessage") or "Ray gives no reason")
+    return said.splitlines()[0].rstrip(".")
 
 
 def ask(

@@ -9,11 +9,13 @@ from functools import cached_property
 
 from orchestrator.cli.next_commands import resume_command, score_command, score_sets_command
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.spending import cost_metrics
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
 from orchestrator.planning.versions import mixture
 from orchestrator.reporting import sentences
+from orchestrator.reporting.costs import Cost, cost_csv, total
 from orchestrator.reporting.detector_table import detector_tables
 from orchestrator.reporting.figures import draw_figures
 from orchestrator.reporting.image_set_table import image_set_tables, wide_image_set_table
@@ -104,12 +106,19 @@ class Report:
             *sentences.nothing_learned(results),
             *mixture(results.stored.made),
             *sentences.recipe_departures(results, self.benchmark),
+            self.cost.sentence,
         ]
+
+    @property
+    def cost(self) -> Cost:
+        """What the sweep took so far, lost work included."""
+        return total(self.results.spent, self.request.price_per_gpu_hour)
 
     def summary_metrics(self) -> dict[str, float]:
         """Return mean/<method>/<metric> and, for two seeds or more, std/<method>/<metric>, in 0..1.
 
-        They are those of the average row, or of the only row if no class is held out.
+        They are those of the average row, or of the only row if no class is held out. What the sweep took so
+        far is cost/gpu_hours, cost/cpu_hours and cost/attempts, unless it is not known of every attempt.
         """
         results, found = self.results, {}
         for method in results.specification.methods:
@@ -124,7 +133,7 @@ class Report:
                 found[f"mean/{name}"] = estimate.mean
                 if estimate.std is not None:
                     found[f"std/{name}"] = estimate.std
-        return found
+        return found | cost_metrics(self.cost.spending)
 
     @property
     def compared(self) -> list[str]:
@@ -144,9 +153,14 @@ class Report:
             "table.tex": self.latex().encode(),
             "table.csv": to_csv(wide_table(self.results)).encode(),
             "cells.csv": cells_csv(self.results).encode(),
+            "cost.csv": self._cost_csv().encode(),
             **self._image_set_files(),
             **draw_figures(self.results),
         }
+
+    def _cost_csv(self) -> str:
+        results = self.results
+        return cost_csv(results.cells.all(), results.spent, self.request.price_per_gpu_hour)
 
     def _image_set_files(self) -> dict[str, bytes]:
         if not self.results.image_sets:

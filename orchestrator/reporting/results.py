@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.ledger.later_scores import counted_later, counted_sets, sources, with_later, with_sets
 from orchestrator.ledger.ledger import LATER_SETS, Ledger
+from orchestrator.ledger.spending import Spending, spent_on
 from orchestrator.planning.cells import FINAL, Cell, Cells, Study, lay_out
 from orchestrator.planning.specification import (
     DetectorColumn,
@@ -20,6 +21,7 @@ from orchestrator.planning.specification import (
     read_stored,
 )
 from orchestrator.planning.studies import Outcome, choose, history
+from orchestrator.reporting.costs import assumed_usage
 from orchestrator.reporting.statistics import Estimate, average_over_classes, estimate, paired_differences
 from trainables.data.named_images import NamedImages
 from trainables.run import NO_HOLDOUT, parse_method
@@ -122,6 +124,8 @@ class Results:
     """Contents of cell.json by key, for every cell that has begun."""
     done: frozenset[str]
     """Keys of the cells that are done."""
+    spent: Mapping[str, Spending]
+    """What every cell that has begun has taken so far, by key."""
     strangers: tuple[str, ...]
     """Keys of cells in the ledger that are none of the sweep's, as sweep.json describes it."""
     stored: StoredSweep
@@ -334,6 +338,8 @@ def collect(ledger: Ledger) -> Results:
     finals = tuple(
         _final(cell, found[cell.key], later.get(cell.key, {}), sets.get(cell.key, {})) for cell in done
     )
+    cell_files = ledger.read_cells(keys)
+    records = ledger.read_attempts(keys)
     return Results(
         ledger=ledger,
         specification=stored.specification,
@@ -343,8 +349,9 @@ def collect(ledger: Ledger) -> Results:
         selections=tuple(_selection(study, found) for study in cells.studies),
         detectors=_columns(stored.detectors, finals),
         asked_sets=stored.settings.image_sets,
-        cell_files=ledger.read_cells(keys),
+        cell_files=cell_files,
         done=frozenset(found),
+        spent=spent_on(ledger, records, cell_files, found, assumed_usage(stored.specification)),
         strangers=tuple(sorted(ledger.keys() - set(keys))),
         stored=stored,
     )

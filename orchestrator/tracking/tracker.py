@@ -317,7 +317,7 @@ class Tracker:
         ledger says is sent to it; what a person noted on a twin moves to it here.
         """
         kept = next((run for run in runs if run.info.run_id == self._runs.get(key)), None)
-        kept = kept or max(runs, key=self._fullness)
+        kept = kept or (max(runs, key=self._fullness) if len(runs) > 1 else runs[0])
         for twin in runs:
             if twin is not kept:
                 for name, value in _notes(twin).items():

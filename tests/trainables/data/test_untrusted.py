@@ -322,7 +322,10 @@ PARQUET: dict[str, tuple[Callable[[Path], object], str]] = {
     "nested labels": (lambda p: bad_parquet(p, [PNG] * 2, [{"a": 1}, {"a": 2}]), "labels are numbers"),
     "text images": (lambda p: bad_parquet(p, ["a", "b"], ["a", "b"]), "no image column.*image .string"),
     "lists of bytes": (lambda p: bad_parquet(p, [{"bytes": [1]}] * 2, ["a", "b"]), "no image column"),
-    "no bytes": (lambda p: bad_parquet(p, [{"bytes": b""}, None] * 2, list("aabb")), "row [013] .*it is empty"),
+    "no bytes": (
+        lambda p: bad_parquet(p, [{"bytes": b""}, None] * 2, list("aabb")),
+        "row [013] .*it is empty",
+    ),
     "long label": (lambda p: bad_parquet(p, [PNG] * 2, ["a", "9" * 5000]), r"9'\.\.\. \(5000 characters\)"),
     "odd label": (lambda p: bad_parquet(p, [PNG] * 4, ["a", "a", "b\n", "b\n"]), r"'b\\n'.* rename it"),
     "no name": (lambda p: bad_parquet(p, [PNG] * 4, ["a", "a", "", ""]), "called '', which cannot be"),
