@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 
 from orchestrator.cli.parser import Parser, add_sweep_name, run_command
+from orchestrator.cli.sweep_options import add_price, value_of
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.storage import unreadable
 from orchestrator.planning.request import Request
@@ -31,7 +32,11 @@ def main(words: list[str] | None = None) -> int:
 
 def _run(words: list[str] | None) -> int:
     given = _parser().parse_args(words)
-    request = Request(storage=given.storage, tracking_uri=given.tracking_uri)
+    request = Request(
+        storage=given.storage,
+        tracking_uri=given.tracking_uri,
+        price_per_gpu_hour=value_of("price_per_gpu_hour", given.price_per_gpu_hour),
+    )
     ledger = Ledger(given.storage, given.name)
     try:
         report = make_report(ledger, request)
@@ -41,13 +46,13 @@ def _run(words: list[str] | None) -> int:
         print(report.text, flush=True)
         files: Mapping[str, bytes] = {}
         try:
-            files = report.files
+            files = {} if report.kept else report.files
             report.write()
-            print(f"\nTables and figures: {ledger.report_uri}")
+            print(f"\n{report.whereabouts}")
         except OSError as error:
             print(f"The report's files were not written: {one_line(error)}", file=sys.stderr)
         complete = tracker is None or rebuild(tracker, report, files)
-    return 0 if report.sound and not report.missing and complete else 1
+    return 0 if report.sound and not report.missing and not report.kept and complete else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tracking-uri", metavar="URI", help="MLflow's (default: an SQLite file in the storage folder)"
     )
+    add_price(parser)
     parser.add_argument(
         "--rebuild-tracking", action="store_true", help="write MLflow's records of the sweep again"
     )

@@ -41,6 +41,8 @@ RAY_SIDE = (
     "orchestrator.execution.tune",
     "orchestrator.execution.train_group",
     "orchestrator.execution.pulse",
+    "orchestrator.execution.ray_watch",
+    "orchestrator.execution.trial_deaths",
     "orchestrator.machines.nodes",
     "orchestrator.machines.cluster_file",
     "orchestrator.machines.preflight",

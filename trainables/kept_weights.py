@@ -18,12 +18,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from trainables.data.normalisation import Normalisation
+from trainables.mistake import one_line
 from trainables.networks.wide_resnet import CLASSIFICATION, WideResNet
 from trainables.recipe import Recipe
 from trainables.settings import values_of
 
 LENGTH_BYTES, ALIGNMENT = 8, 8
 """A file begins with the length of its header, which is padded to a multiple of 8 bytes."""
+
+
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError, OverflowError)
+"""What a header that says something else than it should leads to."""
 
 
 class UnusableWeights(ValueError):
@@ -65,19 +70,25 @@ def from_bytes(data: bytes, recipe: Recipe, channels: int) -> Trained:
         classes = tuple(json.loads(metadata["classes"]))
         network = WideResNet(recipe, channels, len(classes))
         network.load_state_dict(load(data))
-    except (SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise UnusableWeights(str(error)) from error
+        normalisation = normalisation_of(data)
+        if len(normalisation.mean) != channels:
+            raise UnusableWeights(f"the weights are of images with {len(normalisation.mean)} channels")
+    except (SafetensorError, *MALFORMED) as error:
+        raise UnusableWeights(one_line(error)) from error
     # As it was trained: another layout in memory rounds otherwise.
-    return Trained(network.eval().to(memory_format=torch.channels_last), classes, normalisation_of(data))
+    return Trained(network.eval().to(memory_format=torch.channels_last), classes, normalisation)
 
 
 def normalisation_of(data: bytes) -> Normalisation:
     """Return the normalisation that a file of weights states; raise UnusableWeights if it has none."""
     try:
         numbers = json.loads(_header(data)["__metadata__"]["normalisation"])
-        return Normalisation(*(torch.tensor(numbers[name]) for name in ("mean", "std")))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnusableWeights(str(error)) from error
+        found = Normalisation(*(torch.tensor(numbers[name]) for name in ("mean", "std")))
+        if found.mean.ndim != 1 or found.mean.shape != found.std.shape or not found.mean.is_floating_point():
+            raise UnusableWeights("the normalisation is not a mean and a std of each channel")
+    except MALFORMED as error:
+        raise UnusableWeights(one_line(error)) from error
+    return found
 
 
 def _own(network: WideResNet) -> dict[str, torch.Tensor]:

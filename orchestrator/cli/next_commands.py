@@ -55,6 +55,11 @@ def _command(words: Iterable[str]) -> str:
     return hinted(shlex.join(map(masked, words)))
 
 
+def repair_command(request: Request, name: str) -> str:
+    """Return the command that moves aside what is damaged, so that it is made again."""
+    return shlex.join(["python", "-m", "orchestrator.verify", name, "--repair", *_places(request)])
+
+
 def _places(request: Request) -> list[str]:
     """Return the options that say where the ledger and MLflow's records are, unless they are the defaults."""
     words = ["--storage", request.storage] if request.storage != Request().storage else []

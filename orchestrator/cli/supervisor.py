@@ -145,7 +145,9 @@ class _Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
             code = self._wait(self._child)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            return self._conclude(code)
+            code = self._conclude(code)
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # all is said, and Python is about to end
+            return code
 
     # The child
 
@@ -166,7 +168,9 @@ class _Supervisor:
                 raise
             finally:
                 tell(code=code)
-            return code
+        for number in STOPPING:  # said is said: a signal that comes now has nothing left to end
+            signal.signal(number, signal.SIG_IGN)
+        return code
 
     # The parent
 
@@ -247,7 +251,7 @@ class _Supervisor:
 
 def _what_happened(account: Account, code: int) -> str:
     how = f"was killed by {name_of(-code)}" if code < 0 else f"ended with exit code {code}"
-    if account.log:
+    if account.log and (account.why or code != -signal.SIGKILL):
         why = account.why or f"the driver {how}"
         return f"Ray died while the sweep ran ({why}): its output is in {account.log}."
     where = f" in the cell {account.cell}" if account.cell else ""

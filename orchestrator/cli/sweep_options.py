@@ -34,11 +34,13 @@ def read_request(words: list[str] | None = None) -> Request:
 
 def values_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of options by the request's fields, from their words."""
-    return {name: _value(name, value) for name, value in given.items()}
+    return {name: value_of(name, value) for name, value in given.items()}
 
 
-def _value(name: str, value: Any) -> Any:
-    """Return an option's value from its words."""
+def value_of(name: str, value: Any) -> Any:
+    """Return an option's value from its words; None stays None."""
+    if value is None:
+        return None
     option = f"--{name.replace('_', '-')}"
     if name in ("seeds", "lambda_trials", "workers", "max_concurrent", "crops_per_image"):
         return whole_number(option, value)
@@ -46,7 +48,7 @@ def _value(name: str, value: Any) -> Any:
         return whole_number(option, value, at_least=0, at_most=LARGEST_SEED)
     if name == "ood":
         return tuple(map(_with_absolute_path, value))
-    if name in ("cpus_per_worker", "gpus_per_worker"):
+    if name in ("cpus_per_worker", "gpus_per_worker", "price_per_gpu_hour"):
         return number(option, value)
     if name == "plugins":
         return tuple(absolute_path(path) for path in value)
@@ -195,6 +197,15 @@ def add_records(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_price(group: argparse._ActionsContainer) -> None:
+    """Add the option with which costs are given in money, too."""
+    group.add_argument(
+        "--price-per-gpu-hour",
+        metavar="P",
+        help="what a GPU costs per hour, to give the sweep's cost in money, too (default: hours alone)",
+    )
+
+
 def _where(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add_data(group)
@@ -231,6 +242,7 @@ def _where(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="insist that the sweep exists; with --name alone it goes on as it was",
     )
+    add_price(group)
     add("--dry-run", action="store_true", help="print the plan and its cost; run nothing, open no image")
 
 

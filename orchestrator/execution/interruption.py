@@ -95,6 +95,9 @@ def stoppable(say: Callable[[str], object]) -> Iterator[None]:
     with handling(Once(first, second)):
         try:
             yield
+        except KeyboardInterrupt:  # Ray's C++ turns whatever a handler raises into Python's own
+            if not numbers:
+                raise
         finally:
             over.set()
             stop.withdraw()

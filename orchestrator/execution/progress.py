@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from orchestrator.cli.times import duration
+
 LINE_SECONDS, LONGEST_PAUSE = 20.0, 600.0
 """Seconds between plain lines if the output is no terminal: at first, and in a sweep that takes days."""
 
@@ -84,14 +86,3 @@ class Progress:
             return ""
         seconds = (time.monotonic() - self._started) * remaining / self._finished_work
         return f"about {duration(seconds)} left"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in words: 40 s, 5 min, 3.2 h, 2.5 days."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 48 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86400:.1f} days"

@@ -76,7 +76,7 @@ def _log_path(ledger: Ledger) -> str:
 
 
 @contextlib.contextmanager
-def watched(address: str | None) -> Iterator[None]:
+def ended_with(address: str | None) -> Iterator[None]:
     """End this process as soon as Ray has died, and leave the word to its parent.
 
     Whatever asked a dead Ray would wait for a minute, and be ended by Ray's C++ then. Nothing is done in a

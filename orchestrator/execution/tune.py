@@ -28,7 +28,7 @@ from orchestrator.cli.signals import STOPPING
 from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.dispatcher import Dispatcher, describe
 from orchestrator.execution.interruption import Interrupted
-from orchestrator.execution.ray_watch import output_kept, watched
+from orchestrator.execution.ray_watch import ended_with, output_kept
 from orchestrator.execution.resources import Resources, cells_at_once, check_fits
 from orchestrator.execution.scratch import scratch_folder
 from orchestrator.execution.trial_deaths import Deaths
@@ -84,7 +84,7 @@ def ray_ready(address: str | None, sweep: Sweep, resources: Resources, *, gpus_n
     Raises Mistake if the cluster cannot hold a cell, or its nodes do not share the storage or cannot read the
     data.
     """
-    with scratch_folder() as own, output_kept(sweep.ledger), ray_started(address, own), watched(address):
+    with scratch_folder() as own, output_kept(sweep.ledger), ray_started(address, own), ended_with(address):
         nodes = nodes_at_most()
         if not gpus_named:
             _check_gpus_were_meant(resources, nodes)
@@ -251,7 +251,7 @@ def _ray(address: str | None, temporary: str | None) -> Iterator[None]:
             _bring_token()
         with _signals_kept():
             ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         raise Mistake(_not_started(address, error)) from None
     # What becomes of a trial is said by the dispatcher, and once more by Tune, with tracebacks.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from orchestrator.execution.progress import duration
+from orchestrator.cli.times import duration
 from trainables.mistake import counted
 
 LEAST_SECONDS, SLOWEST_GAPS = 600.0, 20.0

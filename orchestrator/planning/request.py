@@ -74,6 +74,8 @@ class Request:
     tracking_uri: str | None = None
     executor: str = "ray"
     address: str | None = None
+    price_per_gpu_hour: float | None = None
+    """For costs in money, in whatever currency; it may differ each time."""
     name: str | None = None
     """None for the specification's default name."""
     resume: bool = False

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -217,8 +217,13 @@ class StoredSweep:
     """What scores the test images."""
     plugins: dict[str, str]
     """Digests of plug-ins' sources by file name."""
-    test_counts: tuple[int, ...]
-    """How many test images each class has; empty if the ledger does not say."""
+    images: Mapping[str, tuple[int, ...]]
+    """How many images each class has by split; empty if the ledger does not say."""
+
+    @property
+    def test_counts(self) -> tuple[int, ...]:
+        """How many test images each class has; empty if the ledger does not say."""
+        return self.images.get("test", ())
 
 
 def read_stored(ledger: Ledger) -> StoredSweep:
@@ -236,7 +241,7 @@ def read_stored(ledger: Ledger) -> StoredSweep:
             data=file.data,
             detectors=file.columns(settings.detectors),
             plugins=file.plugins,
-            test_counts=file.images.get("test", ()),
+            images=file.images,
         )
         _check_stored(stored)
     except (Unexpected, Mistake) as error:

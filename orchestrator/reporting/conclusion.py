@@ -53,7 +53,7 @@ def show_report(
         )
         return None
     print(f"\n{report.text}\n")
-    print(f"Tables and figures: {ledger.report_uri}")
+    print(report.whereabouts)
     _point_to_records(tracker, report, files, rebuild, timeout)
     return report
 

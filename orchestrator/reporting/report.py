@@ -9,10 +9,12 @@ from functools import cached_property
 
 from orchestrator.cli.next_commands import resume_command, score_command, score_sets_command
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.spending import cost_metrics
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
 from orchestrator.reporting import sentences
+from orchestrator.reporting.costs import Cost, cost_csv, total
 from orchestrator.reporting.detector_table import detector_tables
 from orchestrator.reporting.figures import draw_figures
 from orchestrator.reporting.image_set_table import image_set_tables, wide_image_set_table
@@ -24,6 +26,7 @@ from orchestrator.reporting.tables import Table, to_csv, to_latex, to_markdown, 
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark
 from trainables.data.named_images import NamedImages
+from trainables.mistake import Mistake, counted
 
 PAIRED = "mean difference, 95% bootstrap interval, p of Wilcoxon's signed-rank test, uncorrected"
 
@@ -93,18 +96,27 @@ class Report:
         results = self.results
         return [
             sentences.missing(results, resume_command(self.request, results.ledger.name)),
+            *sentences.damaged(results, resume_command(self.request, results.ledger.name)),
+            *sentences.strangers(results),
             *sentences.lacking(results, self._score_command(results.incomplete)),
             self.verdict.sentence,
             *sentences.image_sets(results, self._set_command),
             *sentences.edited(results, self._score_command),
             *sentences.selection(results),
             *sentences.recipe_departures(results, self.benchmark),
+            self.cost.sentence,
         ]
+
+    @property
+    def cost(self) -> Cost:
+        """What the sweep took so far, lost work included."""
+        return total(self.results.spent, self.request.price_per_gpu_hour)
 
     def summary_metrics(self) -> dict[str, float]:
         """Return mean/<method>/<metric> and, for two seeds or more, std/<method>/<metric>, in 0..1.
 
-        They are those of the average row, or of the only row if no class is held out.
+        They are those of the average row, or of the only row if no class is held out. What the sweep took so
+        far is cost/gpu_hours, cost/cpu_hours and cost/attempts, unless it is not known of every attempt.
         """
         results, found = self.results, {}
         for method in results.specification.methods:
@@ -119,7 +131,7 @@ class Report:
                 found[f"mean/{name}"] = estimate.mean
                 if estimate.std is not None:
                     found[f"std/{name}"] = estimate.std
-        return found
+        return found | cost_metrics(self.cost.spending)
 
     @property
     def compared(self) -> list[str]:
@@ -139,9 +151,14 @@ class Report:
             "table.tex": self.latex().encode(),
             "table.csv": to_csv(wide_table(self.results)).encode(),
             "cells.csv": cells_csv(self.results).encode(),
+            "cost.csv": self._cost_csv().encode(),
             **self._image_set_files(),
             **draw_figures(self.results),
         }
+
+    def _cost_csv(self) -> str:
+        results = self.results
+        return cost_csv(results.cells.all(), results.spent, self.request.price_per_gpu_hour)
 
     def _image_set_files(self) -> dict[str, bytes]:
         if not self.results.image_sets:
@@ -149,10 +166,29 @@ class Report:
         return {"image-sets.csv": to_csv(wide_image_set_table(self.results)).encode()}
 
     def write(self) -> dict[str, bytes]:
-        """Write the files into the ledger's report folder; return their contents by name."""
+        """Write the files into the ledger's report folder; return their contents by name.
+
+        Files that are based on no cell, or leave some out, are not written over those that are there: nothing
+        is returned then.
+        """
+        if self.kept:
+            return {}
         for name, data in self.files.items():
             self.results.ledger.write_report(name, data)
         return self.files
+
+    @cached_property
+    def kept(self) -> str:
+        """Why the files that are there stay as they are; empty if `write` writes."""
+        return sentences.kept_files(self.results)
+
+    @property
+    def whereabouts(self) -> str:
+        """Where the files are, and whether they are those of this report."""
+        where = self.results.ledger.report_uri
+        if self.kept:
+            return f"Tables and figures were not written, since {self.kept}; what is in {where} is as it was."
+        return f"Tables and figures: {where}"
 
     def markdown(self) -> str:
         """Return all tables and sentences as Markdown."""
@@ -202,11 +238,17 @@ class Report:
 
 
 def make_report(ledger: Ledger, request: Request | None = None) -> Report:
-    """Read the ledger; raise Mistake if there is no such sweep.
+    """Read the ledger; raise Mistake if there is no such sweep or all cells there are of another one.
 
     The commands that the report names have the request's options, or else the default ones.
     """
     results = collect(ledger)
+    if results.strangers and not results.cell_files:
+        raise Mistake(
+            f"None of the {counted(len(results.strangers), 'cell')} in {ledger.uri} is of the sweep that "
+            "sweep.json there describes: its specification or its data's fingerprint is not what it was. "
+            "Restore the file from a copy; the report that is there stays as it is."
+        )
     later = {final.cell.key: final.later_records for final in results.finals}
     verdict = check_leaks(results.cells.all(), results.cell_files, results.done, later)
     request = request or Request(storage=ledger.storage)

@@ -43,6 +43,34 @@ def missing(results: Results, command: str) -> str:
     return f"Missing: {counted(count, 'cell')}; {'; '.join(parts)}. Go on with: {command}"
 
 
+def damaged(results: Results, command: str) -> list[str]:
+    """Return which files are damaged, with the command that makes them again; else nothing."""
+    if not results.damaged:
+        return []
+    names = _listed([each.sentence for each in results.damaged])
+    return [f"Damaged: {names}. These cells do not count; run them again with: {command}"]
+
+
+def strangers(results: Results) -> list[str]:
+    """Return a warning of cells in the ledger that are none of those that sweep.json describes."""
+    if not results.strangers:
+        return []
+    return [
+        f"WARNING: left out, since they are none of the sweep that sweep.json describes: "
+        f"{counted(len(results.strangers), 'cell')} in its folder ({_listed(results.strangers)}). Was "
+        "sweep.json edited, or were cells copied there? Restore the file from a copy, or move them away."
+    ]
+
+
+def kept_files(results: Results) -> str:
+    """Return why the report's files must not take the place of those that are there, empty if they may."""
+    if results.strangers:
+        return "they would leave out cells that are in the ledger"
+    return (
+        "" if results.done or not results.ledger.has_report() else "no cell is done, so they would be empty"
+    )
+
+
 def lacking(results: Results, command: str) -> list[str]:
     """Return which detectors some finished cells lack, with the command that adds them; else nothing."""
     if not results.incomplete:

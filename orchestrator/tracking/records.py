@@ -8,6 +8,7 @@ keep the values with which the sweep began.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 
 from orchestrator.ledger.later_scores import counted_later, counted_sets, own_values, without_sets
 from orchestrator.ledger.ledger import LATER_SETS, Ledger
+from orchestrator.ledger.spending import NOTHING, cost_metrics, spending
 from orchestrator.planning.cells import FINAL, Cell
 from orchestrator.planning.specification import GROWING, Specification
 
@@ -87,6 +89,8 @@ def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Rec
     }
     if result is not None and result["values"].get("diverged"):
         tags["diverged"] = "true"
+    if result is not None:
+        points += _cost_points(cell, ledger, about, result)
     # A cell that failed before it wrote cell.json has no weights yet, and a param can be written only once.
     known = bool(about) or not specification.tasks(cell.method)
     params = _params(cell, specification, weights if known else None)
@@ -151,6 +155,19 @@ def _curves(ledger: Ledger, key: str) -> list[Point]:
         for name, value in row.items()
         if name not in NOT_METRICS and value is not None and math.isfinite(value)
     ]
+
+
+def _cost_points(
+    cell: Cell, ledger: Ledger, about: Mapping[str, Any], result: Mapping[str, Any]
+) -> list[Point]:
+    """Return what a cell that is done took, at its last epoch."""
+    read = ledger.read_attempts([cell.key])
+    begun = int(about.get("attempts", 0))
+    spent = spending(
+        read.get(cell.key, ()), result, begun, NOTHING, functools.partial(ledger.read_curves, cell.key)
+    )
+    at, epochs = _milliseconds(result["attempt"]["finished_at"]), result["values"]["epochs"]
+    return [Point(name, value, epochs, at) for name, value in cost_metrics(spent).items()]
 
 
 def _later_points(detector: str, record: Mapping[str, Any], epochs: int) -> list[Point]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.storage import StorageAway
 from orchestrator.report import main
 from tests.hand_made_ledger import finish, finish_all, opened, specification, write_sweep
@@ -72,3 +75,60 @@ def test_a_storage_that_goes_away_costs_the_files_and_not_the_report(
     printed = capsys.readouterr()
     assert "average" in printed.out
     assert "The report's files were not written" in printed.err
+
+
+def files_of(storage: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (storage / "mine" / "report").iterdir()}
+
+
+def edit(storage: Path, change: Callable[[dict], None]) -> None:
+    ledger = Ledger(str(storage), "mine")
+    values = ledger.read_sweep()
+    change(values)
+    ledger.write_sweep(values)
+
+
+def test_a_report_on_other_cells_does_not_take_the_place_of_the_good_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = specification(seeds=2, methods=("classification",))
+    ledger, cells = write_sweep(tmp_path, wanted)
+    finish_all(ledger, wanted, cells)
+    assert main(["mine", "--storage", str(tmp_path)]) == 0
+    before = files_of(tmp_path)
+    capsys.readouterr()
+    edit(tmp_path, lambda values: values.update(fingerprint="0" * 16))
+    assert main(["mine", "--storage", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "None of the 4 cells in" in printed.err
+    assert "fingerprint is not what it was" in printed.err
+    assert files_of(tmp_path) == before
+
+
+def test_a_report_that_leaves_cells_out_says_so_and_keeps_the_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = specification(seeds=2, methods=("classification",))
+    ledger, cells = write_sweep(tmp_path, wanted)
+    finish_all(ledger, wanted, cells)
+    assert main(["mine", "--storage", str(tmp_path)]) == 0
+    before = files_of(tmp_path)
+    edit(tmp_path, lambda values: values["specification"].update(seeds=1))
+    assert main(["mine", "--storage", str(tmp_path)]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "WARNING: left out, since they are none of the sweep that sweep.json describes: 2 cells" in said
+    assert "Tables and figures were not written, since they would leave out cells" in said
+    assert files_of(tmp_path) == before
+
+
+def test_an_empty_report_keeps_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = specification(seeds=1, methods=("classification",))
+    ledger, cells = write_sweep(tmp_path, wanted)
+    finish_all(ledger, wanted, cells)
+    assert main(["mine", "--storage", str(tmp_path)]) == 0
+    before = files_of(tmp_path)
+    shutil.rmtree(tmp_path / "mine" / "cells")
+    assert main(["mine", "--storage", str(tmp_path)]) == 1
+    assert "were not written, since no cell is done" in capsys.readouterr().out
+    assert files_of(tmp_path) == before

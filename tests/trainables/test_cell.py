@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import io
 import json
+import pickle
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -265,3 +271,39 @@ def test_detectors_on_features_are_of_the_last_evaluation_even_if_it_is_the_wind
         "final/ap_msp_last",
         "final/ap_knn_last",
     }
+
+
+def flipped(data: bytes, part: float) -> bytes:
+    """Return bytes of which one, this part of the way through, has another lowest bit."""
+    changed = bytearray(data)
+    changed[int(part * len(data))] ^= 1
+    return bytes(changed)
+
+
+SPOILT: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda data: b"",
+    "cut": lambda data: data[: len(data) // 2],
+    "foreign": lambda data: b"PK" + bytes(1000),
+    **{f"flipped at {part}": functools.partial(flipped, part=part) for part in (0.3, 0.5, 0.7)},
+    "without a history": lambda data: saved({**torch.load(io.BytesIO(data)), "history": 3}),
+    "with code": lambda data: saved({**torch.load(io.BytesIO(data)), "window": {1: Path("x")}}),
+}
+
+
+def saved(values: object) -> bytes:
+    sink = io.BytesIO()
+    torch.save(values, sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_spoilt_snapshot_is_refused_and_changes_nothing(
+    digits: Prepared, quick_run: Callable, how: str
+) -> None:
+    stopped, resumed = (CellRun(quick_run(), digits) for _ in range(2))
+    next(stopped.epochs())
+    before = copy.deepcopy(resumed.training.state())
+    with pytest.raises((zipfile.BadZipFile, pickle.UnpicklingError, TypeError)):
+        resumed.restore(SPOILT[how](stopped.snapshot()))
+    assert_equal(resumed.training.state(), before)
+    assert (resumed.history, resumed.window) == ([], {})

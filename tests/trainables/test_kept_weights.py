@@ -104,3 +104,30 @@ def test_a_file_that_is_not_whole_is_refused(trained: CellRun, spoil: Callable[[
 def test_weights_of_another_recipe_are_refused(trained: CellRun) -> None:
     with pytest.raises(UnusableWeights, match="another recipe"):
         from_bytes(trained.weights(), Recipe(depth=16, width=1, image_size=8), channels=1)
+
+
+HEADERS = {
+    "normalisation": ["5", "[]", '{"mean": 1, "std": 2}', '{"mean": ["x"], "std": [1]}', "[" * 100_000],
+    "classes": ["5", "null", '"ab"', "{", '["a"]'],
+}
+
+
+@pytest.mark.parametrize(("field", "text"), [(name, text) for name in HEADERS for text in HEADERS[name]])
+def test_a_header_that_says_something_else_is_refused(field: str, text: str) -> None:
+    recipe = Recipe(depth=10, width=1, image_size=8)
+    network = WideResNet(recipe, 1, 3)
+    data = to_bytes(Trained(network, ("a", "b", "c"), Normalisation(torch.ones(1), torch.ones(1))), recipe)
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"][field] = text
+    spoilt = json.dumps(header).encode()
+    with pytest.raises(UnusableWeights):
+        from_bytes(len(spoilt).to_bytes(8, "little") + spoilt + data[8 + length :], recipe, channels=1)
+
+
+def test_weights_of_images_with_other_channels_are_refused() -> None:
+    recipe = Recipe(depth=10, width=1, image_size=8)
+    network = WideResNet(recipe, 1, 3)
+    data = to_bytes(Trained(network, ("a", "b", "c"), Normalisation(torch.ones(3), torch.ones(3))), recipe)
+    with pytest.raises(UnusableWeights, match="3 channels"):
+        from_bytes(data, recipe, channels=1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.cli.times import duration
 from orchestrator.execution import progress as module
-from orchestrator.execution.progress import Progress, duration
+from orchestrator.execution.progress import Progress
 
 
 class Clock:

@@ -99,6 +99,8 @@ def test_a_cell_s_run_holds_its_params_its_curves_and_its_values(sweep: Sweep) -
     assert search.params["aux_weight"] == "0.2"
     assert "seed" not in search.params
     assert not [name for name in search.metrics if name.startswith(("test/", "ap/", "final/"))]
+    assert (final.metrics["cost/attempts"], final.metrics["cost/gpu_hours"]) == (1, 0)
+    assert runs["rotation/8/search1"].data.metrics["cost/attempts"] == 1
     # The end is the ledger's, whenever the records are written.
     assert runs["rotation/3/s0"].info.end_time == 1_000_000
     assert runs["classification/3/s0"].data.params["aux_weight"] == "0"
