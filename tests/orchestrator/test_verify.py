@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from orchestrator.ledger.digest import seal
 
+from orchestrator.ledger.digest import seal
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
 from orchestrator.report import main as report
