@@ -183,6 +183,10 @@ class Ledger:
         self._files.write(data, path)
         return identity
 
+    def known_identity(self) -> str | None:
+        """Return the identity without making one or restoring its file; None if there is none."""
+        return self._identity_in_sweep() or self._kept_identity()
+
     def _kept_identity(self) -> str | None:
         """Return what the file says; None if it is not there or not whole."""
         try:
@@ -367,7 +371,7 @@ class Ledger:
 
     def _close_lost(self, key: str, before: int | None = None) -> None:
         """Close the running attempts at a cell, or those before one, at their last sign of life."""
-        for record in self._records(key):
+        for record in self.attempts_at(key):
             number = record["attempt"]
             if record["ending"] != attempts.RUNNING or (before is not None and number >= before):
                 continue
@@ -394,10 +398,11 @@ class Ledger:
         present = self.keys()
         wanted = [key for key in keys if key in present]
         with ThreadPoolExecutor(THREADS) as pool:
-            found = zip(wanted, pool.map(self._records, wanted), strict=True)
+            found = zip(wanted, pool.map(self.attempts_at, wanted), strict=True)
             return {key: records for key, records in found if records}
 
-    def _records(self, key: str) -> list[Json]:
+    def attempts_at(self, key: str) -> list[Json]:
+        """Return the records of the attempts at a cell, the first attempt first."""
         found = (self._read_attempt(key, number) for number in self._attempt_numbers(key))
         return [record for record in found if record is not None]
 
