@@ -58,7 +58,7 @@ class Driver:
             print(f"Sweep {ledger.name}: {counted(total, 'cell')}, in {ledger.storage}.")
         if not self.plan.finished:
             # Attempts wait for a storage that is away; the driver says so at once.
-            patient = replace(ledger, patience=PATIENCE_SECONDS)
+            patient = ledger.with_patience(PATIENCE_SECONDS)
             with stoppable(self.dispatcher.progress.say):
                 self.executor.run(self.dispatcher, replace(self.sweep, ledger=patient))
 
@@ -80,15 +80,15 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
     executor.check(sweep.specification)
     check_data(sweep.specification, prepared)
     fresh = not sweep.ledger.has_folder()
-    with hold(sweep.ledger), contextlib.ExitStack() as stack:
+    with hold(sweep.ledger) as held, contextlib.ExitStack() as stack:
+        sweep = replace(sweep, ledger=held.ledger)
         existed = sweep.ledger.exists()
         with _undone_if_refused(sweep.ledger, fresh=fresh and not existed):
             stored = check_name(sweep, must_exist=request.resume)
             if stored is not None:
                 sweep = with_scoring(sweep, stored, request)
             cells = lay_out(sweep.specification, sweep.fingerprint)
-            sweep.ledger.close_lost(cell.key for cell in cells.all())
-            results = sweep.ledger.read_results(cell.key for cell in cells.all())
+            results = _take_stock(sweep.ledger, cells)
             if len(results) < len(cells.all()):
                 sets = check_image_sets(sweep.settings.image_sets, prepared)
                 sweep = replace(sweep, settings=replace(sweep.settings, image_sets=sets))
@@ -115,11 +115,22 @@ def _undone_if_refused(ledger: Ledger, *, fresh: bool) -> Iterator[None]:
 def close_records(request: Request, name: str) -> None:
     """Have MLflow say that nothing runs any more of a sweep whose driver has died."""
     ledger = Ledger(request.storage, name)
-    with hold(ledger):
+    with hold(ledger) as held:
         uri = resolve_tracking_uri(request.tracking_uri, request.storage)
-        tracker = open_tracker(uri, ledger, read_stored(ledger).specification)
+        tracker = open_tracker(uri, held.ledger, read_stored(ledger).specification)
         if tracker is not None:
             tracker.close(CLOSING_SECONDS)
+
+
+def _take_stock(ledger: Ledger, cells: Cells) -> Mapping[str, Mapping[str, Any]]:
+    """Return the results of the cells that are done; move damaged files aside, and say which they are."""
+    keys = [cell.key for cell in cells.all()]
+    ledger.close_lost(keys)
+    results, damaged = ledger.examine(keys)
+    for each in damaged:
+        ledger.set_aside(each)
+        print(f"Damaged: {each.sentence}. It was moved aside, and its cell is run again.", flush=True)
+    return results
 
 
 def _tracker(request: Request, sweep: Sweep, executor: Executor, cells: Cells) -> Tracker | None:

@@ -33,6 +33,13 @@ def open_data(request: DataRequest) -> Prepared:
     Every image is compared with its digest, once for a whole sweep: a few seconds for each GB.
     """
     console = Console(stderr=True)
+    if request.cache_is_elsewhere:
+        console.print(
+            f"The user's cache folder cannot be written: prepared data goes to {request.cache_folder}.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"Preparing {request.name}", total=None)
         prepared = prepare(
