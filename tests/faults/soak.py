@@ -1,8 +1,8 @@
 """`python -m tests.faults.soak --inline 300 --ray 40`: sweeps in a row, after which nothing may have grown.
 
-Sweeps without Ray run in this process, which counts its threads and file descriptors and shows its memory, and every tenth
-one in a process of its own. Those on Ray are processes. All have a home, a folder for temporary files and,
-where root may mount one, a /dev/shm of their own, so that nothing else on the machine is counted.
+Sweeps without Ray run in this process, which counts its threads and file descriptors (its memory is only shown),
+and every tenth one in a process of its own. Those on Ray are processes. All have a home, a folder for temporary
+files and, where root may mount one, a /dev/shm of their own, so that nothing else on the machine is counted.
 """
 
 from __future__ import annotations
