@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -126,7 +126,7 @@ class _Account:
     """Closes the record of an attempt by how it ends; what it cannot write, the next attempt closes."""
 
     def __init__(self, ledger: Ledger, key: str, attempt: int, *, leads: bool) -> None:
-        self._ledger, self._leads = replace(ledger, patience=0.0), leads
+        self._ledger, self._leads = ledger.with_patience(0.0), leads
         self._key, self._attempt = key, attempt
         self.resumed = 0
 

@@ -251,7 +251,7 @@ def _ray(address: str | None, temporary: str | None) -> Iterator[None]:
             _bring_token()
         with _signals_kept():
             ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         raise Mistake(_not_started(address, error)) from None
     # What becomes of a trial is said by the dispatcher, and once more by Tune, with tracebacks.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

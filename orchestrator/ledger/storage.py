@@ -16,6 +16,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from orchestrator.ledger.objects import Objects
 from trainables.mistake import Mistake, one_line
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
@@ -86,6 +87,10 @@ class Files:
     fs: pafs.FileSystem
     patience: float = 0.0
     """Seconds for which a call is repeated while the storage does not answer."""
+    objects: Objects | None = None
+    """Conditional writes of an object store."""
+    guard: Callable[[], None] | None = None
+    """Called right before each change; it raises if none may be made."""
 
     @property
     def local(self) -> bool:
@@ -122,7 +127,7 @@ class Files:
 
     def write(self, data: bytes, path: str) -> None:
         """Write a file whole: aside, then renamed; an object store's put is whole by itself."""
-        self._try(lambda: self._replace(data, path) if self.local else self._put(data, path))
+        self._change(lambda: self._replace(data, path) if self.local else self._put(data, path))
 
     def write_if(self, check: Callable[[], None], data: bytes, path: str, writer: int) -> None:
         """Write a file whole if a check, which is made last of all, does not raise.
@@ -131,7 +136,7 @@ class Files:
         writer's number.
         """
         write = self._replace_if if self.local else self._put_if
-        self._try(lambda: write(check, data, path, writer))
+        self._change(lambda: write(check, data, path, writer))
 
     def create(self, data: bytes, path: str, writer: int) -> bool:
         """Write a file whole unless there is one; return whether it is there now with this content.
@@ -139,9 +144,9 @@ class Files:
         Of several who create a file with different contents, one alone is told that it is there.
         """
         if self.local:
-            made = self._try(lambda: self._link(data, path, writer))
+            made = self._change(lambda: self._link(data, path, writer))
         else:
-            made = self._try(lambda: self._put_new(data, path))
+            made = self._change(lambda: self._put_new(data, path))
         return made or self._same(data, path)
 
     def _same(self, data: bytes, path: str) -> bool:
@@ -154,23 +159,40 @@ class Files:
     def delete(self, path: str) -> None:
         """Remove a file, if it exists."""
         with contextlib.suppress(FileNotFoundError):
-            self._try(lambda: self.fs.delete_file(path))
+            self._change(lambda: self.fs.delete_file(path))
+
+    def move(self, source: str, target: str) -> None:
+        """Move a file to a place where there is none; raise FileNotFoundError if it does not exist."""
+
+        def move() -> None:
+            if self.local:
+                self.fs.create_dir(os.path.dirname(target), recursive=True)
+            self.fs.move(source, target)
+
+        self._change(move)
 
     def delete_folder(self, path: str) -> None:
         """Remove a folder with everything in it."""
-        self._try(lambda: self.fs.delete_dir(path))
+        self._change(lambda: self.fs.delete_dir(path))
 
     def _put(self, data: bytes, path: str) -> None:
         with self.fs.open_output_stream(path) as file:
             file.write(data)
 
     def _put_new(self, data: bytes, path: str) -> bool:
+        if self.objects is not None:
+            return self.objects.put(path, data, None) is not None
         if self.fs.get_file_info(path).type != pafs.FileType.NotFound:
             return False
         self._put(data, path)
         return True
 
     def _put_if(self, check: Callable[[], None], data: bytes, path: str, writer: int) -> None:
+        while self.objects is not None:
+            version = self.objects.version(path)  # before the check: who wrote since then is seen by the put
+            check()
+            if self.objects.put(path, data, version) is not None:
+                return
         check()
         self._put(data, path)
 
@@ -218,6 +240,18 @@ class Files:
             with contextlib.suppress(OSError):  # what is left of it would fill the disk further
                 os.unlink(aside)
             raise
+
+    def _change(self, call: Callable[[], T]) -> T:
+        """Make a change as `_try` does, if the guard allows it each time."""
+        if self.guard is None:
+            return self._try(call)
+        guard = self.guard
+
+        def guarded() -> T:
+            guard()
+            return call()
+
+        return self._try(guarded)
 
     def _try(self, call: Callable[[], T]) -> T:
         limit, pause = time.monotonic() + self.patience, FIRST_PAUSE

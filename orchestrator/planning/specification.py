@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.provenance import Made
 from orchestrator.ledger.typed_json import Unexpected, typed, typed_fields
 from search_spaces import find_benchmark
 from trainables.data.named_images import RESIZES, SET_NAME, NamedImages
@@ -191,6 +192,10 @@ class _File:
     data: str | None = None
     images: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     plugins: dict[str, str] = dataclasses.field(default_factory=dict)
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    git_commit: str | None = None
+    machine: str | None = None
+    went_on_with: tuple[Made, ...] = ()
 
     def columns(self, names: tuple[str, ...]) -> tuple[DetectorColumn, ...]:
         """Return the columns of detectors; version 0.1 had the default detectors only."""
@@ -217,6 +222,8 @@ class StoredSweep:
     """What scores the test images."""
     plugins: dict[str, str]
     """Digests of plug-ins' sources by file name."""
+    made: tuple[Made, ...]
+    """What the sweep was begun with, then what it went on with."""
     images: Mapping[str, tuple[int, ...]]
     """How many images each class has by split; empty if the ledger does not say."""
 
@@ -241,6 +248,7 @@ def read_stored(ledger: Ledger) -> StoredSweep:
             data=file.data,
             detectors=file.columns(settings.detectors),
             plugins=file.plugins,
+            made=(Made(file.versions, file.git_commit, file.machine), *file.went_on_with),
             images=file.images,
         )
         _check_stored(stored)

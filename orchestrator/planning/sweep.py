@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.provenance import provenance
@@ -114,6 +114,11 @@ def check_name(sweep: Sweep, *, must_exist: bool) -> StoredSweep | None:
             f"{ledger.name!r} in {ledger.storage} is a baseline of version 0.1, which does not go on: "
             "choose another --name; computing it again takes seconds."
         )
+    damaged = ledger.sweep_damage()
+    if damaged is not None:
+        ledger.set_aside(damaged)
+        print(f"Damaged: {damaged.sentence}. It was moved aside and is written again from this command line.")
+        return None  # keys of cells follow from the command line, so those that are done still count
     if not must_exist and not (ledger.exists() and ledger.begun()):
         return None  # a sweep that was refused before its first cell has not taken the name
     stored = read_stored(ledger)
@@ -130,8 +135,14 @@ def _check_data_is_the_same(sweep: Sweep, stored: StoredSweep) -> None:
         )
 
 
-def write_down(sweep: Sweep, prepared: Prepared) -> None:
-    """Write sweep.json: the specification, the data, versions and the project's commit."""
+def write_down(sweep: Sweep, prepared: Prepared, stored: StoredSweep | None, *, trains: bool) -> None:
+    """Write sweep.json: the specification, the data, versions and the project's commit.
+
+    Those of a sweep that was begun before (`stored`) stay; if it trains on, those that are here are added.
+    """
+    begun, *went_on = stored.made if stored else (provenance(),)
+    if trains and provenance() not in (begun, *went_on):
+        went_on.append(provenance())
     columns = [DetectorColumn.of(name) for name in sweep.settings.detectors]
     before = read_stored(sweep.ledger).plugins if sweep.ledger.exists() else {}
     for plugin in sweep.plugins:
@@ -146,6 +157,7 @@ def write_down(sweep: Sweep, prepared: Prepared) -> None:
             "images": {split: list(counts) for split, counts in prepared.counts.items()},
             "data": sweep.data.path,
             "plugins": listed(sweep.plugins, before),
-            **provenance(),
+            **asdict(begun),
+            "went_on_with": [asdict(made) for made in went_on],
         }
     )

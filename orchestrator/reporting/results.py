@@ -9,11 +9,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from orchestrator.ledger.damage import Damage
 from orchestrator.ledger.later_scores import counted_later, counted_sets, sources, with_later, with_sets
 from orchestrator.ledger.ledger import LATER_SETS, Ledger
 from orchestrator.ledger.spending import Spending, spent_on
 from orchestrator.planning.cells import FINAL, Cell, Cells, Study, lay_out
-from orchestrator.planning.specification import DetectorColumn, Specification, Weights, read_stored
+from orchestrator.planning.specification import (
+    DetectorColumn,
+    Specification,
+    StoredSweep,
+    Weights,
+    read_stored,
+)
 from orchestrator.planning.studies import Outcome, choose, history
 from orchestrator.reporting.costs import assumed_usage
 from orchestrator.reporting.statistics import Estimate, average_over_classes, estimate, paired_differences
@@ -118,10 +125,14 @@ class Results:
     """Contents of cell.json by key, for every cell that has begun."""
     done: frozenset[str]
     """Keys of the cells that are done."""
+    damaged: tuple[Damage, ...]
+    """Files that keep cells from being done."""
     spent: Mapping[str, Spending]
     """What every cell that has begun has taken so far, by key."""
     strangers: tuple[str, ...]
     """Keys of cells in the ledger that are none of the sweep's, as sweep.json describes it."""
+    stored: StoredSweep
+    """What sweep.json says."""
 
     @property
     def held_out(self) -> tuple[str, ...]:
@@ -323,7 +334,7 @@ def collect(ledger: Ledger) -> Results:
     cells = lay_out(stored.specification, stored.fingerprint)
     every = cells.all()
     keys = [cell.key for cell in every]
-    found = ledger.read_results(keys)
+    found, damaged = ledger.examine(keys)
     done = [cell for cell in every if cell.phase == FINAL and cell.key in found]
     later = ledger.read_all_later(cell.key for cell in done)
     sets = ledger.read_all_later((cell.key for cell in done), LATER_SETS)
@@ -343,8 +354,10 @@ def collect(ledger: Ledger) -> Results:
         asked_sets=stored.settings.image_sets,
         cell_files=cell_files,
         done=frozenset(found),
+        damaged=tuple(damaged),
         spent=spent_on(ledger, records, cell_files, found, assumed_usage(stored.specification)),
         strangers=tuple(sorted(ledger.keys() - set(keys))),
+        stored=stored,
     )
 
 

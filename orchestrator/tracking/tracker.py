@@ -161,7 +161,7 @@ class Tracker:
         self._finished: set[str] = set()
         """Keys of the runs that were finished when this process connected."""
         self._twins = self._strays = self._replaced = 0
-        self._queue = RetryQueue(self._retryable)
+        self._queue = RetryQueue(self._retryable, ledger.check)
 
     @property
     def refusals(self) -> list[str]:
