@@ -113,6 +113,7 @@ def run_attempt(
             "finished_at": time.time(),
         }
         result = _write_result(sweep, cell, attempt, running, aux_weights, about)
+        account.outdone = workers.leads and result["attempt"]["number"] != attempt
     if workers.leads and not sweep.settings.keep_checkpoints:
         sweep.ledger.remove_checkpoints(cell.key)
     return result
@@ -130,6 +131,8 @@ class _Account:
         self._ledger, self._leads = ledger.with_patience(0.0), leads
         self._key, self._attempt = key, attempt
         self.resumed = 0
+        self.outdone = False
+        """Whether another attempt's result counts."""
 
     def __enter__(self) -> _Account:
         return self
@@ -137,7 +140,7 @@ class _Account:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if not self._leads:
             return
-        ending = attempts.DONE
+        ending = attempts.SUPERSEDED if self.outdone else attempts.DONE
         if isinstance(error, Superseded):
             ending = attempts.SUPERSEDED
         elif error is not None:
