@@ -56,7 +56,7 @@ class Resources:
         return {**share, "GPU": self.gpus_per_worker} if self.gpus_per_worker else share
 
     def alone(self, short_of: str, nodes: Sequence[dict[str, float]]) -> Resources:
-        """Return what a cell takes that shares its GPUs, or its node, with no other: as much as the nodes hold.
+        """Return what a cell takes that shares its GPUs, or its node, with no other.
 
         `short_of` is GPU or HOST, whose memory ran out.
         """
