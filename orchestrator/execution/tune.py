@@ -33,7 +33,7 @@ from orchestrator.execution.pulse import ask_to_stop, beating, cells_watched, ke
 from orchestrator.execution.ray_watch import ended_with, output_kept
 from orchestrator.execution.resources import Resources, cells_at_once, check_fits
 from orchestrator.execution.scratch import scratch_folder
-from orchestrator.execution.trial_deaths import Deaths
+from orchestrator.execution.trial_deaths import Deaths, ends_by_ray_are_deaths
 from orchestrator.execution.trial_reports import done, failed
 from orchestrator.execution.watchdog import REPORTING, Stall, Watchdog
 from orchestrator.ledger import attempts
@@ -135,14 +135,14 @@ def _fit(
         ),
         run_config=tune.RunConfig(name=sweep.ledger.name, storage_path=room.scratch, verbose=0),
     )
-    with dispatcher.progress.running():
+    with dispatcher.progress.running(), ends_by_ray_are_deaths():
         tuner.fit()
 
 
 def _placement(resources: Resources, config: dict[str, Any]) -> PlacementGroupFactory:
     """Return what Tune reserves for a trial, and beside it what keeps others away if it is to be alone.
 
-    The process itself has the CPUs that it always has: how many threads add up a sum decides how it is rounded.
+    The process itself has the CPUs that it always has: the number of threads decides how sums are rounded.
     """
     usual, alone = resources.trial, config.get("alone")
     if alone is None or resources.workers > 1:
