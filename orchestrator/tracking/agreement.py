@@ -212,6 +212,15 @@ def _compared(expected: _Expected, run: Any, points: Counter[Value], driven: boo
     if summary:  # its metrics change as the sweep grows: the newest values count
         named = {point.name for point in record.points}
         points = Counter((name, 0, value) for name, value in run.data.metrics.items() if name in named)
+    else:  # and so does what a cell took, by attempts that are found lost later
+        points = Counter(
+            {point: n for point, n in points.items() if not point[0].startswith(tracker.ACCOUNTS)}
+        )
+        points += Counter(
+            (p.name, p.step, run.data.metrics[p.name])
+            for p in record.points
+            if p.name.startswith(tracker.ACCOUNTS) and p.name in run.data.metrics
+        )
     wanted = Counter((p.name, p.step, p.value) for p in record.points)
     missing, surplus = _sorted(wanted - points), _sorted(points - wanted)
     stated = {(name, step): value for name, step, value in surplus}
