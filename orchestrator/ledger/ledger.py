@@ -586,6 +586,8 @@ class Ledger:
     def _write_result(self, key: str, attempt: int, result: Json) -> Json:
         """Write a cell's result unless there is one that is whole; return the one that counts."""
         self.check_newest(key, attempt)
+        if not self.read_cell(key):  # with which the cell would not be done; the next attempt writes it again
+            raise RuntimeError(f"{CELLS}/{key}/{CELL} was damaged while the cell ran")
         path = self._path(CELLS, key, RESULT)
         if self.local_folder is not None:
             with contextlib.suppress(OSError):  # a result without it is not done
