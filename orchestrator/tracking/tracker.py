@@ -63,9 +63,6 @@ SUMMARY = "summary"
 CREATION = "creation"
 """Tag with the request that created a run."""
 
-ACCOUNTS = "cost/"
-"""What the names of metrics begin with that may change after a cell is done."""
-
 DESCRIPTION = "mlflow.note.content"
 """Tag in which MLflow's page keeps what a person wrote about a run."""
 
@@ -394,8 +391,7 @@ class Tracker:
     def _foreign(self, run: Run, record: Record) -> bool:
         """Return whether a run holds a point that the record does not."""
         known = {*record.points, *record.held_back}
-        names = [name for name in run.data.metrics if not name.startswith(ACCOUNTS)]
-        return any(not self._history(run, name) <= known for name in names)
+        return any(not self._history(run, name) <= known for name in run.data.metrics)
 
     def _settle(self) -> None:
         """Leave one run per cell, as it was written last, whatever the server carried out late.
