@@ -562,11 +562,13 @@ class Ledger:
     ) -> Json:
         """Write scores, weights and curves, then the result that vouches for them; return the result.
 
-        `image_sets` has the scores of image sets by name.
-
-        `about` holds what may differ between equal runs: it stands under "attempt". Raises Superseded for an
-        older attempt.
+        `image_sets` has the scores of image sets by name. `about` holds what may differ between equal runs,
+        and stands under "attempt". If another attempt has finished the cell, its result is returned, and
+        nothing is written. Raises Superseded for an older attempt.
         """
+        there = self.read_result(key)
+        if there is not None:
+            return there
         files = {name: table for name, table in ((SCORES, scores), (WINDOW, window)) if table is not None}
         files |= {f"{IMAGE_SETS}/{name}.parquet": table for name, table in image_sets.items()}
         checksums = {name: self._write_table_as(key, attempt, table, name) for name, table in files.items()}
@@ -579,7 +581,21 @@ class Ledger:
             # Not among the checksums, which every reader of the result checks: weights can be large.
             result["weights"] = {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)}
         result["attempt"] = {**about, "checksums": of_attempt}
-        self._write_as(key, attempt, seal(result), RESULT)
+        return self._write_result(key, attempt, result)
+
+    def _write_result(self, key: str, attempt: int, result: Json) -> Json:
+        """Write a cell's result unless there is one that is whole; return the one that counts."""
+        self.check_newest(key, attempt)
+        path = self._path(CELLS, key, RESULT)
+        if self.local_folder is not None:
+            with contextlib.suppress(OSError):  # a result without it is not done
+                flush(self._path(CELLS, key, CELL))
+        if not self._files.create(seal(result), path, attempt, durable=True):
+            there = self.read_result(key)
+            if there is not None:
+                return there
+            self._write_as(key, attempt, seal(result), RESULT)  # in place of one that is damaged
+        self._clear_unfinished(key, before=attempt + 1)
         return result
 
     def _write_table_as(self, key: str, attempt: int, table: pa.Table, name: str) -> str:

@@ -59,7 +59,7 @@ def limit_of(variant: str) -> float:
 
 
 def undisturbed_of(variant: str) -> str:
-    """Return the variant whose undisturbed sweep a variant is compared with: trouble that passes leaves none."""
+    """Return the variant to compare with: trouble that passes must leave no trace."""
     return "plugin" if variant.startswith("plugin-") else variant
 
 
