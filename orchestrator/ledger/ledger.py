@@ -670,7 +670,8 @@ class Ledger:
 
         Unlike `examine` it reads the records of attempts and of what came later, and the kept weights.
         """
-        wanted = [key for key in keys if key in self.keys()]
+        present = self.keys()
+        wanted = [key for key in keys if key in present]
         done, found = self.examine(wanted)
         of_sweep = self.sweep_damage()
         with ThreadPoolExecutor(THREADS) as pool:
