@@ -687,7 +687,8 @@ class Ledger:
             found.append(self._sound(read, *parts, cell=False)[1])
         for folder, name in [(f, n) for f in (DETECTORS, LATER_SETS) for n in self._later_names(key, f)]:
             parts = (CELLS, key, folder, f"{name}.json")
-            record, problem = self._sound(damage.read_later, *parts, cell=False)
+            read = functools.partial(damage.read_later, detector=folder == DETECTORS)
+            record, problem = self._sound(read, *parts, cell=False)
             if record is not None and self._read_later(key, name, folder) is None:
                 path = f"{CELLS}/{key}/{folder}/{name}.parquet"
                 problem = Damage(path, "is missing, or other than its record states")
@@ -745,7 +746,8 @@ class Ledger:
 
     def _read_later(self, key: str, name: str, folder: str) -> Json | None:
         try:
-            record = damage.read_later(self._read(CELLS, key, folder, f"{name}.json"))
+            data = self._read(CELLS, key, folder, f"{name}.json")
+            record = damage.read_later(data, detector=folder == DETECTORS)
             scores = self._read(CELLS, key, folder, f"{name}.parquet")
             return record if hashlib.sha256(scores).hexdigest() == record["checksum"] else None
         except (FileNotFoundError, Unsound):
