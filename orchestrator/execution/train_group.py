@@ -16,6 +16,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.dispatcher import describe
+from orchestrator.execution.interruption import stop
+from orchestrator.execution.pulse import beating
 from orchestrator.execution.resources import Resources
 from orchestrator.execution.trial_reports import done, failed
 from orchestrator.planning.cells import Cell
@@ -25,10 +27,19 @@ from trainables.failures import PermanentFailure
 from trainables.workers import Workers
 
 
-def run_group(sweep: Sweep, cell: Cell, aux_weights: Weights, resources: Resources, scratch: str) -> None:
+def run_group(
+    sweep: Sweep,
+    cell: Cell,
+    aux_weights: Weights,
+    resources: Resources,
+    scratch: str,
+    pulse: str,
+    trial: str,
+) -> None:
     """Run one attempt at a cell in a group, which reports to Tune; raise GroupFailed if it ended early.
 
-    `scratch` is a folder that every node reaches, for Ray's own bookkeeping.
+    `scratch` is a folder that every node reaches, for Ray's own bookkeeping. The workers send their beats to
+    the pulse, as those of the trial.
     """
     cuda = sweep.specification.device == "cuda"
     attempt = sweep.ledger.attempts(cell.key) + 1
@@ -38,6 +49,8 @@ def run_group(sweep: Sweep, cell: Cell, aux_weights: Weights, resources: Resourc
             "sweep": sweep,
             "cell": cell,
             "aux_weights": aux_weights,
+            "pulse": pulse,
+            "trial": trial,
             "usage": resources.usage,
         },
         torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
@@ -75,6 +88,11 @@ def _worker(config: dict[str, Any]) -> None:
     """Run in each worker's process; all of them report, and the first one's reports count."""
     context = train.get_context()
     workers = Workers(context.get_world_rank(), context.get_world_size())
+    with beating(config["pulse"], config["trial"], workers.rank, stop.ask):
+        _attempt(config, workers)
+
+
+def _attempt(config: dict[str, Any], workers: Workers) -> None:
     sweep = config["sweep"]
     if sweep.specification.device == "cuda":
         import torch

@@ -15,7 +15,6 @@ import secrets
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,12 +26,15 @@ from ray.tune.search import Searcher
 from orchestrator.cli.signals import STOPPING
 from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.dispatcher import Dispatcher, describe
-from orchestrator.execution.interruption import Interrupted
+from orchestrator.execution.interruption import Interrupted, stop
+from orchestrator.execution.pulse import ask_to_stop, beating, cells_watched
 from orchestrator.execution.ray_watch import ended_with, output_kept
 from orchestrator.execution.resources import Resources, cells_at_once, check_fits
 from orchestrator.execution.scratch import scratch_folder
 from orchestrator.execution.trial_deaths import Deaths
 from orchestrator.execution.trial_reports import done, failed
+from orchestrator.execution.watchdog import REPORTING, Stall, Watchdog
+from orchestrator.ledger import attempts
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.machines.cluster_file import nodes_at_most
 from orchestrator.machines.nodes import TOKEN_HINT, check_listens, token_is_missing
@@ -41,6 +43,7 @@ from orchestrator.machines.ray_token import has_private_token
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.sweep import Sweep
 from trainables.failures import PermanentFailure
+from trainables.heartbeat import beat, rest
 from trainables.mistake import Mistake
 from trainables.run import parse_method
 
@@ -60,7 +63,7 @@ QUIET = {
 }
 """Set before Ray starts: no chatter, little bookkeeping, and the end of a group is noticed at once."""
 
-HELD_BACK = ("_dispatcher", "_cells", "_deaths")
+HELD_BACK = ("_dispatcher", "_dog", "_cells", "_deaths", "_ledger")
 """Fields of the searcher that Tune's copy of it lacks."""
 
 LONGEST_REST = 60.0
@@ -105,12 +108,22 @@ def _check_gpus_were_meant(resources: Resources, nodes: list[dict[str, float]]) 
 
 def run_on_ray(dispatcher: Dispatcher, sweep: Sweep, resources: Resources, room: Room) -> None:
     """Run the plan to its end."""
+    dog = Watchdog(sweep.settings.stall_seconds)
+    with cells_watched(dog, dispatcher.progress) as pulse, stop.passed_on(lambda: ask_to_stop(pulse)):
+        _fit(dispatcher, sweep, resources, room, dog, pulse)
+
+
+def _fit(
+    dispatcher: Dispatcher, sweep: Sweep, resources: Resources, room: Room, dog: Watchdog, pulse: str
+) -> None:
     deaths = Deaths()
-    trainable = tune.with_parameters(tune_trial, sweep=sweep, resources=resources, scratch=room.scratch)
+    trainable = tune.with_parameters(
+        tune_trial, sweep=sweep, resources=resources, scratch=room.scratch, pulse=pulse
+    )
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources.trial),
         tune_config=tune.TuneConfig(
-            search_alg=CellSearcher(dispatcher, deaths),
+            search_alg=CellSearcher(dispatcher, dog, deaths, sweep.ledger),
             scheduler=deaths,
             num_samples=-1,
             max_concurrent_trials=room.at_once,
@@ -125,10 +138,17 @@ def run_on_ray(dispatcher: Dispatcher, sweep: Sweep, resources: Resources, room:
 class CellSearcher(Searcher):
     """Hands the plan's cells to Tune as the configurations of trials."""
 
-    def __init__(self, dispatcher: Dispatcher, deaths: Deaths | None = None) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        dog: Watchdog,
+        deaths: Deaths | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
         super().__init__(metric="epoch", mode="max")
-        self._dispatcher = dispatcher
+        self._dispatcher, self._dog = dispatcher, dog
         self._deaths = deaths or Deaths()
+        self._ledger = ledger
         self._cells: dict[str, Cell] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -140,8 +160,9 @@ class CellSearcher(Searcher):
         assignment = self._dispatcher.next()
         if assignment is None:
             return Searcher.FINISHED if self._dispatcher.finished else None
-        self._cells[trial_id] = assignment.cell
-        return {"cell": dataclasses.asdict(assignment.cell), "aux_weights": assignment.aux_weights}
+        cell = self._cells[trial_id] = assignment.cell
+        self._dog.began(trial_id, cell.key, cell.label)
+        return {"cell": dataclasses.asdict(cell), "aux_weights": assignment.aux_weights, "trial": trial_id}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take a report of epochs that the ledger holds."""
@@ -151,13 +172,24 @@ class CellSearcher(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Take the end of a trial: its cell is done, or it failed with an error, or its process died."""
-        cell = self._cells.pop(trial_id)
-        if error or not result or "ending" not in result:
+        cell, stall = self._cells.pop(trial_id), self._dog.ended(trial_id)
+        if stall is not None and (error or not result or result.get("ending") != "done"):
+            self._deaths.why(trial_id)
+            self._stalled(cell, stall)
+        elif error or not result or "ending" not in result:
             self._dispatcher.failed(cell.key, cell.label, self._deaths.why(trial_id))
         elif result["ending"] == "done":
             self._dispatcher.done(cell.key, result["value"])
         else:
             self._dispatcher.failed(cell.key, cell.label, result["error"], retryable=result["retryable"])
+
+    def _stalled(self, cell: Cell, stall: Stall) -> None:
+        """Write down, and pass on, that a cell stood still and was ended."""
+        if self._ledger is not None:
+            with contextlib.suppress(OSError):  # the next attempt closes the record as well
+                number = self._ledger.attempts(cell.key)
+                self._ledger.end_attempt(cell.key, number, attempts.STALLED, str(stall))
+        self._dispatcher.failed(cell.key, cell.label, str(stall))
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the ledger is what a sweep resumes from."""
@@ -187,30 +219,45 @@ def _streak() -> FailureStreak:
     return FailureStreak()
 
 
-def tune_trial(config: dict[str, Any], sweep: Sweep, resources: Resources, scratch: str) -> None:
+def tune_trial(config: dict[str, Any], sweep: Sweep, resources: Resources, scratch: str, pulse: str) -> None:
     """Make one attempt at one cell: the function that Tune runs in a trial's process."""
+    together = resources.workers > 1 and parse_method(config["cell"]["method"]).trains
+    stop.withdraw()
+    with beating(pulse, config["trial"], asked=stop.ask, guards=together):
+        _attempt(config, sweep, resources, scratch, pulse, together=together)
+
+
+def _attempt(
+    config: dict[str, Any], sweep: Sweep, resources: Resources, scratch: str, pulse: str, *, together: bool
+) -> None:
     cell, weights = Cell(**config["cell"]), config["aux_weights"]
     try:
-        if resources.workers > 1 and parse_method(cell.method).trains:
+        if together:
             from orchestrator.execution.train_group import run_group  # takes seconds to import
 
-            run_group(sweep, cell, weights, resources, scratch)
+            run_group(sweep, cell, weights, resources, scratch, pulse, config["trial"])
         else:
             usage = dataclasses.replace(resources, workers=1).usage
             result = run_attempt(
-                sweep, cell, weights, lambda _, epoch: tune.report({"epoch": epoch}), usage=usage
+                sweep, cell, weights, lambda _, epoch: _report({"epoch": epoch}), usage=usage
             )
-            tune.report(done(result, sweep.specification.recipe.epochs))
+            _report(done(result, sweep.specification.recipe.epochs))
     except PermanentFailure as error:  # reported, so that the process can take the next cell
-        tune.report(failed(describe(error), retryable=False))
+        _report(failed(describe(error), retryable=False))
     except Interrupted as error:
-        tune.report(failed(str(error), retryable=True))
+        _report(failed(str(error), retryable=True))
     except (Exception, SystemExit) as error:
         _streak().length += 1
-        time.sleep(_streak().rest)
-        tune.report(failed(f"{describe(error)}, on {socket.gethostname()}", retryable=True))
+        rest(_streak().rest, "resting after failures")
+        _report(failed(f"{describe(error)}, on {socket.gethostname()}", retryable=True))
     else:
         _streak().length = 0
+
+
+def _report(values: dict[str, Any]) -> None:
+    """Report to Tune, which takes as long as the driver does."""
+    beat(REPORTING)
+    tune.report(values)
 
 
 @contextlib.contextmanager

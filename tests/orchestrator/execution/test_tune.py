@@ -14,6 +14,7 @@ from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.progress import Progress
 from orchestrator.execution.trial_reports import failed
 from orchestrator.execution.tune import CellSearcher, FailureStreak
+from orchestrator.execution.watchdog import Watchdog
 from orchestrator.planning.cells import lay_out
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.studies import suggest
@@ -26,7 +27,7 @@ def searcher(retries: int = 1) -> tuple[CellSearcher, Plan]:
     cells = lay_out(wanted, "data")
     plan = Plan(cells, suggest, retries=retries)
     work = {cell.key: 1 for cell in cells.all()}
-    return CellSearcher(Dispatcher(plan, Progress(work, set()), None)), plan
+    return CellSearcher(Dispatcher(plan, Progress(work, set()), None), Watchdog(5)), plan
 
 
 def done(value: float | None = None) -> dict:
