@@ -444,6 +444,26 @@ class Ledger:
                 if (unfinished_of(left.name) or 0) < before:
                     left.unlink(missing_ok=True)
 
+    def clear_left_behind(self, done: Iterable[str], *, keep_checkpoints: bool) -> None:
+        """Remove what dead drivers and attempts had no time to remove; for the owner of the sweep's lock.
+
+        That is what they had written in part, but for cells that are not done, which the next attempt clears;
+        and the checkpoints of those that are done.
+        """
+        if self.local_folder is not None:
+            for folder in (Path(self._path()), Path(self._path(REPORT))):
+                for left in folder.glob(f"*{PART}"):
+                    left.unlink(missing_ok=True)
+
+        def clear(key: str) -> None:
+            self._clear_unfinished(key, before=sys.maxsize)
+            if not keep_checkpoints:
+                with contextlib.suppress(FileNotFoundError):  # its attempt is removing them itself
+                    self.remove_checkpoints(key)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(clear, done))
+
     def _write_as(self, key: str, attempt: int, data: bytes, *parts: str) -> None:
         """Write a file of a cell; raise Superseded, and leave it as it is, if a newer attempt has begun.
 
