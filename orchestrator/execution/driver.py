@@ -98,6 +98,7 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
                 _check_versions(request, sweep, stored, cells, results)
             _set_aside(sweep.ledger, damaged)
             sweep.ledger.close_lost(keys)
+            sweep.ledger.clear_left_behind(results, keep_checkpoints=sweep.settings.keep_checkpoints)
             if trains:
                 sets = check_image_sets(sweep.settings.image_sets, prepared)
                 sweep = replace(sweep, settings=replace(sweep.settings, image_sets=sets))
