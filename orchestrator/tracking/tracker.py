@@ -373,10 +373,10 @@ class Tracker:
         identity cannot be told from it.
         """
         others: dict[str, list[Run]] = defaultdict(list)
-        for run in self._search(f"tags.sweep = '{self._ledger.name}'"):
-            identity = run.data.tags.get("ledger", "")
-            if identity != self._identity and run.data.tags.get("cell", SUMMARY) in {*self._cells, SUMMARY}:
-                others[identity].append(run)
+        for run in self._search(f"tags.sweep = '{self._ledger.name}' and tags.ledger != '{self._identity}'"):
+            key = run.data.tags.get("cell", SUMMARY)
+            if key in self._cells or key == SUMMARY:
+                others[run.data.tags["ledger"]].append(run)
         for runs in others.values():
             if any(self._made_here(run) for run in runs[:STRAYS_COMPARED]):
                 for run in runs:
