@@ -12,6 +12,7 @@ driver as well, which inline trains the cells, too; it hardly depends on what el
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -59,15 +60,18 @@ class Driver:
 
     def _sample(self) -> None:
         while self._process.poll() is None:
-            try:
-                self.samples.append(_look(self._process.pid))
-            except (OSError, IndexError):  # it has just ended
-                return
+            with contextlib.suppress(OSError, IndexError):  # it has not begun, or has just ended
+                self.samples.append(_look(_driver_of(self._process.pid)))
             time.sleep(0.5)
 
     def at(self, moment: float) -> Sample:
         """Return the first sample from a moment on, or the last one."""
         return next((sample for sample in self.samples if sample.at >= moment), self.samples[-1])
+
+
+def _driver_of(command: int) -> int:
+    """Return the process that drives the sweep: the command looks after it."""
+    return int(Path(f"/proc/{command}/task/{command}/children").read_text().split()[0])
 
 
 def _look(pid: int) -> Sample:

@@ -183,6 +183,10 @@ class Ledger:
         self._files.write(data, path)
         return identity
 
+    def known_identity(self) -> str | None:
+        """Return the identity without making one or restoring its file; None if there is none."""
+        return self._identity_in_sweep() or self._kept_identity()
+
     def _kept_identity(self) -> str | None:
         """Return what the file says; None if it is not there or not whole."""
         try:
@@ -367,7 +371,7 @@ class Ledger:
 
     def _close_lost(self, key: str, before: int | None = None) -> None:
         """Close the running attempts at a cell, or those before one, at their last sign of life."""
-        for record in self._records(key):
+        for record in self.attempts_at(key):
             number = record["attempt"]
             if record["ending"] != attempts.RUNNING or (before is not None and number >= before):
                 continue
@@ -394,10 +398,11 @@ class Ledger:
         present = self.keys()
         wanted = [key for key in keys if key in present]
         with ThreadPoolExecutor(THREADS) as pool:
-            found = zip(wanted, pool.map(self._records, wanted), strict=True)
+            found = zip(wanted, pool.map(self.attempts_at, wanted), strict=True)
             return {key: records for key, records in found if records}
 
-    def _records(self, key: str) -> list[Json]:
+    def attempts_at(self, key: str) -> list[Json]:
+        """Return the records of the attempts at a cell, the first attempt first."""
         found = (self._read_attempt(key, number) for number in self._attempt_numbers(key))
         return [record for record in found if record is not None]
 
@@ -438,6 +443,26 @@ class Ledger:
             for left in Path(self._path(CELLS, key)).rglob(f"*{PART}"):
                 if (unfinished_of(left.name) or 0) < before:
                     left.unlink(missing_ok=True)
+
+    def clear_left_behind(self, done: Iterable[str], *, keep_checkpoints: bool) -> None:
+        """Remove what dead drivers and attempts had no time to remove; for the owner of the sweep's lock.
+
+        That is what they had written in part, but for cells that are not done, which the next attempt clears;
+        and the checkpoints of those that are done.
+        """
+        if self.local_folder is not None:
+            for folder in (Path(self._path()), Path(self._path(REPORT))):
+                for left in folder.glob(f"*{PART}"):
+                    left.unlink(missing_ok=True)
+
+        def clear(key: str) -> None:
+            self._clear_unfinished(key, before=sys.maxsize)
+            if not keep_checkpoints:
+                with contextlib.suppress(FileNotFoundError):  # its attempt is removing them itself
+                    self.remove_checkpoints(key)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(clear, done))
 
     def _write_as(self, key: str, attempt: int, data: bytes, *parts: str) -> None:
         """Write a file of a cell; raise Superseded, and leave it as it is, if a newer attempt has begun.
@@ -557,11 +582,13 @@ class Ledger:
     ) -> Json:
         """Write scores, weights and curves, then the result that vouches for them; return the result.
 
-        `image_sets` has the scores of image sets by name.
-
-        `about` holds what may differ between equal runs: it stands under "attempt". Raises Superseded for an
-        older attempt.
+        `image_sets` has the scores of image sets by name. `about` holds what may differ between equal runs,
+        and stands under "attempt". If another attempt has finished the cell, its result is returned, and
+        nothing is written. Raises Superseded for an older attempt.
         """
+        there = self.read_result(key)
+        if there is not None:
+            return there
         files = {name: table for name, table in ((SCORES, scores), (WINDOW, window)) if table is not None}
         files |= {f"{IMAGE_SETS}/{name}.parquet": table for name, table in image_sets.items()}
         checksums = {name: self._write_table_as(key, attempt, table, name) for name, table in files.items()}
@@ -574,7 +601,23 @@ class Ledger:
             # Not among the checksums, which every reader of the result checks: weights can be large.
             result["weights"] = {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)}
         result["attempt"] = {**about, "checksums": of_attempt}
-        self._write_as(key, attempt, seal(result), RESULT)
+        return self._write_result(key, attempt, result)
+
+    def _write_result(self, key: str, attempt: int, result: Json) -> Json:
+        """Write a cell's result unless there is one that is whole; return the one that counts."""
+        self.check_newest(key, attempt)
+        if not self.read_cell(key):  # with which the cell would not be done; the next attempt writes it again
+            raise RuntimeError(f"{CELLS}/{key}/{CELL} was damaged while the cell ran")
+        path = self._path(CELLS, key, RESULT)
+        if self.local_folder is not None:
+            with contextlib.suppress(OSError):  # a result without it is not done
+                flush(self._path(CELLS, key, CELL))
+        if not self._files.create(seal(result), path, attempt, durable=True):
+            there = self.read_result(key)
+            if there is not None:
+                return there
+            self._write_as(key, attempt, seal(result), RESULT)  # in place of one that is damaged
+        self._clear_unfinished(key, before=attempt + 1)
         return result
 
     def _write_table_as(self, key: str, attempt: int, table: pa.Table, name: str) -> str:
@@ -647,7 +690,8 @@ class Ledger:
 
         Unlike `examine` it reads the records of attempts and of what came later, and the kept weights.
         """
-        wanted = [key for key in keys if key in self.keys()]
+        present = self.keys()
+        wanted = [key for key in keys if key in present]
         done, found = self.examine(wanted)
         of_sweep = self.sweep_damage()
         with ThreadPoolExecutor(THREADS) as pool:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from orchestrator.ledger.objects import Objects
+from trainables.heartbeat import beat, rest
 from trainables.mistake import Mistake, one_line
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
@@ -24,6 +25,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 
 LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 """Errors that waiting does not mend."""
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+"""Errors that waiting mends if somebody makes room."""
+FULL_SECONDS = 60.0
+"""How long room is waited for at most, by those who wait for a storage at all."""
 
 PART = ".part"
 """How names end while a file is written."""
@@ -138,13 +144,14 @@ class Files:
         write = self._replace_if if self.local else self._put_if
         self._change(lambda: write(check, data, path, writer))
 
-    def create(self, data: bytes, path: str, writer: int) -> bool:
+    def create(self, data: bytes, path: str, writer: int, *, durable: bool = False) -> bool:
         """Write a file whole unless there is one; return whether it is there now with this content.
 
-        Of several who create a file with different contents, one alone is told that it is there.
+        Of several who create a file with different contents, one alone is told that it is there. A `durable`
+        one is on the disk before it has its name.
         """
         if self.local:
-            made = self._change(lambda: self._link(data, path, writer))
+            made = self._change(lambda: self._link(data, path, writer, durable))
         else:
             made = self._change(lambda: self._put_new(data, path))
         return made or self._same(data, path)
@@ -205,10 +212,12 @@ class Files:
             check()
             self.fs.move(aside, path)
 
-    def _link(self, data: bytes, path: str, writer: int) -> bool:
+    def _link(self, data: bytes, path: str, writer: int, durable: bool) -> bool:
         """Give a whole file its name unless the name is taken."""
         with self._aside(data, path, f"{writer}.") as aside:
             try:
+                if durable:
+                    flush(aside)
                 os.link(aside, path)
             except FileExistsError:
                 return False
@@ -254,8 +263,9 @@ class Files:
         return self._try(guarded)
 
     def _try(self, call: Callable[[], T]) -> T:
-        limit, pause = time.monotonic() + self.patience, FIRST_PAUSE
+        began, pause = time.monotonic(), FIRST_PAUSE
         while True:
+            beat("reading or writing the ledger")
             try:
                 return call()
             except FileNotFoundError:
@@ -263,9 +273,12 @@ class Files:
             except NotADirectoryError as error:  # a file stands where a folder would
                 raise FileNotFoundError(error.errno, error.strerror) from error
             except OSError as error:
-                if error.errno in LASTING or time.monotonic() + pause > limit:
-                    raise StorageAway(error.errno, reason(error)) from error
-            time.sleep(pause)
+                full = error.errno in FULL
+                patience = min(self.patience, FULL_SECONDS) if full else self.patience
+                if error.errno in LASTING or time.monotonic() + pause > began + patience:
+                    waited = f", after {patience:g} s of waiting for room" if full and patience else ""
+                    raise StorageAway(error.errno, f"{reason(error)}{waited}") from error
+            rest(pause, "waiting for the storage")
             pause = min(2 * pause, LONGEST_PAUSE)
 
 

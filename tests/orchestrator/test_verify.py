@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from orchestrator.ledger.digest import seal
 
+from orchestrator.ledger.digest import seal
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
 from orchestrator.report import main as report
@@ -324,8 +324,10 @@ def test_what_mlflow_has_otherwise_is_found_and_mended(
     (found,) = findings(sweep, capsys)["findings"]
     assert found["kind"] == f"mlflow-{kind}"
     assert found["sentence"].startswith(sentence.format(label))
-    if kind == "twins":
+    if name == "twin":
         assert verify(sweep, "--repair") == 1
+    elif name in ("running", "tag", "same point again"):
+        return
     else:
         assert found["command"].startswith(f"python -m orchestrator.report {sweep.name} --rebuild-tracking")
         words = [sweep.name, "--storage", sweep.parent, "--rebuild-tracking"]
