@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator.ledger.digest import seal, unseal
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import Cell, Cells
 from orchestrator.planning.specification import Specification
@@ -250,13 +251,13 @@ def test_a_ledger_that_lost_its_identity_takes_its_runs_back(
 
 
 def new_identity(sweep: Sweep) -> None:
-    """Give a ledger another identity, as when its file was lost."""
-    path = sweep.storage / sweep.ledger.name / "identity"
-    before = path.read_text()
-    path.unlink()
-    after = sweep.ledger.identity()
-    if after == before:  # rebuilt as it was
-        path.write_text("0" * len(before))
+    """Give a ledger another identity, as when both files that hold it were lost."""
+    folder = sweep.storage / sweep.ledger.name
+    (folder / "identity").unlink()
+    values, _ = unseal((folder / "sweep.json").read_bytes())
+    (folder / "sweep.json").write_bytes(seal({**values, "identity": "0" * 32}))
+    sweep.ledger = Ledger(sweep.ledger.storage, sweep.ledger.name)
+    assert sweep.ledger.identity() == "0" * 32
 
 
 def ids(runs: dict[str, list[Any]]) -> dict[str, list[str]]:
