@@ -2,6 +2,11 @@
 # make test          the same environment with the test extra, then the quick tests
 # make test-slow     the tests that take minutes
 # make test-cluster  the tests on machines made of Linux namespaces (root, iproute2, openssh-server, rsync)
+# make faults        sweeps that are disturbed on purpose, by seeds: SEEDS=0:200, so many at once: JOBS=2
+# make faults-ray    the same on Ray: SEEDS=0:30
+# make soak          INLINE=300 and RAY=40 sweeps in a row, after which nothing may have grown
+# make fuzz          changed files and words for every reader, FUZZ_SECONDS=60 each; FUZZ_SEED=N repeats a run
+# make audit         asks whether a package of constraints.txt has a known weakness (installs pip-audit)
 # make coverage      the quick tests, and the share of the code that they run; fails below pyproject.toml's floor
 # make lint          ruff and mypy
 # make clean         removes .venv and caches; the sweeps in runs/ stay
@@ -11,8 +16,11 @@ PYTHON ?= python3.11
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 ARGS   ?=
+JOBS   ?= 2
+INLINE ?= 300
+RAY    ?= 40
 
-.PHONY: sweep test test-slow test-cluster coverage lint clean help
+.PHONY: sweep test test-slow test-cluster faults faults-ray soak coverage lint clean help
 
 sweep: $(VENV)/.installed
 	$(RUN) -m orchestrator.sweep $(ARGS)
@@ -28,6 +36,24 @@ test-slow: $(VENV)/.installed-test
 # In their order: each leaves the cluster well for the next.
 test-cluster: $(VENV)/.installed-test
 	$(RUN) -m pytest -m cluster -p no:randomly $(ARGS)
+
+faults: SEEDS ?= 0:200
+faults: $(VENV)/.installed-test
+	$(RUN) -m tests.faults --seeds $(SEEDS) --jobs $(JOBS) $(ARGS)
+
+faults-ray: SEEDS ?= 0:30
+faults-ray: $(VENV)/.installed-test
+	$(RUN) -m tests.faults --ray --seeds $(SEEDS) --jobs $(JOBS) $(ARGS)
+
+soak: $(VENV)/.installed-test
+	$(RUN) -m tests.faults.soak --inline $(INLINE) --ray $(RAY)
+
+fuzz: $(VENV)/.installed-test
+	$(RUN) -m pytest -m fuzz -rP tests/fuzz $(ARGS)
+
+audit: $(VENV)/.installed
+	$(RUN) -m pip install --quiet pip-audit
+	$(RUN) -m pip_audit --requirement constraints.txt --no-deps --disable-pip $(ARGS)
 
 coverage: $(VENV)/.installed-test
 	$(RUN) -m pytest -n 2 --dist loadfile --cov $(ARGS)

@@ -8,7 +8,7 @@ import hashlib
 import json
 
 from orchestrator.cli.parser import Parser, wide
-from orchestrator.cli.sweep_options import add_data, add_image_sets, add_records, values_of
+from orchestrator.cli.sweep_options import add_data, add_image_sets, add_records, add_versions, values_of
 from orchestrator.planning.request import Request
 from search_spaces import DEFAULT, all_benchmarks
 from trainables.mistake import Mistake
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     where = parser.add_argument_group("where")
     add_data(where)
     add_records(where)
+    add_versions(where)
     where.add_argument("--name", metavar="NAME", help="the sweep's name (default: from what is asked for)")
     return parser
 

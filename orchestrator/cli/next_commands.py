@@ -10,7 +10,8 @@ from orchestrator.planning.request import WHAT, Request
 from trainables.data.named_images import NamedImages
 
 IMAGE_SETS = {"ood", "ood_resize", "crops_per_image", "ood_seed"}
-ASIDE = WHAT | IMAGE_SETS | {"detectors", "data", "download", "name", "resume", "dry_run", "given"}
+RUN_ONCE = {"name", "resume", "accept_versions", "dry_run", "given"}
+ASIDE = WHAT | IMAGE_SETS | RUN_ONCE | {"detectors", "data", "download"}
 """Fields of a request that the command that resumes it does not repeat: the ledger knows them."""
 
 OPTIONS = {"plugins": "--plugin"}

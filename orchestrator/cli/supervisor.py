@@ -145,7 +145,9 @@ class _Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
             code = self._wait(self._child)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            return self._conclude(code)
+            code = self._conclude(code)
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # all is said, and Python is about to end
+            return code
 
     # The child
 
@@ -166,7 +168,9 @@ class _Supervisor:
                 raise
             finally:
                 tell(code=code)
-            return code
+        for number in STOPPING:  # said is said: a signal that comes now has nothing left to end
+            signal.signal(number, signal.SIG_IGN)
+        return code
 
     # The parent
 

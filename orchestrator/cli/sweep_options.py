@@ -186,6 +186,15 @@ def add_data(group: argparse._ArgumentGroup) -> None:
     add("--cache", metavar="DIR", help="folder for prepared data (default: the user's cache folder)")
 
 
+def add_versions(group: argparse._ArgumentGroup) -> None:
+    """Add the option by which a sweep goes on although versions differ."""
+    group.add_argument(
+        "--accept-versions",
+        action="store_true",
+        help="go on with other versions of packages than the sweep was begun with, if results can differ",
+    )
+
+
 def add_records(group: argparse._ArgumentGroup) -> None:
     """Add the options of where the ledger and MLflow's records are."""
     add = group.add_argument
@@ -242,6 +251,7 @@ def _where(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="insist that the sweep exists; with --name alone it goes on as it was",
     )
+    add_versions(group)
     add_price(group)
     add("--dry-run", action="store_true", help="print the plan and its cost; run nothing, open no image")
 

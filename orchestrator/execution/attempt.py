@@ -39,6 +39,7 @@ from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
 from trainables.detectors import DETECTORS
 from trainables.failures import PermanentFailure
+from trainables.heartbeat import beat
 from trainables.mistake import Mistake, one_line
 from trainables.registry import source_digest
 from trainables.run import parse_method
@@ -265,6 +266,7 @@ class _Writer:
     def wait(self) -> None:
         """Return once what was handed over is written; its error, if any, is raised here."""
         if self._pending is not None:
+            beat("waiting for the last checkpoint to be written")
             self._pending.result()
 
     def _write(self, epoch: int, snapshot: bytes, history: History) -> None:

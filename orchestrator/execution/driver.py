@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,16 +16,19 @@ from orchestrator.execution.inline import InlineExecutor
 from orchestrator.execution.interruption import CLOSING_SECONDS, stoppable
 from orchestrator.execution.on_ray import RayExecutor
 from orchestrator.execution.progress import Progress
+from orchestrator.ledger.damage import Damage
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
+from orchestrator.ledger.provenance import provenance
 from orchestrator.planning.cells import Cells, lay_out
 from orchestrator.planning.costs import Images, cell_flops
 from orchestrator.planning.data import check_data, check_image_sets
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.request import Draft, Request
-from orchestrator.planning.specification import read_stored
+from orchestrator.planning.specification import StoredSweep, read_stored
 from orchestrator.planning.studies import Outcome, suggest
 from orchestrator.planning.sweep import Sweep, begin, check_name, go_on, with_scoring, write_down
+from orchestrator.planning.versions import check_versions
 from orchestrator.tracking.tracker import Tracker, open_tracker
 from orchestrator.tracking.uris import resolve_tracking_uri
 from trainables.data.prepared import Prepared
@@ -88,16 +91,33 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
             if stored is not None:
                 sweep = with_scoring(sweep, stored, request)
             cells = lay_out(sweep.specification, sweep.fingerprint)
-            results = _take_stock(sweep.ledger, cells)
-            if len(results) < len(cells.all()):
+            keys = [cell.key for cell in cells.all()]
+            results, damaged = sweep.ledger.examine(keys)
+            trains = len(results) < len(keys)
+            if stored is not None:
+                _check_versions(request, sweep, stored, cells, results)
+            _set_aside(sweep.ledger, damaged)
+            sweep.ledger.close_lost(keys)
+            sweep.ledger.clear_left_behind(results, keep_checkpoints=sweep.settings.keep_checkpoints)
+            if trains:
                 sets = check_image_sets(sweep.settings.image_sets, prepared)
                 sweep = replace(sweep, settings=replace(sweep.settings, image_sets=sets))
                 stack.enter_context(executor.ready(sweep))
             tracker = _tracker(request, sweep, executor, cells)
-            write_down(sweep, prepared)
+            write_down(sweep, prepared, stored, trains=trains)
         dispatcher = _dispatcher(sweep, prepared, cells, results, tracker)
         tell(name=sweep.ledger.name, resume=resume_command(request, sweep.ledger.name))
         yield Driver(sweep, executor, dispatcher, tracker, existed)
+
+
+def _check_versions(
+    request: Request, sweep: Sweep, stored: StoredSweep, cells: Cells, done: Collection[str]
+) -> None:
+    """Say which versions differ, if results still can; raise Mistake if that was not accepted."""
+    accepted, name = request.accept_versions, sweep.ledger.name
+    said = check_versions(name, stored.made, provenance(), cells, done, accepted=accepted)
+    if said:
+        print(said)
 
 
 @contextlib.contextmanager
@@ -122,15 +142,11 @@ def close_records(request: Request, name: str) -> None:
             tracker.close(CLOSING_SECONDS)
 
 
-def _take_stock(ledger: Ledger, cells: Cells) -> Mapping[str, Mapping[str, Any]]:
-    """Return the results of the cells that are done; move damaged files aside, and say which they are."""
-    keys = [cell.key for cell in cells.all()]
-    ledger.close_lost(keys)
-    results, damaged = ledger.examine(keys)
+def _set_aside(ledger: Ledger, damaged: Sequence[Damage]) -> None:
+    """Move damaged files aside, and say which they are: their cells are run again."""
     for each in damaged:
         ledger.set_aside(each)
         print(f"Damaged: {each.sentence}. It was moved aside, and its cell is run again.", flush=True)
-    return results
 
 
 def _tracker(request: Request, sweep: Sweep, executor: Executor, cells: Cells) -> Tracker | None:

@@ -183,6 +183,10 @@ class Ledger:
         self._files.write(data, path)
         return identity
 
+    def known_identity(self) -> str | None:
+        """Return the identity without making one or restoring its file; None if there is none."""
+        return self._identity_in_sweep() or self._kept_identity()
+
     def _kept_identity(self) -> str | None:
         """Return what the file says; None if it is not there or not whole."""
         try:
@@ -367,7 +371,7 @@ class Ledger:
 
     def _close_lost(self, key: str, before: int | None = None) -> None:
         """Close the running attempts at a cell, or those before one, at their last sign of life."""
-        for record in self._records(key):
+        for record in self.attempts_at(key):
             number = record["attempt"]
             if record["ending"] != attempts.RUNNING or (before is not None and number >= before):
                 continue
@@ -394,10 +398,11 @@ class Ledger:
         present = self.keys()
         wanted = [key for key in keys if key in present]
         with ThreadPoolExecutor(THREADS) as pool:
-            found = zip(wanted, pool.map(self._records, wanted), strict=True)
+            found = zip(wanted, pool.map(self.attempts_at, wanted), strict=True)
             return {key: records for key, records in found if records}
 
-    def _records(self, key: str) -> list[Json]:
+    def attempts_at(self, key: str) -> list[Json]:
+        """Return the records of the attempts at a cell, the first attempt first."""
         found = (self._read_attempt(key, number) for number in self._attempt_numbers(key))
         return [record for record in found if record is not None]
 
@@ -438,6 +443,26 @@ class Ledger:
             for left in Path(self._path(CELLS, key)).rglob(f"*{PART}"):
                 if (unfinished_of(left.name) or 0) < before:
                     left.unlink(missing_ok=True)
+
+    def clear_left_behind(self, done: Iterable[str], *, keep_checkpoints: bool) -> None:
+        """Remove what dead drivers and attempts had no time to remove; for the owner of the sweep's lock.
+
+        That is what they had written in part, but for cells that are not done, which the next attempt clears;
+        and the checkpoints of those that are done.
+        """
+        if self.local_folder is not None:
+            for folder in (Path(self._path()), Path(self._path(REPORT))):
+                for left in folder.glob(f"*{PART}"):
+                    left.unlink(missing_ok=True)
+
+        def clear(key: str) -> None:
+            self._clear_unfinished(key, before=sys.maxsize)
+            if not keep_checkpoints:
+                with contextlib.suppress(FileNotFoundError):  # its attempt is removing them itself
+                    self.remove_checkpoints(key)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(clear, done))
 
     def _write_as(self, key: str, attempt: int, data: bytes, *parts: str) -> None:
         """Write a file of a cell; raise Superseded, and leave it as it is, if a newer attempt has begun.
@@ -665,7 +690,8 @@ class Ledger:
 
         Unlike `examine` it reads the records of attempts and of what came later, and the kept weights.
         """
-        wanted = [key for key in keys if key in self.keys()]
+        present = self.keys()
+        wanted = [key for key in keys if key in present]
         done, found = self.examine(wanted)
         of_sweep = self.sweep_damage()
         with ThreadPoolExecutor(THREADS) as pool:
@@ -681,7 +707,8 @@ class Ledger:
             found.append(self._sound(read, *parts, cell=False)[1])
         for folder, name in [(f, n) for f in (DETECTORS, LATER_SETS) for n in self._later_names(key, f)]:
             parts = (CELLS, key, folder, f"{name}.json")
-            record, problem = self._sound(damage.read_later, *parts, cell=False)
+            read = functools.partial(damage.read_later, detector=folder == DETECTORS)
+            record, problem = self._sound(read, *parts, cell=False)
             if record is not None and self._read_later(key, name, folder) is None:
                 path = f"{CELLS}/{key}/{folder}/{name}.parquet"
                 problem = Damage(path, "is missing, or other than its record states")
@@ -739,7 +766,8 @@ class Ledger:
 
     def _read_later(self, key: str, name: str, folder: str) -> Json | None:
         try:
-            record = damage.read_later(self._read(CELLS, key, folder, f"{name}.json"))
+            data = self._read(CELLS, key, folder, f"{name}.json")
+            record = damage.read_later(data, detector=folder == DETECTORS)
             scores = self._read(CELLS, key, folder, f"{name}.parquet")
             return record if hashlib.sha256(scores).hexdigest() == record["checksum"] else None
         except (FileNotFoundError, Unsound):

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from orchestrator.ledger.objects import Objects
+from trainables.heartbeat import beat, rest
 from trainables.mistake import Mistake, one_line
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
@@ -264,6 +265,7 @@ class Files:
     def _try(self, call: Callable[[], T]) -> T:
         began, pause = time.monotonic(), FIRST_PAUSE
         while True:
+            beat("reading or writing the ledger")
             try:
                 return call()
             except FileNotFoundError:
@@ -276,7 +278,7 @@ class Files:
                 if error.errno in LASTING or time.monotonic() + pause > began + patience:
                     waited = f", after {patience:g} s of waiting for room" if full and patience else ""
                     raise StorageAway(error.errno, f"{reason(error)}{waited}") from error
-            time.sleep(pause)
+            rest(pause, "waiting for the storage")
             pause = min(2 * pause, LONGEST_PAUSE)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from orchestrator.machines.cluster_file import absent_machines
 from orchestrator.machines.findings import Finding, node_findings, wrong
-from orchestrator.machines.nodes import Unreachable, ask, connected, live_nodes, reason_of
+from orchestrator.machines.nodes import Unreachable, ask, connected, dead_nodes, live_nodes, reason_of
 from orchestrator.machines.probe import MachineReport, ProbeRequest, examine
 
 NODE_SECONDS = 120
@@ -20,10 +20,14 @@ def check_cluster(
         with connected(address):
             nodes = live_nodes()
             yield Finding(f"The cluster at {address} has {len(nodes)} live nodes.")
+            gone = dead_nodes()
             for absent in absent_machines():
+                what = "is in the cluster's file and has not joined"
+                if absent in gone:
+                    what = f"had joined the cluster and left it ({gone[absent]})"
                 yield wrong(
-                    f"{absent}: the machine is in the cluster's file and has not joined: log in there and "
-                    "run this command, and see monitor.out in the head's /tmp/ray/session_latest/logs."
+                    f"{absent}: the machine {what}: log in there and run this command, and see monitor.out "
+                    "in the head's /tmp/ray/session_latest/logs."
                 )
             answers = ask(nodes, examine, request, seconds=NODE_SECONDS)
             for node in nodes:

@@ -108,6 +108,21 @@ def live_nodes() -> list[Node]:
     return sorted(nodes, key=lambda node: (not node.is_head, node.address))
 
 
+def dead_nodes() -> dict[str, str]:
+    """Return, by address, why Ray thinks that machines are gone that had joined and are not there now."""
+    alive = {node.address for node in live_nodes()}
+    return {
+        entry["NodeManagerAddress"]: _why_dead(entry)
+        for entry in ray.nodes()
+        if not entry["Alive"] and entry["NodeManagerAddress"] not in alive
+    }
+
+
+def _why_dead(entry: dict[str, Any]) -> str:
+    said = str(entry.get("DeathReasonMessage") or "Ray gives no reason")
+    return said.splitlines()[0].rstrip(".")
+
+
 def ask(
     nodes: list[Node], question: Callable[..., Answer], *arguments: Any, seconds: float
 ) -> dict[str, Answer | Exception]:

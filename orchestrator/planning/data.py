@@ -28,12 +28,22 @@ FEWEST_KEPT = 2
 
 
 def open_data(request: DataRequest) -> Prepared:
-    """Open the prepared data; prepare it first, with a progress bar, if it is not there."""
+    """Open the prepared data; prepare it first, with a progress bar, if it is not there or was altered.
+
+    Every image is compared with its digest, once for a whole sweep: a few seconds for each GB.
+    """
     console = Console(stderr=True)
+    if request.cache_is_elsewhere:
+        console.print(
+            f"The user's cache folder cannot be written: prepared data goes to {request.cache_folder}.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"Preparing {request.name}", total=None)
         prepared = prepare(
-            request, progress=lambda done, total: bar.update(task, completed=done, total=total)
+            request, progress=lambda done, total: bar.update(task, completed=done, total=total), verify=True
         )
     for name in prepared.skipped:
         console.print(f"Left out an image that cannot be read: {name}", markup=False)

@@ -79,6 +79,8 @@ class Request:
     name: str | None = None
     """None for the specification's default name."""
     resume: bool = False
+    accept_versions: bool = False
+    """Whether it may go on with other versions of packages, with which results can differ."""
     dry_run: bool = False
     given: frozenset[str] = field(default=frozenset(), compare=False)
     """Names of the fields that were given."""

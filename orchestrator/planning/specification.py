@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.provenance import Made
 from orchestrator.ledger.typed_json import Unexpected, typed, typed_fields
 from search_spaces import find_benchmark
 from trainables.data.named_images import RESIZES, SET_NAME, NamedImages
@@ -49,6 +50,12 @@ class RunSettings:
     )
     keep_checkpoints: bool = setting(False, "keep the checkpoints of cells that are done")
     keep_weights: bool = setting(True, "keep the last weights of final cells")
+    stall_seconds: float = setting(
+        -1.0,
+        "seconds without progress that end a cell, 0 for never, -1 for 600 or 20 times its slowest step",
+        at_least=-1,
+        later=True,
+    )
     detectors: tuple[str, ...] = DEFAULT_DETECTORS
     """What scores the test images."""
     image_sets: tuple[NamedImages, ...] = ()
@@ -60,7 +67,7 @@ class RunSettings:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {**dataclasses.asdict(self), "detectors": list(self.detectors)}
+        return {**values_of(self), "detectors": list(self.detectors)}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> RunSettings:
@@ -191,6 +198,10 @@ class _File:
     data: str | None = None
     images: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     plugins: dict[str, str] = dataclasses.field(default_factory=dict)
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    git_commit: str | None = None
+    machine: str | None = None
+    went_on_with: tuple[Made, ...] = ()
 
     def columns(self, names: tuple[str, ...]) -> tuple[DetectorColumn, ...]:
         """Return the columns of detectors; version 0.1 had the default detectors only."""
@@ -217,6 +228,8 @@ class StoredSweep:
     """What scores the test images."""
     plugins: dict[str, str]
     """Digests of plug-ins' sources by file name."""
+    made: tuple[Made, ...]
+    """What the sweep was begun with, then what it went on with."""
     images: Mapping[str, tuple[int, ...]]
     """How many images each class has by split; empty if the ledger does not say."""
 
@@ -241,6 +254,7 @@ def read_stored(ledger: Ledger) -> StoredSweep:
             data=file.data,
             detectors=file.columns(settings.detectors),
             plugins=file.plugins,
+            made=(Made(file.versions, file.git_commit, file.machine), *file.went_on_with),
             images=file.images,
         )
         _check_stored(stored)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.provenance import provenance
@@ -135,8 +135,14 @@ def _check_data_is_the_same(sweep: Sweep, stored: StoredSweep) -> None:
         )
 
 
-def write_down(sweep: Sweep, prepared: Prepared) -> None:
-    """Write sweep.json: the specification, the data, versions and the project's commit."""
+def write_down(sweep: Sweep, prepared: Prepared, stored: StoredSweep | None, *, trains: bool) -> None:
+    """Write sweep.json: the specification, the data, versions and the project's commit.
+
+    Those of a sweep that was begun before (`stored`) stay; if it trains on, those that are here are added.
+    """
+    begun, *went_on = stored.made if stored else (provenance(),)
+    if trains and provenance() not in (begun, *went_on):
+        went_on.append(provenance())
     columns = [DetectorColumn.of(name) for name in sweep.settings.detectors]
     before = read_stored(sweep.ledger).plugins if sweep.ledger.exists() else {}
     for plugin in sweep.plugins:
@@ -151,6 +157,7 @@ def write_down(sweep: Sweep, prepared: Prepared) -> None:
             "images": {split: list(counts) for split, counts in prepared.counts.items()},
             "data": sweep.data.path,
             "plugins": listed(sweep.plugins, before),
-            **provenance(),
+            **asdict(begun),
+            "went_on_with": [asdict(made) for made in went_on],
         }
     )

@@ -13,6 +13,7 @@ from orchestrator.ledger.spending import cost_metrics
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
+from orchestrator.planning.versions import mixture
 from orchestrator.reporting import sentences
 from orchestrator.reporting.costs import Cost, cost_csv, total
 from orchestrator.reporting.detector_table import detector_tables
@@ -103,6 +104,8 @@ class Report:
             *sentences.image_sets(results, self._set_command),
             *sentences.edited(results, self._score_command),
             *sentences.selection(results),
+            *sentences.nothing_learned(results),
+            *mixture(results.stored.made),
             *sentences.recipe_departures(results, self.benchmark),
             self.cost.sentence,
         ]

@@ -14,7 +14,13 @@ from orchestrator.ledger.later_scores import counted_later, counted_sets, source
 from orchestrator.ledger.ledger import LATER_SETS, Ledger
 from orchestrator.ledger.spending import Spending, spent_on
 from orchestrator.planning.cells import FINAL, Cell, Cells, Study, lay_out
-from orchestrator.planning.specification import DetectorColumn, Specification, Weights, read_stored
+from orchestrator.planning.specification import (
+    DetectorColumn,
+    Specification,
+    StoredSweep,
+    Weights,
+    read_stored,
+)
 from orchestrator.planning.studies import Outcome, choose, history
 from orchestrator.reporting.costs import assumed_usage
 from orchestrator.reporting.statistics import Estimate, average_over_classes, estimate, paired_differences
@@ -125,6 +131,8 @@ class Results:
     """What every cell that has begun has taken so far, by key."""
     strangers: tuple[str, ...]
     """Keys of cells in the ledger that are none of the sweep's, as sweep.json describes it."""
+    stored: StoredSweep
+    """What sweep.json says."""
 
     @property
     def held_out(self) -> tuple[str, ...]:
@@ -349,6 +357,7 @@ def collect(ledger: Ledger) -> Results:
         damaged=tuple(damaged),
         spent=spent_on(ledger, records, cell_files, found, assumed_usage(stored.specification)),
         strangers=tuple(sorted(ledger.keys() - set(keys))),
+        stored=stored,
     )
 
 

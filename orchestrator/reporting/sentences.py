@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.specification import Weights
+from orchestrator.reporting.collapse import collapsed
 from orchestrator.reporting.paper import Pair, Published, comparable, departures, describe_absent
 from orchestrator.reporting.results import (
     BASELINE,
@@ -99,6 +100,18 @@ def selection(results: Results) -> list[str]:
     if diverged:
         found.append(f"Diverged: {diverged} of the lambdas tried; a diverged cell's accuracy counts as 0.")
     return found
+
+
+def nothing_learned(results: Results) -> list[str]:
+    """Return a warning of cells whose network learned nothing, else nothing."""
+    found = collapsed(results)
+    if not found:
+        return []
+    named = _listed([f"{each.label} ({each.sign})" for each in found])
+    return [
+        f"WARNING: {counted(len(found), 'final cell')} learned nothing, so the numbers mean nothing: "
+        f"{named}. A smaller learning_rate or more epochs may help."
+    ]
 
 
 def image_sets(results: Results, command: Callable[[str], str]) -> list[str]:

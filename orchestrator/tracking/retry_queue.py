@@ -57,8 +57,12 @@ class RetryQueue:
 
     @property
     def away(self) -> bool:
-        """Whether the last attempt failed; the server may have carried out that job without answering."""
+        """Whether the server did not answer when it was last asked."""
         return self._away_since is not None
+
+    def answered(self) -> None:
+        """Note that the server answered a part of a job."""
+        self._away_since = None
 
     def start(self) -> None:
         """Begin to run jobs, including those that are queued already."""

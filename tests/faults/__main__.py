@@ -12,15 +12,16 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.faults.harness import Outcome, Undisturbed, carry_out, run_undisturbed
+from tests.faults.harness import Outcome, Undisturbed, carry_out, run_undisturbed, undisturbed_of
 from tests.faults.processes import SETTINGS, Become, preload
-from tests.faults.schedules import Schedule, schedule
+from tests.faults.schedules import Schedule, ray_schedule, schedule
 
 
 def main() -> int:
     """Run the seeds that are asked for, a few at a time."""
     options = _options()
-    chosen = [schedule(seed) for seed in options.seeds]
+    draw = ray_schedule if options.ray else schedule
+    chosen = [draw(seed) for seed in options.seeds]
     if options.show:
         for each in chosen:
             print(f"seed {each.seed:4d}  {each}")
@@ -30,8 +31,8 @@ def main() -> int:
     preload(folder)
     template = _template(folder)
     undisturbed = {
-        variant: run_undisturbed(variant, folder / f"undisturbed-{variant}", template)
-        for variant in dict.fromkeys(each.variant for each in chosen)
+        variant: run_undisturbed(variant, folder / f"undisturbed-{variant.replace(' ', '-')}", template)
+        for variant in dict.fromkeys(undisturbed_of(each.variant) for each in chosen)
     }
     failed = _run_all(chosen, undisturbed, folder, template, options.jobs)
     print(f"{len(chosen) - len(failed)} of {len(chosen)} schedules ended as the undisturbed sweep.")
@@ -46,6 +47,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--seeds", type=_seeds, default=range(10), help="0:200, or 7, or 7,12")
     parser.add_argument("--jobs", type=int, default=2, help="how many schedules run at once")
+    parser.add_argument("--ray", action="store_true", help="sweeps on Ray, struck from outside")
     parser.add_argument("--folder", help="where the sweeps go; by default a temporary folder")
     parser.add_argument("--show", action="store_true", help="print the schedules and run none")
     return parser.parse_args()
@@ -81,7 +83,7 @@ def _run_all(
     while waiting or running:
         while waiting and len(running) < jobs:
             each = waiting.pop(0)
-            running[_start(each, undisturbed[each.variant], folder, template)] = each
+            running[_start(each, undisturbed[undisturbed_of(each.variant)], folder, template)] = each
         process, _ = os.wait()
         if process in running:
             each = running.pop(process)

@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults import checks
-from tests.faults.processes import Driver, Ended, adopt_orphans, fork, mount_small_disk, orphans, wait
+from tests.faults.processes import LIMIT, Driver, Ended, adopt_orphans, fork, mount_small_disk, orphans, wait
+from tests.faults.ray_strikes import Watch
 from tests.faults.schedules import (
     FULL_DISK,
     NAN,
+    ON_RAY,
     PLAIN,
     POWER_CUT,
     SIGNALS,
+    TWO_WORKERS,
     Damage,
     Round,
     Schedule,
@@ -27,6 +30,11 @@ NAME = "digits"
 SPECIFICATION = ("--holdouts", "3", "8", "--seeds", "1", "--lambda-trials", "2", "--name", NAME)
 SETTINGS = ("--set", "epochs=3", "ap_window=2", "train_fraction=0.1", "checkpoint_seconds=0")
 PLUGIN = str(Path(__file__).parent / "plugin.py")
+SMALLER = ("--holdouts", "3", "--methods", "classification")
+"""A group of workers takes ten seconds to start."""
+RAY_LIMIT = 480.0
+WITH_FIGURES = 5
+"""Every so many seeds the report has figures."""
 TRIES = 5
 """How often the command is given again in peace."""
 DISK_MEGABYTES = 48
@@ -34,12 +42,25 @@ DISK_MEGABYTES = 48
 
 def words_of(variant: str, storage: Path) -> list[str]:
     """Return the command line of a variant's sweep."""
+    if variant in (ON_RAY, TWO_WORKERS):
+        words = [*SPECIFICATION, *SETTINGS, "--storage", str(storage), "--max-concurrent", "2"]
+        return [*words, *SMALLER, "--workers", "2"] if variant == TWO_WORKERS else words
     words = [*SPECIFICATION, "--storage", str(storage), "--executor", "inline", *SETTINGS]
     if variant == PLAIN:
         return words
     if variant in NAN and variant != "nan-scoring":
         return [*words, "--plugin", PLUGIN, "--methods", "classification", "fragile"]
     return [*words, "--plugin", PLUGIN, "--detectors", "msp", "troubled"]
+
+
+def limit_of(variant: str) -> float:
+    """Return after how many seconds a start of a variant's command hangs."""
+    return RAY_LIMIT if variant in (ON_RAY, TWO_WORKERS) else LIMIT
+
+
+def undisturbed_of(variant: str) -> str:
+    """Return the variant to compare with: trouble that passes must leave no trace."""
+    return "plugin" if variant.startswith("plugin-") else variant
 
 
 @dataclass
@@ -67,9 +88,9 @@ def run_undisturbed(variant: str, folder: Path, template: Path) -> Undisturbed:
     storage.mkdir(parents=True)
     if template.exists():
         shutil.copy(template, storage / "mlflow.db")
-    # Trouble that passes must leave no trace: what is compared with has had none.
     trouble = variant if variant in NAN else ""
-    driver = Driver(words_of(variant, storage), folder, storage, {"FAULTS_TROUBLE": trouble})
+    environment = {"FAULTS_TROUBLE": trouble}
+    driver = Driver(words_of(variant, storage), folder, storage, environment, limit=limit_of(variant))
     ended = wait(fork(driver), driver)
     if ended.code not in (0, 1) or not (storage / NAME / "report/table.csv").exists():
         raise RuntimeError(f"the undisturbed sweep {variant} ended with {ended}: see {folder}")
@@ -115,11 +136,16 @@ class Trial:
         self._outcome.findings.append(what)
 
     def _driver(self, number: int, faults: Round | None = None) -> Driver:
-        environment = {"FAULTS_TROUBLE": self._schedule.variant, "FAULTS_MARK": str(self._folder / "mark")}
+        variant = self._schedule.variant
+        passes = faults is None and variant not in NAN
+        environment = {
+            "FAULTS_TROUBLE": "" if passes else variant,
+            "FAULTS_MARK": str(self._folder / "mark"),
+        }
         words = words_of(self._schedule.variant, self._storage)
-        return Driver(
-            words, self._folder, self._storage, environment, faults.faults if faults else (), number
-        )
+        struck_by = faults.faults if faults else ()
+        limit, figures = limit_of(variant), self._schedule.seed % WITH_FIGURES == 0
+        return Driver(words, self._folder, self._storage, environment, struck_by, number, limit, figures)
 
     def _round(self, number: int, each: Round) -> None:
         drivers = [
@@ -127,8 +153,9 @@ class Trial:
             for copy in range(each.drivers)
         ]
         processes = [fork(driver) for driver in drivers]
-        hang = self._schedule.variant == "plugin-hang"
-        ended = [wait(p, d, expected_to_hang=hang) for p, d in zip(processes, drivers, strict=True)]
+        mark = self._folder / "mark" if self._schedule.variant == "plugin-hang" else None
+        watch = Watch(each.on_ray, self._sweep, self._folder / "struck") if each.on_ray else None
+        ended = [wait(p, d, mark, watch) for p, d in zip(processes, drivers, strict=True)]
         self._outcome.starts += len(drivers)
         for driver, one in zip(drivers, ended, strict=True):
             self._judge(driver, one, each)
@@ -140,10 +167,11 @@ class Trial:
     def _judge(self, driver: Driver, ended: Ended, each: Round) -> None:
         """Note an end that is not as it should be."""
         struck = driver.struck.read_text() if driver.struck.exists() else ""
-        signals = [SIGNALS[f.what] for f in each.faults if f.what in SIGNALS and str(f) in struck]
+        faults = [*each.faults, *each.on_ray]
+        signals = [SIGNALS[f.what] for f in faults if f.what in SIGNALS and str(f) in struck]
         allowed = {0, 1, 2, -9, *(128 + number for number in signals)}
-        if self._schedule.variant == "plugin-os._exit":
-            allowed.add(3)
+        if each.on_ray:  # from outside it may come before the command is ready for it
+            allowed |= {-number for number in signals}
         if ended.hung:
             self._found(f"start {driver.number} hung")
         elif ended.code not in allowed:
@@ -211,10 +239,12 @@ class Trial:
     def _differences(self) -> Iterator[str]:
         before = self._undisturbed.storage
         yield from checks.differences(before / NAME, self._sweep)
-        yield from checks.tracked_differently(before, self._storage)
         power_cut = any(fault.what == POWER_CUT for each in self._schedule.rounds for fault in each.faults)
         damaged = self._damaged or power_cut
-        yield from checks.left_behind(self._storage, self._sweep, self._folder / "tmp", damaged=damaged)
+        yield from checks.tracked_differently(before, self._storage, damaged=damaged)
+        temporary = self._driver(0).temporary
+        yield from checks.left_behind(self._storage, self._sweep, temporary, damaged=damaged)
+        shutil.rmtree(temporary, ignore_errors=True)
         yield from checks.attempts_left_open(self._sweep)
 
 

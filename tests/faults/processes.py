@@ -14,7 +14,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from tests.faults.schedules import (
 
 PATIENCE = 0.6
 """Seconds that an attempt waits here for a storage, instead of minutes."""
-LIMIT = 90.0
+LIMIT = 240.0
 """Seconds after which a sweep that should end hangs."""
 STOPPED = 0.3
 """Seconds for which a process is suspended."""
@@ -82,11 +83,20 @@ class Driver:
     environment: Mapping[str, str] = field(default_factory=dict)
     faults: Sequence[Fault] = ()
     number: int = 0
+    limit: float = LIMIT
+    """Seconds after which it hangs."""
+    figures: bool = True
+    """Whether the report draws figures, which takes as long as the eight cells."""
 
     @property
     def struck(self) -> Path:
         """A line for each fault that struck."""
         return self.folder / "struck"
+
+    @property
+    def temporary(self) -> Path:
+        """Its folder of temporary files, with a short path: the system limits the paths of Ray's sockets."""
+        return Path(f"/tmp/f{zlib.crc32(os.fsencode(self.folder)):08x}")
 
     def output(self, stream: str) -> Path:
         """The file that holds what it printed."""
@@ -101,17 +111,20 @@ class Driver:
             os.dup2(target, descriptor)
             os.close(target)
         os.environ.update(self.environment)
-        for name, folder in (("HOME", "home"), ("TMPDIR", "tmp")):
-            (self.folder / folder).mkdir(exist_ok=True)
-            os.environ[name] = str(self.folder / folder)
+        (self.folder / "home").mkdir(exist_ok=True)
+        self.temporary.mkdir(exist_ok=True)
+        os.environ["HOME"] = str(self.folder / "home")
+        os.environ["TMPDIR"] = os.environ["RAY_TMPDIR"] = str(self.temporary)
         tempfile.tempdir = None
         sys.argv = ["sweep", *self.words]
         if self.faults:
             Strikes(self.faults, self.storage, self.struck).arm()
         _shorten_patience()
+        if not self.figures:
+            importlib.import_module("orchestrator.reporting.report").draw_figures = lambda *_, **__: {}  # type: ignore[attr-defined]
         from orchestrator.sweep import main
 
-        return main(list(self.words))
+        return main()
 
 
 def _shorten_patience() -> None:
@@ -182,10 +195,19 @@ class Ended:
     """The exit code of the other one that was started while it was suspended."""
 
 
-def wait(process: int, driver: Driver, *, expected_to_hang: bool = False) -> Ended:
-    """Wait for a process's end; go on with, or end, one that a fault suspended, and end one that hangs."""
-    limit, ended = time.monotonic() + (6 if expected_to_hang else LIMIT), Ended(0)
+def wait(
+    process: int, driver: Driver, mark: Path | None = None, watch: Callable[[int], object] | None = None
+) -> Ended:
+    """Wait for a process's end; go on with, or end, one that a fault suspended, and end one that hangs.
+
+    `mark` is a file that a plug-in writes to before it hangs, as it is expected to. `watch` is called with
+    the process again and again.
+    """
+    limit, ended = time.monotonic() + driver.limit, Ended(0)
+    marked = _size(mark)
     while True:
+        if watch is not None:
+            watch(process)
         found, status = os.waitpid(process, os.WNOHANG | os.WUNTRACED)
         if found == process and os.WIFSTOPPED(status):
             what = [f.what for f in driver.faults if str(f) in driver.struck.read_text()]
@@ -196,15 +218,23 @@ def wait(process: int, driver: Driver, *, expected_to_hang: bool = False) -> End
                 ended.beside = wait(fork(other), other).code
             time.sleep(STOPPED)
             deadly = STOP_AND_KILL in what and not {STOP_AND_GO, STOP_BESIDE_ANOTHER} & set(what)
-            os.kill(process, signal.SIGKILL if deadly else signal.SIGCONT)
+            os.killpg(process, signal.SIGKILL if deadly else signal.SIGCONT)
         elif found == process:
             ended.code = exit_code(status)
             return ended
+        elif _size(mark) > marked:
+            time.sleep(STOPPED)
+            os.killpg(process, signal.SIGKILL)
+            marked = _size(mark)
         elif time.monotonic() > limit:
-            ended.hung = not expected_to_hang
-            os.kill(process, signal.SIGKILL)
+            ended.hung = True
+            os.killpg(process, signal.SIGKILL)
             limit = time.monotonic() + LIMIT
         time.sleep(LOOK)
+
+
+def _size(mark: Path | None) -> int:
+    return mark.stat().st_size if mark is not None and mark.exists() else 0
 
 
 def orphans(seconds: float) -> list[str]:
@@ -216,7 +246,7 @@ def orphans(seconds: float) -> list[str]:
                 pass
         left = descendants(os.getpid())
         if not left or time.monotonic() > limit:
-            found = [_command(process) for process in left]
+            found = [command_of(process) or f"process {process}" for process in left]
             for process in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
@@ -238,11 +268,9 @@ def descendants(ancestor: int) -> list[int]:
     return found
 
 
-def _command(process: int) -> str:
+def command_of(process: int) -> str:
+    """Return the beginning of a process's command line; empty if it is gone."""
     try:
-        return (
-            Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ").strip()[:200]
-            or f"process {process}"
-        )
+        return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ").strip()[:200]
     except OSError:
-        return f"process {process}"
+        return ""

@@ -30,10 +30,17 @@ WRITES = {
 TRACKING = {"create_run": 9, "log_batch": 33, "set_terminated": 9, "search_runs": 2, "log_artifacts": 1}
 """How often an undisturbed sweep calls MLflow."""
 
+BEATS = 400
+"""About how often the work in cells gives a sign of life."""
+
+WORKER, COMMAND, GROUP = "worker", "command", "group"
+"""What a signal is sent to: the process that works, the one that was started and looks after it, or both."""
+
 IN_CELLS = ("cell", "checkpoint", "curves", "scores", "window", "weights", "result")
 """Kinds of which every cell has its own; they are written by an attempt."""
 
 KILL, STOP_AND_GO, STOP_AND_KILL, STOP_BESIDE_ANOTHER = "kill", "stop-go", "stop-kill", "stop-beside-another"
+STOPS = (STOP_AND_GO, STOP_AND_KILL, STOP_BESIDE_ANOTHER)
 SIGNALS = {"SIGINT": 2, "SIGTERM": 15, "SIGHUP": 1}
 FAIL, STALL, POWER_CUT, CLOCK, LOCKED = "fail", "stall", "power-cut", "clock", "database-locked"
 UNANSWERED, FULL_DISK = "unanswered", "full-disk"
@@ -59,6 +66,10 @@ DAMAGED = ("cell", "checkpoint", "curves", "scores", "window", "result", "identi
 """Kinds of files that are damaged between two runs."""
 
 PLUGIN_FAULTS = ("raise", "sys.exit", "os._exit", "hang")
+TRIAL, TRAIN_WORKER, RAYLET, GCS = "trial", "train worker", "raylet", "gcs"
+"""Ray's processes that are struck, beside WORKER, COMMAND and GROUP."""
+ON_RAY, TWO_WORKERS = "ray", "two workers"
+"""Variants on Ray."""
 NAN = ("nan-loss", "nan-validation", "nan-scoring")
 PLAIN = "plain"
 
@@ -85,11 +96,30 @@ class Fault:
     """Seconds of a pause or of a jump of the clock, or how many calls fail."""
     code: int = 0
     """The errno of a call that fails."""
+    target: str = WORKER
+    """What a signal is sent to."""
 
     def __str__(self) -> str:
         detail = f" {errno.errorcode[self.code]} x{self.amount:g}" if self.code else ""
         jump = f" {self.amount:+g} s" if self.what == CLOCK else ""
-        return f"{self.what}{detail}{jump} {self.moment}"
+        target = f" of the {self.target}" if self.what in (KILL, *SIGNALS) else ""
+        return f"{self.what}{target}{detail}{jump} {self.moment}"
+
+
+@dataclass(frozen=True)
+class RayFault:
+    """Something that strikes a process of a sweep on Ray once its folder holds so many files of a kind."""
+
+    what: str
+    target: str
+    kind: str
+    count: int
+    seconds: float = 0.0
+    """For how long a process is suspended."""
+
+    def __str__(self) -> str:
+        pause = f" for {self.seconds:g} s" if self.what == STOP_AND_GO else ""
+        return f"{self.what} of the {self.target}{pause} after {self.kind} {self.count}"
 
 
 @dataclass(frozen=True)
@@ -110,13 +140,14 @@ class Round:
     """A start of the command, what strikes it, and what happens to its files after it ended."""
 
     faults: tuple[Fault, ...] = ()
+    on_ray: tuple[RayFault, ...] = ()
     damages: tuple[Damage, ...] = ()
     drivers: int = 1
     """How many are started at once."""
 
     def __str__(self) -> str:
         parts = [f"{self.drivers} drivers at once"] if self.drivers > 1 else []
-        return ", ".join([*parts, *map(str, self.faults), *map(str, self.damages)]) or "undisturbed"
+        return ", ".join([*parts, *map(str, (*self.faults, *self.on_ray, *self.damages))]) or "undisturbed"
 
 
 @dataclass(frozen=True)
@@ -125,7 +156,7 @@ class Schedule:
 
     seed: int
     variant: str
-    """PLAIN, one of NAN, or "plugin-" and one of PLUGIN_FAULTS."""
+    """PLAIN, one of NAN, "plugin-" and one of PLUGIN_FAULTS, or one on Ray."""
     rounds: tuple[Round, ...]
 
     def __str__(self) -> str:
@@ -142,10 +173,31 @@ def schedule(seed: int) -> Schedule:
     return Schedule(seed, variant, tuple(_round(rng) for _ in range(rng.randint(1, 3))))
 
 
+def ray_schedule(seed: int) -> Schedule:
+    """Return what a seed does to a sweep on Ray, from outside."""
+    rng = random.Random(f"ray {seed}")
+    variant = TWO_WORKERS if rng.random() < 0.2 else ON_RAY
+    rounds = tuple(Round(on_ray=(_ray_fault(rng, variant),)) for _ in range(rng.randint(1, 2)))
+    return Schedule(seed, variant, rounds)
+
+
+def _ray_fault(rng: random.Random, variant: str) -> RayFault:
+    targets = (TRIAL, TRIAL, WORKER, COMMAND, GROUP, RAYLET, GCS)
+    if variant == TWO_WORKERS:
+        targets = (TRAIN_WORKER, TRAIN_WORKER, TRIAL, WORKER, RAYLET)
+    target = rng.choice(targets)
+    choices = (KILL, KILL, STOP_AND_GO, STOP_AND_KILL)
+    if target in (COMMAND, GROUP):
+        choices = (KILL, *SIGNALS)
+    kind = "checkpoint" if variant == TWO_WORKERS else rng.choice(("cell", "result", "checkpoint"))
+    count = 1 if kind == "checkpoint" else rng.randint(1, 5)
+    return RayFault(rng.choice(choices), target, kind, count, rng.choice((0.5, 3.0)))
+
+
 def _round(rng: random.Random) -> Round:
     if rng.random() < 0.1:
         return Round(drivers=2, damages=_damages(rng))
-    return Round(tuple(_fault(rng) for _ in range(rng.randint(1, 2))), _damages(rng))
+    return Round(tuple(_fault(rng) for _ in range(rng.randint(1, 2))), damages=_damages(rng))
 
 
 def _damages(rng: random.Random) -> tuple[Damage, ...]:
@@ -166,12 +218,13 @@ def _fault(rng: random.Random) -> Fault:
         return Fault(what, Moment(moment.kind, moment.nth, rng.choice((BEFORE, AFTER))), amount=1)
     if what == FULL_DISK:
         return Fault(what, Moment(rng.choice((*IN_CELLS, "report")), rng.randint(1, 8), BEFORE))
-    everything = {**WRITES, **TRACKING} if what in (KILL, STOP_AND_KILL, *SIGNALS) else WRITES
+    everything = {**WRITES, **TRACKING, "beat": BEATS} if what in (KILL, *STOPS, *SIGNALS) else WRITES
     moment = _moment(rng, everything)
     if what == FAIL:
         code = rng.choice((errno.EIO, errno.ETIMEDOUT, errno.EACCES, errno.ENOSPC))
         return Fault(
             what, Moment(moment.kind, moment.nth, rng.choice((BEFORE, DURING))), rng.randint(1, 3), code
         )
+    target = rng.choice((WORKER, COMMAND, GROUP) if what == KILL else (COMMAND, GROUP))
     amount = {STALL: 0.5, CLOCK: rng.choice((-3600.0, 3600.0)), LOCKED: rng.choice((0.5, 7.0))}.get(what, 0.0)
-    return Fault(what, moment, amount)
+    return Fault(what, moment, amount, target=target)

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sqlite3
+import sys
 import threading
 import time
 from collections import Counter
@@ -28,15 +29,19 @@ from tests.faults.schedules import (
     DURING,
     FAIL,
     FULL_DISK,
+    GROUP,
     KILL,
     LOCKED,
     POWER_CUT,
     SIGNALS,
     STALL,
+    STOPS,
     TRACKING,
     UNANSWERED,
+    WORKER,
     Fault,
 )
+from trainables import heartbeat
 
 KINDS = (
     (r"/sweep\.json$", "sweep"),
@@ -58,7 +63,7 @@ FILLER = "filler"
 
 def kind_of(path: str) -> str | None:
     """Return the kind of a ledger's file, written aside or in its place; None for any other file."""
-    whole = re.sub(r"\.[0-9a-f]{32}\.part$", "", path)
+    whole = re.sub(r"(\.[0-9]+)?\.[0-9a-f]{32}\.part$", "", path)
     return next((kind for pattern, kind in KINDS if re.search(pattern, whole)), None)
 
 
@@ -81,6 +86,8 @@ class Strikes:
         pafs.LocalFileSystem = _FileSystem
         real_time = time.time
         time.time = lambda: real_time() + self._offset
+        self._wrap_link()
+        self._wrap_beats()
         self._wrap_client()
 
     def count(self, kind: str) -> int:
@@ -108,15 +115,15 @@ class Strikes:
         with self._log.open("a") as log:
             log.write(f"{fault}\n")
         if fault.what == KILL:
-            os.kill(os.getpid(), signal.SIGKILL)
+            _send(fault.target, signal.SIGKILL)
         elif fault.what == POWER_CUT:
             if os.path.exists(path):
                 os.truncate(path, os.path.getsize(path) // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif fault.what.startswith("stop-"):
-            os.kill(os.getpid(), signal.SIGSTOP)
+            _send(GROUP, signal.SIGKILL)
+        elif fault.what in STOPS:
+            _send(GROUP, signal.SIGSTOP)
         elif fault.what in SIGNALS:
-            os.kill(os.getpid(), SIGNALS[fault.what])
+            _send(fault.target, SIGNALS[fault.what])
         elif fault.what == STALL:
             time.sleep(fault.amount)
         elif fault.what == CLOCK:
@@ -130,6 +137,33 @@ class Strikes:
         elif fault.what == FAIL:
             self._failing[fault.moment.kind] = int(fault.amount) - 1, fault.code
             raise OSError(fault.code, os.strerror(fault.code))
+
+    def _wrap_link(self) -> None:
+        link = os.link
+
+        @functools.wraps(link)
+        def counted(source: str, target: str, **options: Any) -> None:
+            link(source, target, **options)
+            kind = kind_of(str(target))
+            if kind is not None:
+                self.reach(kind, self._counts[kind], AFTER, str(target))
+
+        os.link = counted
+
+    def _wrap_beats(self) -> None:
+        """Count signs of life, whoever listens to them."""
+        real = heartbeat.beat
+
+        @functools.wraps(real)
+        def beat(phase: str) -> None:
+            nth = self.count("beat")
+            for part in (BEFORE, DURING, AFTER):
+                self.reach("beat", nth, part)
+            real(phase)
+
+        for module in list(sys.modules.values()):
+            if vars(module).get("beat") is real:
+                module.beat = beat  # type: ignore[attr-defined]
 
     def _wrap_client(self) -> None:
         try:
@@ -150,6 +184,14 @@ class Strikes:
             return answer
 
         return counted
+
+
+def _send(target: str, number: int) -> None:
+    """Send a signal to this process, to its parent, or to the group of both."""
+    if target == GROUP:
+        os.killpg(os.getpgrp(), number)
+    else:
+        os.kill(os.getpid() if target == WORKER else os.getppid(), number)
 
 
 def fill(storage: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.provenance import PROJECT, provenance
 from orchestrator.planning.cells import lay_out
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import read_stored
@@ -25,8 +26,17 @@ ASKED = Request(holdouts=("3",), seeds=2, lambda_trials=2, assignments=("epochs=
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Path:
+    """The ledger, as if version 0.1 had made it with the packages that are installed here."""
     shutil.copytree(ROOT / "tests" / "ledger_of_0_1", tmp_path / "runs")
+    here = {name: version for name, version in provenance().versions.items() if name != PROJECT}
+    with_versions(tmp_path / "runs", **here)
     return tmp_path / "runs"
+
+
+def with_versions(storage: Path, **versions: str) -> None:
+    file = storage / NAME / "sweep.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({**values, "versions": {**values["versions"], **versions}}))
 
 
 def test_the_same_request_has_the_same_specification_name_and_keys(storage: Path) -> None:
@@ -59,3 +69,30 @@ def test_it_is_resumed_and_nothing_in_it_is_trained_again(storage: Path) -> None
     for path, content in before.items():
         if path.parent.name in {after[label].name for label in done}:
             assert path.read_bytes() == content, path
+
+
+def test_it_goes_on_with_another_torch_only_if_that_is_accepted(storage: Path) -> None:
+    with_versions(storage, torch="1.0.0", optuna="1.0.0")
+    before = {path: path.read_bytes() for path in storage.rglob("*") if path.is_file()}
+    words = ["--resume", "--name", NAME, "--storage", storage, "--executor", "inline"]
+    refused = run(*words, blocked=True)
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert "torch 1.0.0, now" in line
+    assert "the last places of numbers of the 2 cells left may differ" in line
+    assert "optuna" not in line  # both searches are done
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(storage.rglob("attempts"))
+
+    accepted = run(*words, "--accept-versions", blocked=True)
+    assert accepted.returncode == 0, accepted.stderr
+    assert "Other versions than before: torch 1.0.0, now" in accepted.stdout
+    report = " ".join(accepted.stdout.split())
+    assert "Versions: the sweep went on with others than before: torch 1.0.0, now" in report
+    values = json.loads((storage / NAME / "sweep.json").read_text())
+    assert values["versions"]["torch"] == "1.0.0"
+    assert [each["versions"]["torch"] for each in values["went_on_with"]] == [provenance().versions["torch"]]
+
+    finished = run(*words, blocked=True)
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads((storage / NAME / "sweep.json").read_text())["went_on_with"] == values["went_on_with"]

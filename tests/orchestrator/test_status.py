@@ -58,7 +58,7 @@ def test_a_sweep_that_runs(
     with hold(ledger):
         out, state = asked(ledger, capsys), state_of(ledger, capsys)
     assert "1 of 4 cells done, 1 running, 1 failed, 1 waiting." in out
-    assert "\nRun by " in out
+    assert f"\nRun by process {os.getpid()} on " in out
     assert "Diverged: the loss is not finite" in out
     (row,) = state["by_kind"]
     assert row == {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.ledger.digest import seal, unseal
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import Cell, Cells
 from orchestrator.planning.specification import Specification
@@ -239,7 +239,9 @@ def test_a_ledger_that_lost_its_identity_takes_its_runs_back(
     sweep.finish()
     sweep.drive(server.uri)
     before = runs_of(server.uri, sweep.ledger)
+    before_it_was_lost = sweep.ledger.identity()
     new_identity(sweep)
+    assert sweep.ledger.identity() != before_it_was_lost
     tracker = sweep.drive(server.uri)
     assert tracker.put_right() == [
         "5 runs in MLflow had an identity of this ledger that was lost: they are its own again."
@@ -251,13 +253,13 @@ def test_a_ledger_that_lost_its_identity_takes_its_runs_back(
 
 
 def new_identity(sweep: Sweep) -> None:
-    """Give a ledger another identity, as when both files that hold it were lost."""
+    """Give a ledger another identity, as version 0.1 did when the file was lost; sweep.json had none."""
     folder = sweep.storage / sweep.ledger.name
-    (folder / "identity").unlink()
-    values, _ = unseal((folder / "sweep.json").read_bytes())
-    (folder / "sweep.json").write_bytes(seal({**values, "identity": "0" * 32}))
-    sweep.ledger = Ledger(sweep.ledger.storage, sweep.ledger.name)
-    assert sweep.ledger.identity() == "0" * 32
+    kept = json.loads((folder / "sweep.json").read_text())
+    old = {name: value for name, value in kept.items() if name not in ("identity", "digest")}
+    (folder / "sweep.json").write_text(json.dumps(old))
+    (folder / "identity").write_text(uuid.uuid4().hex)
+    sweep.ledger = Ledger(str(sweep.storage), sweep.ledger.name)
 
 
 def ids(runs: dict[str, list[Any]]) -> dict[str, list[str]]:

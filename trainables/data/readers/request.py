@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from trainables.mistake import Mistake
 
 
 @dataclass(frozen=True)
@@ -42,5 +45,34 @@ class DataRequest:
         """Folder of prepared data."""
         if self.cache:
             return Path(self.cache).expanduser().absolute()
-        given = os.environ.get("XDG_CACHE_HOME", "")
-        return (Path(given) if os.path.isabs(given) else Path.home() / ".cache") / "holdout-sweeps"
+        return _substitute() if self.cache_is_elsewhere else _usual()
+
+    @property
+    def cache_is_elsewhere(self) -> bool:
+        """Whether none was named, and the user's cache folder cannot be written, as in a read-only home."""
+        usual = _usual()
+        return not self.cache and not usual.is_dir() and not _can_be_made(usual)
+
+
+def _usual() -> Path:
+    """Return the folder of prepared data in the user's cache folder."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(given) if os.path.isabs(given) else Path.home() / ".cache") / "holdout-sweeps"
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Return whether a folder that does not exist can be made, as far as permissions tell."""
+    there = next(parent for parent in folder.parents if os.path.lexists(parent))
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+def _substitute() -> Path:
+    """Return a temporary folder of this user's; raise Mistake if it is somebody else's."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    folder = Path(tempfile.gettempdir(), f"holdout-sweeps-{user}")
+    if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != user):
+        raise Mistake(
+            f"The folder for prepared data, {_usual()}, cannot be written, and {folder} is not yours: name "
+            "another one with --cache."
+        )
+    return folder
