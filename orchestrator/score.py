@@ -52,7 +52,8 @@ def _run(request: Request, ledger: Ledger, stored: StoredSweep, plugins: tuple[P
     from orchestrator.execution.later_scores import LaterScoring
     from orchestrator.execution.later_sets import LaterSets
 
-    with hold(ledger):
+    with hold(ledger) as held:
+        ledger = held.ledger
         scoring = LaterScoring(request, ledger, stored)
         sets = LaterSets(request, ledger, stored, scoring)
         keep(plugins, ledger)

@@ -58,6 +58,7 @@ def comparable(cell: Path) -> tuple:
     """All of a cell that equal runs share: result.json without its attempt, scores, curves without speed."""
     result = json.loads((cell / "result.json").read_text())
     del result["attempt"]
+    result.pop("digest", None)  # which covers the attempt
     curves = pq.read_table(cell / "curves.parquet")
     timeless = [name for name in curves.column_names if not name.startswith("speed/")]
     scores = cell / "scores.parquet"

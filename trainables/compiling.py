@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from trainables.heartbeat import beat
 from trainables.networks.wide_resnet import WideResNet
 
 OLDEST_GPU = (7, 0)
@@ -27,6 +28,7 @@ COMPILERS = {"cuda": ("CC", "gcc", "clang"), "cpu": ("CXX", "g++", "clang++")}
 def compile_trunk(network: WideResNet, device: torch.device) -> None:
     """Compile a network's trunk in place, if the device is a GPU and compilation works."""
     if device.type == "cuda" and can_compile(device):
+        beat("compilation")  # which the first step does
         network.trunk = torch.compile(network.trunk)  # type: ignore[method-assign]
 
 
@@ -44,6 +46,7 @@ def uncompiled(network: WideResNet) -> Iterator[None]:
 @functools.cache
 def can_compile(device: torch.device) -> bool:
     """Return whether torch.compile works on a device, by training a tiny network; warn if it does not."""
+    beat("compilation")
     tiny = nn.Sequential(nn.BatchNorm2d(2), nn.ReLU()).to(device)  # initialised without random draws
     images = torch.ones(2, 2, 4, 4, device=device)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 Listener = Callable[[str], None]
@@ -15,6 +16,14 @@ def beat(phase: str) -> None:
     """Give a sign that a piece of work is done or about to begin, and say what it belongs to."""
     if _listener is not None:
         _listener(phase)
+
+
+def rest(seconds: float, phase: str) -> None:
+    """Wait, and give a sign each second that this is meant."""
+    over = time.monotonic() + seconds
+    while (left := over - time.monotonic()) > 0:
+        beat(phase)
+        time.sleep(min(left, 1.0))
 
 
 @contextlib.contextmanager

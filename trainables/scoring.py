@@ -26,6 +26,7 @@ from trainables.data.normalisation import Normalisation
 from trainables.detectors import DETECTORS, Detector
 from trainables.detectors.contract import FEATURES, LOGITS, NETWORK
 from trainables.failures import DetectorFailed, blamed
+from trainables.heartbeat import beat
 from trainables.metrics import auroc, average_precision, fpr_at_95_tpr
 from trainables.networks.wide_resnet import WideResNet
 from trainables.recipe import Recipe
@@ -115,6 +116,7 @@ class Scorer:
             if training is not None and fitted:
                 seen = (*self.embed(network, training.images, training.rows), training.labels)
                 for name, detector in fitted.items():
+                    beat(f"fitting {name}")
                     with _blamed(name):
                         detector.fit(*(values.clone() for values in seen))
                     found[name] = passed.scores_of_features(detector)
@@ -181,6 +183,7 @@ class Scorer:
                 if each.detector.gradients and not fresh:  # the first one has used the graph up
                     with torch.enable_grad():
                         found = network(inputs)
+                beat(f"scoring by {each.detector.name}")
                 each.take(network, inputs, found)
                 fresh = fresh and not each.detector.gradients
         untouched.check()
@@ -246,6 +249,7 @@ class _Passed:
     def scores_of_features(self, detector: Detector) -> np.ndarray:
         """Return the scores, float64 (n,), of a detector on features that was fitted."""
         assert self.features is not None
+        beat(f"scoring by {detector.name}")
         with _blamed(detector.name):
             found = detector.score(self.features.clone(), self.logits.clone())
         return checked(detector.name, found, len(self.logits))
@@ -275,6 +279,7 @@ def made(name: str, recipe: Recipe, normalisation: Normalisation | None) -> Dete
 
 def scores_of_logits(detector: Detector, logits: Tensor) -> np.ndarray:
     """Return the scores, float64 (n,), that a detector on logits gives logits (n, K) of any precision."""
+    beat(f"scoring by {detector.name}")
     with _blamed(detector.name):
         found = detector.score(logits.double())
     return checked(detector.name, found, len(logits))
@@ -315,7 +320,7 @@ def validate(
     correct, broken = torch.zeros(2, dtype=torch.int64, device=device)
     with _evaluating(network), torch.no_grad():
         start = 0
-        for batch in _batches(part.images, rows):
+        for batch in _batches(part.images, rows, "validation"):
             logits = network(normalisation(center_crop(batch, recipe.image_size)))
             correct += (logits.argmax(1) == labels[start : start + len(batch)]).sum()
             broken += (~logits.isfinite()).any()
@@ -344,6 +349,7 @@ def _batch_size(images: ImageTable) -> int:
     return max(1, min(LARGEST_BATCH, PIXELS_PER_BATCH // images.side**2))
 
 
-def _batches(images: ImageTable, rows: Tensor) -> Iterator[Tensor]:
+def _batches(images: ImageTable, rows: Tensor, phase: str = "scoring") -> Iterator[Tensor]:
     for chosen in rows.split(_batch_size(images)):
+        beat(phase)
         yield images.gather(chosen)

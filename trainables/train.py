@@ -26,6 +26,7 @@ from trainables.data.augment import Views, center_crop, draw_views, mask_squares
 from trainables.data.holdout import FinalData, Part, SearchData
 from trainables.data.normalisation import measure
 from trainables.failures import PermanentFailure, TaskFailed, blamed
+from trainables.heartbeat import beat
 from trainables.memory import keep_freed_memory
 from trainables.networks.batch_norm import fresh_statistics, frozen_statistics, synchronise, unsynchronised
 from trainables.networks.wide_resnet import WideResNet, initialise
@@ -84,6 +85,7 @@ class Training:
         self.micro_batches = math.ceil(share / (self.recipe.micro_batch or share))
 
     def _build(self, classes: int) -> None:
+        beat("building the network")
         channels = self.part.images.channels
         self.tasks = [find_task(name, self.recipe, channels) for name in self.method.auxiliary]
         own_tasks = tuple(task.name for task in self.tasks if task.own_norm)
@@ -149,6 +151,7 @@ class Training:
             share = self.workers.share(self.batch_size)
             chosen = slice(start + share.start, start + share.stop)
             sums += self._classification_step(order[chosen], views.take(chosen))
+            beat("training")
         self.workers.average_statistics(self.network)
         self.epoch = epoch
         self._check_finite()
@@ -249,6 +252,7 @@ class Training:
             (self.run.aux_weights[task.name] * loss).backward()
             mean = mean + loss.detach()
         self._step(task.name)
+        beat("training")
         return mean
 
     def _micro_parts(self, draws: Draws) -> list[Draws]:
@@ -313,6 +317,7 @@ class Training:
             fresh_statistics(self.network),
         ):
             for chosen in rows.tensor_split(batches):
+                beat("recalibration")
                 self.network(
                     self.normalisation(center_crop(self.part.images.gather(chosen), self.recipe.image_size))
                 )

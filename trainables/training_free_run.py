@@ -12,6 +12,7 @@ from trainables.data.augment import center_crop
 from trainables.data.holdout import ANOMALY, Part, open_final, open_test
 from trainables.data.image_table import ImageTable
 from trainables.data.prepared import Prepared
+from trainables.heartbeat import beat
 from trainables.metrics import auroc, average_precision, fpr_at_95_tpr, metrics_beside
 from trainables.run import NO_HOLDOUT, Run
 from trainables.training_free import TRAINING_FREE
@@ -42,9 +43,12 @@ class TrainingFreeRun:
 
     def score(self) -> None:
         """Fit the method to the kept classes' training images; score the test images and the image sets."""
+        beat(f"fitting {self.run.method}")
         self._method.fit(self._cropped(_used(self._training)))
+        beat("scoring")
         self.scores = self._method.score(self._cropped(self._test.images.chunks))
         for table in self._image_sets:
+            beat("scoring")
             self.scores_beside[table.classes[0]] = self._method.score(self._cropped(table.chunks))
 
     @property

@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
 from trainables.detectors import DETECTORS
 from trainables.failures import PermanentFailure
+from trainables.heartbeat import beat
 from trainables.mistake import Mistake, one_line
 from trainables.registry import source_digest
 from trainables.run import parse_method
@@ -112,6 +113,7 @@ def run_attempt(
             "finished_at": time.time(),
         }
         result = _write_result(sweep, cell, attempt, running, aux_weights, about)
+        account.outdone = workers.leads and result["attempt"]["number"] != attempt
     if workers.leads and not sweep.settings.keep_checkpoints:
         sweep.ledger.remove_checkpoints(cell.key)
     return result
@@ -126,9 +128,11 @@ class _Account:
     """Closes the record of an attempt by how it ends; what it cannot write, the next attempt closes."""
 
     def __init__(self, ledger: Ledger, key: str, attempt: int, *, leads: bool) -> None:
-        self._ledger, self._leads = replace(ledger, patience=0.0), leads
+        self._ledger, self._leads = ledger.with_patience(0.0), leads
         self._key, self._attempt = key, attempt
         self.resumed = 0
+        self.outdone = False
+        """Whether another attempt's result counts."""
 
     def __enter__(self) -> _Account:
         return self
@@ -136,7 +140,7 @@ class _Account:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if not self._leads:
             return
-        ending = attempts.DONE
+        ending = attempts.SUPERSEDED if self.outdone else attempts.DONE
         if isinstance(error, Superseded):
             ending = attempts.SUPERSEDED
         elif error is not None:
@@ -262,6 +266,7 @@ class _Writer:
     def wait(self) -> None:
         """Return once what was handed over is written; its error, if any, is raised here."""
         if self._pending is not None:
+            beat("waiting for the last checkpoint to be written")
             self._pending.result()
 
     def _write(self, epoch: int, snapshot: bytes, history: History) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,11 +16,12 @@ from orchestrator.execution.inline import InlineExecutor
 from orchestrator.execution.interruption import CLOSING_SECONDS, stoppable
 from orchestrator.execution.on_ray import RayExecutor
 from orchestrator.execution.progress import Progress
+from orchestrator.ledger.damage import Damage
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
 from orchestrator.ledger.provenance import provenance
 from orchestrator.planning.cells import Cells, lay_out
-from orchestrator.planning.costs import Images, cell_flops
+from orchestrator.planning.costs import Images, flops_by_key
 from orchestrator.planning.data import check_data, check_image_sets
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.request import Draft, Request
@@ -60,7 +61,7 @@ class Driver:
             print(f"Sweep {ledger.name}: {counted(total, 'cell')}, in {ledger.storage}.")
         if not self.plan.finished:
             # Attempts wait for a storage that is away; the driver says so at once.
-            patient = replace(ledger, patience=PATIENCE_SECONDS)
+            patient = ledger.with_patience(PATIENCE_SECONDS)
             with stoppable(self.dispatcher.progress.say):
                 self.executor.run(self.dispatcher, replace(self.sweep, ledger=patient))
 
@@ -82,18 +83,22 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
     executor.check(sweep.specification)
     check_data(sweep.specification, prepared)
     fresh = not sweep.ledger.has_folder()
-    with hold(sweep.ledger), contextlib.ExitStack() as stack:
+    with hold(sweep.ledger) as held, contextlib.ExitStack() as stack:
+        sweep = replace(sweep, ledger=held.ledger)
         existed = sweep.ledger.exists()
         with _undone_if_refused(sweep.ledger, fresh=fresh and not existed):
             stored = check_name(sweep, must_exist=request.resume)
             if stored is not None:
                 sweep = with_scoring(sweep, stored, request)
             cells = lay_out(sweep.specification, sweep.fingerprint)
-            results = sweep.ledger.read_results(cell.key for cell in cells.all())
-            trains = len(results) < len(cells.all())
+            keys = [cell.key for cell in cells.all()]
+            results, damaged = sweep.ledger.examine(keys)
+            trains = len(results) < len(keys)
             if stored is not None:
                 _check_versions(request, sweep, stored, cells, results)
-            sweep.ledger.close_lost(cell.key for cell in cells.all())
+            _set_aside(sweep.ledger, damaged)
+            sweep.ledger.close_lost(keys)
+            sweep.ledger.clear_left_behind(results, keep_checkpoints=sweep.settings.keep_checkpoints)
             if trains:
                 sets = check_image_sets(sweep.settings.image_sets, prepared)
                 sweep = replace(sweep, settings=replace(sweep.settings, image_sets=sets))
@@ -130,11 +135,18 @@ def _undone_if_refused(ledger: Ledger, *, fresh: bool) -> Iterator[None]:
 def close_records(request: Request, name: str) -> None:
     """Have MLflow say that nothing runs any more of a sweep whose driver has died."""
     ledger = Ledger(request.storage, name)
-    with hold(ledger):
+    with hold(ledger) as held:
         uri = resolve_tracking_uri(request.tracking_uri, request.storage)
-        tracker = open_tracker(uri, ledger, read_stored(ledger).specification)
+        tracker = open_tracker(uri, held.ledger, read_stored(ledger).specification)
         if tracker is not None:
             tracker.close(CLOSING_SECONDS)
+
+
+def _set_aside(ledger: Ledger, damaged: Sequence[Damage]) -> None:
+    """Move damaged files aside, and say which they are: their cells are run again."""
+    for each in damaged:
+        ledger.set_aside(each)
+        print(f"Damaged: {each.sentence}. It was moved aside, and its cell is run again.", flush=True)
 
 
 def _tracker(request: Request, sweep: Sweep, executor: Executor, cells: Cells) -> Tracker | None:
@@ -160,6 +172,6 @@ def _dispatcher(
     if tracker is not None:
         tracker.catch_up(results)
     images = Images.of_counts(prepared.classes, prepared.counts, prepared.channels)
-    work = {cell.key: cell_flops(cell, sweep.specification, images) for cell in cells.all()}
+    work = flops_by_key(cells.all(), sweep.specification, images)
     plan = Plan(cells, suggest, done, retries=sweep.settings.retries)
     return Dispatcher(plan, Progress(work, set(done)), tracker)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 
@@ -40,6 +41,9 @@ class Progress:
         self._started = time.monotonic()
         self._said = self._started
         self._detail = ""
+        self._counts: Mapping[str, int] = {}
+        self._waiting = (0, "")
+        self._printing = threading.Lock()
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Progress]:
@@ -56,7 +60,12 @@ class Progress:
 
     def update(self, counts: Mapping[str, int], *, quietly: bool = False) -> None:
         """Show how many cells are done, running and failed, and the time left; quietly: no plain line."""
-        parts = [f"{counts['done']}/{self._total} cells done", f"{counts['running']} running"]
+        self._counts = counts
+        waiting, what = self._waiting
+        waiting = min(waiting, counts["running"])
+        parts = [f"{counts['done']}/{self._total} cells done", f"{counts['running'] - waiting} running"]
+        if waiting:
+            parts.append(f"{waiting} waiting for {what}")
         if counts["failed"]:
             parts.append(f"{counts['failed']} failed")
         parts.append(self._time_left())
@@ -64,6 +73,13 @@ class Progress:
         self._bar.update(self._task, completed=counts["done"], detail=self._detail)
         if not (self._live or quietly) and time.monotonic() - self._said >= self._pause():
             self._line(self._detail)
+
+    def waits(self, cells: int, what: str) -> None:
+        """Show so many of the cells that were handed out as waiting, such as for "CPUs"."""
+        if (cells, what) != self._waiting:
+            self._waiting = (cells, what)
+            if self._counts:
+                self.update(self._counts)
 
     def say(self, text: str) -> None:
         """Print a line above the display."""
@@ -73,8 +89,9 @@ class Progress:
             self._line(text)
 
     def _line(self, text: str) -> None:
-        self._said = time.monotonic()
-        print(text, file=sys.stderr, flush=True)
+        with self._printing:
+            self._said = time.monotonic()
+            print(text, file=sys.stderr, flush=True)
 
     def _pause(self) -> float:
         """Return a tenth of the time so far, within bounds."""

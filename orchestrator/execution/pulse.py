@@ -22,7 +22,10 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.execution.memory import oom_kills
-from orchestrator.execution.watchdog import Process, Sign
+from orchestrator.execution.progress import Progress
+from orchestrator.execution.watchdog import Process, Sign, Stall, Watchdog
+from orchestrator.execution.watching import ENDING_SECONDS, Waiting, Watch
+from orchestrator.machines.nodes import ask, live_nodes
 from trainables.heartbeat import listening
 
 SENDING_SECONDS, ASKING_SECONDS = 1.0, 3.0
@@ -69,18 +72,78 @@ def end_pulse(name: str) -> None:
         ray.kill(_KEPT.pop(name))
 
 
-def read_signs(name: str) -> list[Sign]:
-    """Return the signs of life since the last call; raise RayError if the actor does not answer."""
-    return list(ray.get(_KEPT[name].read.remote(), timeout=ANSWER_SECONDS))
+def read_signs(name: str) -> list[Sign] | None:
+    """Return the signs of life since the last call, None if the actor does not answer."""
+    try:
+        return list(ray.get(_KEPT[name].read.remote(), timeout=ANSWER_SECONDS))
+    except RayError:
+        return None
 
 
 def ask_to_stop(name: str) -> None:
-    """Ask all attempts to stop at the end of the epoch that they are in; raise RayError if that fails."""
-    ray.get(_KEPT[name].stop.remote(), timeout=ANSWER_SECONDS)
+    """Ask all attempts to stop at the end of the epoch that they are in, if the actor answers."""
+    with contextlib.suppress(RayError):
+        ray.get(_KEPT[name].stop.remote(), timeout=ANSWER_SECONDS)
 
 
 _KEPT: dict[str, Any] = {}
 """This process's actors: one ends when nobody holds its handle."""
+
+
+@contextlib.contextmanager
+def cells_watched(dog: Watchdog, progress: Progress) -> Iterator[str]:
+    """Watch, until the end of the block, over the cells of a sweep; give the name of the pulse."""
+    pulse = start_pulse()
+    try:
+        with Watch(dog, progress, lambda: read_signs(pulse), end_stalled, cells_waiting).running():
+            yield pulse
+    finally:
+        end_pulse(pulse)
+
+
+def end_stalled(stalls: Sequence[Stall]) -> None:
+    """End the processes of cells that stand still, each on its own node, whatever state they are in."""
+    processes = [process for stall in stalls for process in stall.to_end]
+    hosts = {process.node for process in processes}
+    nodes = [node for node in live_nodes() if node.id in hosts]  # Ray ends what ran on others
+    ask(nodes, end_processes, processes, seconds=ENDING_SECONDS)
+
+
+def kernel_ended(signs: Sequence[Sign]) -> bool:
+    """Return whether, where these processes ran, the kernel has since ended some for want of memory."""
+    if not signs:
+        return False
+    before = {sign.process.node: sign.oom_kills for sign in signs}
+    nodes = [node for node in live_nodes() if node.id in before]
+    now = ask(nodes, oom_kills, seconds=ANSWER_SECONDS)
+    return any(isinstance(count, int) and count > before[node] for node, count in now.items())
+
+
+def cells_waiting() -> Waiting:
+    """Return what waits for resources: Tune, and Ray Train for its workers, reserve them for each cell."""
+    try:
+        groups = ray.util.placement_group_table().values()
+        pending = [group for group in groups if group["state"] in ("PENDING", "RESCHEDULING")]
+        if not pending:
+            return Waiting()
+        free, there = ray.available_resources(), ray.cluster_resources()
+    except RayError:
+        return Waiting()
+    bundles = [{kind: n for kind, n in bundle.items() if n} for bundle in pending[0]["bundles"].values()]
+    kinds = [kind for kind in ("GPU", "CPU") if any(kind in bundle for bundle in bundles)]
+    short = [kind for kind in kinds if sum(each.get(kind, 0) for each in bundles) > free.get(kind, 0)]
+    needs = [" and ".join(_amount(kind, each[kind]) for kind in kinds if kind in each) for each in bundles]
+    alike = needs[0] if len(needs) == 1 else f"{len(needs)} x {needs[0]}"
+    return Waiting(
+        len(pending),
+        " and ".join(f"{kind}s" for kind in short or kinds),
+        alike if len(set(needs)) == 1 else ", ".join(needs),
+        " and ".join(f"{_amount(kind, there.get(kind, 0))} ({free.get(kind, 0):g} free)" for kind in kinds),
+    )
+
+
+def _amount(kind: str, amount: float) -> str:
+    return f"{amount:g} {kind}{'s' if amount > 1 else ''}"
 
 
 class Sender:
@@ -122,11 +185,16 @@ class Sender:
 
 @contextlib.contextmanager
 def beating(
-    pulse: str, trial: str, rank: int | None = None, asked: Callable[[], None] = lambda: None
+    pulse: str,
+    trial: str,
+    rank: int | None = None,
+    asked: Callable[[], None] = lambda: None,
+    *,
+    guards: bool = False,
 ) -> Iterator[None]:
     """Send this process's beats to a pulse; call `asked`, from a thread, when the driver asks to stop."""
     pid, node = os.getpid(), ray.get_runtime_context().get_node_id()
-    process = Process(trial, rank, pid, start_of(pid), node, socket.gethostname())
+    process = Process(trial, rank, guards, pid, start_of(pid), node, socket.gethostname())
     sender = Sender(pulse, process, asked)
     threading.Thread(target=sender.run, name="heartbeat", daemon=True).start()
     try:

@@ -10,6 +10,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.ledger.digest import Unsound, unseal
+
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
 SUPERSEDED, STALLED, LOST = "superseded", "stalled", "lost"
 OPEN = (RUNNING, LOST)
@@ -72,8 +74,15 @@ def number_of(name: str) -> int | None:
     return int(name.removesuffix(SUFFIX)) if re.fullmatch(r"[1-9][0-9]{0,8}\.json", name) else None
 
 
-def is_whole(record: Json, number: int) -> bool:
-    """Return whether a record has what its readers count on."""
+def read(data: bytes, number: int) -> Json:
+    """Return the record of an attempt; raise Unsound."""
+    record, _ = unseal(data)
+    if not _is_whole(record, number):
+        raise Unsound("lacks what its readers count on")
+    return record
+
+
+def _is_whole(record: Json, number: int) -> bool:
     numbers = all(_is_number(record.get(name)) for name in ("started", "cpus", "gpus", "gpu_seconds"))
     return (
         numbers

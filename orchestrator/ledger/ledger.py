@@ -8,17 +8,19 @@ where a file stands and what it is called.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import itertools
 import json
 import os
 import re
+import sys
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -29,14 +31,17 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from orchestrator.ledger import attempts
+from orchestrator.ledger import attempts, damage
 from orchestrator.ledger.attempts import ONE_CPU, Usage
+from orchestrator.ledger.damage import Damage
+from orchestrator.ledger.digest import Unsound, seal
+from orchestrator.ledger.objects import Objects
 from orchestrator.ledger.storage import PART, Files, flush, open_storage, reason, unfinished_of
 from trainables.mistake import Mistake
 
 SWEEP, IDENTITY, BASELINE, LOCK = "sweep.json", "identity", "baseline.json", "lock.json"
 LOCAL_LOCK = "lock"
-CELLS, REPORT, PLUGINS, SCRATCH = "cells", "report", "plugins", "ray"
+CELLS, REPORT, PLUGINS, SCRATCH, DAMAGED = "cells", "report", "plugins", "ray", "damaged"
 CELL, CURVES, SCORES, RESULT = "cell.json", "curves.parquet", "scores.parquet", "result.json"
 WINDOW, WEIGHTS = "window.parquet", "weights.safetensors"
 DETECTORS, IMAGE_SETS = "detectors", "ood"
@@ -65,6 +70,8 @@ class Ledger:
     name: str
     patience: float = 0.0
     """Seconds for which a call is repeated while the storage does not answer."""
+    guard: Callable[[], None] | None = field(default=None, compare=False, repr=False)
+    """Called before each write, which it refuses by raising; it stays in its process."""
 
     @cached_property
     def _root(self) -> tuple[pafs.FileSystem, str]:
@@ -75,9 +82,26 @@ class Ledger:
         fields = {"storage": self.storage, "name": self.name, "patience": self.patience}
         return {**fields, "_root": self._root}
 
+    def with_patience(self, seconds: float) -> Ledger:
+        """Return the same ledger, whose calls are repeated for so long while the storage does not answer."""
+        other = replace(self, patience=seconds)
+        other.__dict__["_root"] = self._root  # a relative folder stays where it is
+        return other
+
     @property
     def _files(self) -> Files:
-        return Files(self._root[0], self.patience)
+        return Files(self._root[0], self.patience, self.objects, self.guard)
+
+    @cached_property
+    def objects(self) -> Objects | None:
+        """The bucket's conditional writes; None in a folder, and in stores without a client for them."""
+        fs, path = self._root
+        real = type(fs).__module__.startswith("pyarrow.")
+        return Objects.of(self.storage, path) if real and not self._root_is_local else None
+
+    @property
+    def _root_is_local(self) -> bool:
+        return isinstance(self._root[0], pafs.LocalFileSystem)
 
     # Where things stand
 
@@ -95,7 +119,7 @@ class Ledger:
     @property
     def local_folder(self) -> str | None:
         """The sweep's folder, or None if it is not on this machine's file system."""
-        return self._path() if self._files.local else None
+        return self._path() if self._root_is_local else None
 
     @property
     def uri(self) -> str:
@@ -138,13 +162,55 @@ class Ledger:
         return self._files.is_folder(self._path(CELLS))
 
     def identity(self) -> str:
-        """Return what tells this ledger from every other one, even of the same name; made once and kept."""
+        """Return what tells this ledger from every other one, even of the same name; made once and kept.
+
+        It stands in sweep.json and in a file of its own, and either of them restores the other. MLflow's runs
+        bear it.
+        """
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
+        of_sweep, kept = self._identity_in_sweep(), self._kept_identity()
+        identity = of_sweep or kept or self._made_identity()
+        if kept == identity:
+            return identity
+        data, path = identity.encode(), self._path(IDENTITY)
+        if of_sweep is None and not self._files.create(data, path, 1):
+            there = self._kept_identity()  # another process has made one meanwhile
+            if there is not None:
+                return there
+        self._files.write(data, path)
+        return identity
+
+    def known_identity(self) -> str | None:
+        """Return the identity without making one or restoring its file; None if there is none."""
+        return self._identity_in_sweep() or self._kept_identity()
+
+    def _kept_identity(self) -> str | None:
+        """Return what the file says; None if it is not there or not whole."""
         try:
-            return self._read(IDENTITY).decode()
+            return _identity_in(self._read(IDENTITY).decode(errors="replace").strip())
         except FileNotFoundError:
-            made = uuid.uuid4().hex
-            self._write(made.encode(), IDENTITY)
-            return made
+            return None
+
+    def _identity_in_sweep(self) -> str | None:
+        try:
+            return _identity_in(damage.read_sweep(self._read(SWEEP)).get(IDENTITY))
+        except (FileNotFoundError, Unsound):
+            return None
+
+    def _made_identity(self) -> str:
+        """Return a new identity or, of cells that have begun and have lost theirs, always the same one."""
+        if not self.begun():
+            return uuid.uuid4().hex
+        print(
+            f"The identity of the sweep {self.name!r} was lost, and it has another one now: MLflow's runs "
+            "from before bear the former.",
+            file=sys.stderr,
+        )
+        keys = json.dumps([self.name, min(self.keys(), default="")])
+        return hashlib.sha256(keys.encode()).hexdigest()[:32]
 
     def unwritable(self, error: OSError) -> Mistake:
         """Return the Mistake that says that the storage cannot be written."""
@@ -159,12 +225,19 @@ class Ledger:
             known = ", ".join(sweeps_in(self.storage)) or "none"
             raise Mistake(f"There is no sweep {self.name!r} in {self.storage}; sweeps there: {known}.")
         try:
-            return _object(self._read(SWEEP))
-        except ValueError:
+            values = damage.read_sweep(self._read(SWEEP))
+        except Unsound as problem:
             raise Mistake(
-                f"{self._path(SWEEP)} cannot be read as JSON: restore it from a copy, or choose "
-                "another --name."
+                f"{self._uri(SWEEP)} {problem}: give the sweep's whole command line again, with --name "
+                f"{self.name}, which writes it anew and keeps every cell that is done; or restore the file "
+                "from a copy."
             ) from None
+        values.pop(IDENTITY, None)
+        return values
+
+    def sweep_damage(self) -> Damage | None:
+        """Return what is wrong with sweep.json; None if it is whole or not there."""
+        return self._sound(damage.read_sweep, SWEEP)[1]
 
     def foreign_sweep(self, detail: object) -> Mistake:
         """Return the Mistake that says that sweep.json was not written by this version."""
@@ -176,7 +249,7 @@ class Ledger:
     def write_sweep(self, values: Json) -> None:
         """Write sweep.json; raise Mistake if the storage cannot be written."""
         try:
-            self._write_json(values, SWEEP)
+            self._write_json({**values, IDENTITY: self.identity()}, SWEEP)
             if self.local_folder is not None:
                 flush(self._path(SWEEP))  # cells guard themselves by checksums; this file does not
         except OSError as error:
@@ -210,21 +283,46 @@ class Ledger:
 
     # The lock (lock.py)
 
+    def guarded(self, check: Callable[[], None]) -> Ledger:
+        """Return the same ledger with a check before each write, which is not sent to other processes."""
+        other = replace(self, guard=check)
+        other.__dict__["_root"] = self._root
+        return other
+
+    def check(self) -> None:
+        """Raise LockLost if the sweep's lock is another's; to be called before writing to anything else."""
+        if self.guard is not None:
+            self.guard()
+
+    @property
+    def lock_path(self) -> str:
+        """The path of the lock of an object store."""
+        return self._path(LOCK)
+
+    @property
+    def lock_uri(self) -> str:
+        """The lock of an object store as a person writes it."""
+        return self._uri(LOCK)
+
+    def lock_probe(self, token: str) -> str:
+        """Return the path of a file by which a store's conditional writes are tried."""
+        return self._path(f"{LOCK}.{token}")
+
     @property
     def lock_file(self) -> str | None:
         """The file that a driver locks; None on object stores, where the lock is what a file says."""
         return None if self.local_folder is None else self._path(LOCAL_LOCK)
 
     def read_lock(self) -> Json:
-        """Return what the lock says, empty if there is none to read."""
+        """Return what the lock says of its owner, empty if there is none to read."""
         try:
-            return _object(self._read(LOCK))
+            return _object(self._read(LOCK if self.local_folder is None else LOCAL_LOCK))
         except (FileNotFoundError, ValueError):
             return {}
 
     def write_lock(self, values: Json) -> None:
-        """Write the lock."""
-        self._write_json(values, LOCK)
+        """Write the lock of an object store, whatever is there."""
+        self._write(json.dumps(values).encode(), LOCK)
 
     # Cells: attempts
 
@@ -239,10 +337,10 @@ class Ledger:
         for attempt in itertools.count(known + 1):
             record = attempts.begun(attempt, device=device, usage=usage, epoch=_latest_epoch(checkpoints))
             path = self._path(CELLS, key, ATTEMPTS, attempts.file_name(attempt))
-            if self._files.create(_json_bytes(record), path, attempt):
+            if self._files.create(seal(record), path, attempt):
                 break
         with contextlib.suppress(Superseded):  # it says so when this one writes
-            self._write_as(key, attempt, _json_bytes({**about, "attempts": attempt}), CELL)
+            self._write_as(key, attempt, seal({**about, "attempts": attempt}), CELL)
         if attempt > 1:
             self._clear_unfinished(key, before=attempt)
             self._close_lost(key, before=attempt)
@@ -273,7 +371,7 @@ class Ledger:
 
     def _close_lost(self, key: str, before: int | None = None) -> None:
         """Close the running attempts at a cell, or those before one, at their last sign of life."""
-        for record in self._records(key):
+        for record in self.attempts_at(key):
             number = record["attempt"]
             if record["ending"] != attempts.RUNNING or (before is not None and number >= before):
                 continue
@@ -300,10 +398,11 @@ class Ledger:
         present = self.keys()
         wanted = [key for key in keys if key in present]
         with ThreadPoolExecutor(THREADS) as pool:
-            found = zip(wanted, pool.map(self._records, wanted), strict=True)
+            found = zip(wanted, pool.map(self.attempts_at, wanted), strict=True)
             return {key: records for key, records in found if records}
 
-    def _records(self, key: str) -> list[Json]:
+    def attempts_at(self, key: str) -> list[Json]:
+        """Return the records of the attempts at a cell, the first attempt first."""
         found = (self._read_attempt(key, number) for number in self._attempt_numbers(key))
         return [record for record in found if record is not None]
 
@@ -315,10 +414,9 @@ class Ledger:
 
     def _read_attempt(self, key: str, number: int) -> Json | None:
         try:
-            record = _object(self._read(CELLS, key, ATTEMPTS, attempts.file_name(number)))
-        except (FileNotFoundError, ValueError):
+            return attempts.read(self._read(CELLS, key, ATTEMPTS, attempts.file_name(number)), number)
+        except (FileNotFoundError, Unsound):
             return None
-        return record if attempts.is_whole(record, number) else None
 
     def _close(self, key: str, record: Json, *, over: tuple[str, ...]) -> None:
         """Write an attempt's record with its ending, if the one that is there has one of those endings."""
@@ -332,7 +430,7 @@ class Ledger:
         path = self._path(CELLS, key, ATTEMPTS, attempts.file_name(number))
         # A newer attempt, which clears half-written files, closes the record itself.
         with contextlib.suppress(attempts.ClosedAlready, FileNotFoundError):
-            self._files.write_if(check, _json_bytes(record), path, number)
+            self._files.write_if(check, seal(record), path, number)
 
     def _clear_unfinished(self, key: str, before: int) -> None:
         """Remove what attempts before one, dead or about to stop, had written in part.
@@ -345,6 +443,26 @@ class Ledger:
             for left in Path(self._path(CELLS, key)).rglob(f"*{PART}"):
                 if (unfinished_of(left.name) or 0) < before:
                     left.unlink(missing_ok=True)
+
+    def clear_left_behind(self, done: Iterable[str], *, keep_checkpoints: bool) -> None:
+        """Remove what dead drivers and attempts had no time to remove; for the owner of the sweep's lock.
+
+        That is what they had written in part, but for cells that are not done, which the next attempt clears;
+        and the checkpoints of those that are done.
+        """
+        if self.local_folder is not None:
+            for folder in (Path(self._path()), Path(self._path(REPORT))):
+                for left in folder.glob(f"*{PART}"):
+                    left.unlink(missing_ok=True)
+
+        def clear(key: str) -> None:
+            self._clear_unfinished(key, before=sys.maxsize)
+            if not keep_checkpoints:
+                with contextlib.suppress(FileNotFoundError):  # its attempt is removing them itself
+                    self.remove_checkpoints(key)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(clear, done))
 
     def _write_as(self, key: str, attempt: int, data: bytes, *parts: str) -> None:
         """Write a file of a cell; raise Superseded, and leave it as it is, if a newer attempt has begun.
@@ -373,10 +491,10 @@ class Ledger:
         return {info.base_name for info in self._files.listing(self._path(CELLS))}
 
     def read_cell(self, key: str) -> Json:
-        """Return a cell's cell.json, empty if there is none that can be read."""
+        """Return a cell's cell.json, empty if there is none that is whole."""
         try:
-            return _object(self._read(CELLS, key, CELL))
-        except (FileNotFoundError, ValueError):
+            return damage.read_cell(self._read(CELLS, key, CELL), key)
+        except (FileNotFoundError, Unsound):
             return {}
 
     def read_cells(self, keys: Iterable[str]) -> dict[str, Json]:
@@ -464,11 +582,13 @@ class Ledger:
     ) -> Json:
         """Write scores, weights and curves, then the result that vouches for them; return the result.
 
-        `image_sets` has the scores of image sets by name.
-
-        `about` holds what may differ between equal runs: it stands under "attempt". Raises Superseded for an
-        older attempt.
+        `image_sets` has the scores of image sets by name. `about` holds what may differ between equal runs,
+        and stands under "attempt". If another attempt has finished the cell, its result is returned, and
+        nothing is written. Raises Superseded for an older attempt.
         """
+        there = self.read_result(key)
+        if there is not None:
+            return there
         files = {name: table for name, table in ((SCORES, scores), (WINDOW, window)) if table is not None}
         files |= {f"{IMAGE_SETS}/{name}.parquet": table for name, table in image_sets.items()}
         checksums = {name: self._write_table_as(key, attempt, table, name) for name, table in files.items()}
@@ -481,7 +601,23 @@ class Ledger:
             # Not among the checksums, which every reader of the result checks: weights can be large.
             result["weights"] = {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)}
         result["attempt"] = {**about, "checksums": of_attempt}
-        self._write_as(key, attempt, _json_bytes(result), RESULT)
+        return self._write_result(key, attempt, result)
+
+    def _write_result(self, key: str, attempt: int, result: Json) -> Json:
+        """Write a cell's result unless there is one that is whole; return the one that counts."""
+        self.check_newest(key, attempt)
+        if not self.read_cell(key):  # with which the cell would not be done; the next attempt writes it again
+            raise RuntimeError(f"{CELLS}/{key}/{CELL} was damaged while the cell ran")
+        path = self._path(CELLS, key, RESULT)
+        if self.local_folder is not None:
+            with contextlib.suppress(OSError):  # a result without it is not done
+                flush(self._path(CELLS, key, CELL))
+        if not self._files.create(seal(result), path, attempt, durable=True):
+            there = self.read_result(key)
+            if there is not None:
+                return there
+            self._write_as(key, attempt, seal(result), RESULT)  # in place of one that is damaged
+        self._clear_unfinished(key, before=attempt + 1)
         return result
 
     def _write_table_as(self, key: str, attempt: int, table: pa.Table, name: str) -> str:
@@ -492,23 +628,117 @@ class Ledger:
 
     def read_result(self, key: str) -> Json | None:
         """Return a cell's result if it is done, else None."""
-        try:
-            result = json.loads(self._read(CELLS, key, RESULT))
-            sums = {**result["checksums"], **result["attempt"]["checksums"]}
-            for name, expected in sums.items():
-                if hashlib.sha256(self._read(CELLS, key, name)).hexdigest() != expected:
-                    return None
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
-        return dict(result)
+        return self._examine(key)[0]
 
     def read_results(self, keys: Iterable[str]) -> dict[str, Json]:
         """Return the results of those cells that are done, read by many threads."""
+        return self.examine(keys)[0]
+
+    def examine(self, keys: Iterable[str]) -> tuple[dict[str, Json], list[Damage]]:
+        """Return the results of the cells that are done, and what keeps others from being done.
+
+        A cell is done if its cell.json, its result.json and the Parquet files beside them are whole.
+        """
         present = self.keys()
         wanted = [key for key in keys if key in present]
         with ThreadPoolExecutor(THREADS) as pool:
-            found = zip(wanted, pool.map(self.read_result, wanted), strict=True)
-            return {key: result for key, result in found if result is not None}
+            found = dict(zip(wanted, pool.map(self._examine, wanted), strict=True))
+        done = {key: result for key, (result, _) in found.items() if result is not None}
+        return done, [each for _, damages in found.values() for each in damages]
+
+    def _examine(self, key: str) -> tuple[Json | None, list[Damage]]:
+        """Return a cell's result if it is done, and what is wrong with its files."""
+        about, of_cell = self._sound(lambda data: damage.read_cell(data, key), CELLS, key, CELL)
+        result, of_result = self._sound(lambda data: damage.read_result(data, key), CELLS, key, RESULT)
+        found = [each for each in (of_cell, of_result) if each is not None]
+        if result is None:
+            return None, found
+        if about is None and of_cell is None:
+            found.append(Damage(f"{CELLS}/{key}/{CELL}", "is missing, though the cell has a result", key))
+        sums = {**result["checksums"], **result["attempt"]["checksums"]}
+        found += [each for name, stated in sums.items() if (each := self._mismatch(key, name, stated))]
+        return (None if found else result), found
+
+    def _mismatch(self, key: str, name: str, stated: object) -> Damage | None:
+        """Return what is wrong with a file whose checksum a result states."""
+        path = f"{CELLS}/{key}/{name}"
+        try:
+            found = hashlib.sha256(self._read(path)).hexdigest()
+        except FileNotFoundError:
+            return Damage(path, f"is missing, though {RESULT} vouches for it", key)
+        return (
+            None if found == stated else Damage(path, f"does not have the checksum that {RESULT} states", key)
+        )
+
+    def _sound(
+        self, read: Callable[[bytes], Json], *parts: str, cell: bool = True
+    ) -> tuple[Json | None, Damage | None]:
+        """Return a file's content by the function that reads it, or what is wrong with it, if it is there.
+
+        `cell` says whether a cell is done only if the file is whole.
+        """
+        try:
+            return read(self._read(*parts)), None
+        except FileNotFoundError:
+            return None, None
+        except Unsound as problem:
+            key = parts[1] if cell and parts[0] == CELLS else None
+            return None, Damage("/".join(parts), str(problem), key)
+
+    def damaged(self, keys: Iterable[str]) -> list[Damage]:
+        """Return what is wrong with the files of the sweep and of these cells, by many threads.
+
+        Unlike `examine` it reads the records of attempts and of what came later, and the kept weights.
+        """
+        present = self.keys()
+        wanted = [key for key in keys if key in present]
+        done, found = self.examine(wanted)
+        of_sweep = self.sweep_damage()
+        with ThreadPoolExecutor(THREADS) as pool:
+            beside = pool.map(lambda key: self._examine_beside(key, done.get(key)), wanted)
+            return [*([of_sweep] if of_sweep else []), *found, *(each for some in beside for each in some)]
+
+    def _examine_beside(self, key: str, result: Json | None) -> list[Damage]:
+        """Return what is wrong with a cell's records, none of which its being done needs, and its weights."""
+        found = []
+        for number in self._attempt_numbers(key):
+            read = functools.partial(attempts.read, number=number)
+            parts = (CELLS, key, ATTEMPTS, attempts.file_name(number))
+            found.append(self._sound(read, *parts, cell=False)[1])
+        for folder, name in [(f, n) for f in (DETECTORS, LATER_SETS) for n in self._later_names(key, f)]:
+            parts = (CELLS, key, folder, f"{name}.json")
+            read = functools.partial(damage.read_later, detector=folder == DETECTORS)
+            record, problem = self._sound(read, *parts, cell=False)
+            if record is not None and self._read_later(key, name, folder) is None:
+                path = f"{CELLS}/{key}/{folder}/{name}.parquet"
+                problem = Damage(path, "is missing, or other than its record states")
+            found.append(problem)
+        if result is not None and result.get("weights") and self.read_weights(result) is None:
+            path = f"{CELLS}/{key}/{WEIGHTS}"
+            found.append(Damage(path, f"is missing, or does not have the checksum that {RESULT} states", key))
+        return [each for each in found if each is not None]
+
+    def set_aside(self, found: Damage) -> None:
+        """Move a damaged file into the folder of damaged ones; for the owner of the sweep's lock.
+
+        Of a cell the result goes, too, so that the cell is run again; of what came later, its record.
+        """
+        paths = [found.path]
+        if found.key is not None:
+            paths.append(f"{CELLS}/{found.key}/{RESULT}")
+        elif found.path.endswith(".parquet"):
+            paths.append(f"{found.path.removesuffix('.parquet')}.json")
+        for path in dict.fromkeys(paths):
+            with contextlib.suppress(FileNotFoundError):
+                self._files.move(self._path(path), self._free_place(path))
+
+    def _free_place(self, path: str) -> str:
+        """Return where a damaged file goes: the same path below the folder of damaged ones, with a number."""
+        for number in itertools.count(1):
+            place = self._path(DAMAGED, f"{path}.{number}")
+            if not self._files.is_file(place):
+                return place
+        raise AssertionError
 
     # Cells: detectors and image sets that came later
 
@@ -527,17 +757,20 @@ class Ledger:
 
     def read_later(self, key: str, folder: str = DETECTORS) -> dict[str, Json]:
         """Return a cell's records of what came later by name, of those whose scores are whole."""
+        found = {name: self._read_later(key, name, folder) for name in self._later_names(key, folder)}
+        return {name: record for name, record in found.items() if record is not None}
+
+    def _later_names(self, key: str, folder: str) -> list[str]:
         names = [info.base_name for info in self._files.listing(self._path(CELLS, key, folder))]
-        stems = [name.removesuffix(".json") for name in sorted(names) if name.endswith(".json")]
-        found = {stem: self._read_later(key, stem, folder) for stem in stems}
-        return {stem: record for stem, record in found.items() if record is not None}
+        return [name.removesuffix(".json") for name in sorted(names) if name.endswith(".json")]
 
     def _read_later(self, key: str, name: str, folder: str) -> Json | None:
         try:
-            record = _object(self._read(CELLS, key, folder, f"{name}.json"))
+            data = self._read(CELLS, key, folder, f"{name}.json")
+            record = damage.read_later(data, detector=folder == DETECTORS)
             scores = self._read(CELLS, key, folder, f"{name}.parquet")
             return record if hashlib.sha256(scores).hexdigest() == record["checksum"] else None
-        except (FileNotFoundError, ValueError, KeyError):
+        except (FileNotFoundError, Unsound):
             return None
 
     def read_later_scores(self, key: str, name: str, folder: str = DETECTORS) -> pa.Table:
@@ -576,7 +809,7 @@ class Ledger:
         self._files.write(data, self._path(*parts))
 
     def _write_json(self, values: Json, *parts: str) -> None:
-        self._write(_json_bytes(values), *parts)
+        self._write(seal(values), *parts)
 
     def _write_table(self, table: pa.Table, *parts: str) -> str:
         """Write a Parquet file and return its SHA-256."""
@@ -600,6 +833,11 @@ def sweeps_in(storage: str) -> list[str]:
     return sorted(name for name in folders if Ledger(storage, name).exists())
 
 
+def _identity_in(found: object) -> str | None:
+    """Return an identity that is whole, else None."""
+    return found if isinstance(found, str) and re.fullmatch("[0-9a-f]{32}", found) else None
+
+
 def _object(data: bytes) -> Json:
     """Return a JSON object; raise ValueError for anything else."""
     try:
@@ -615,10 +853,6 @@ def _parquet(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
-
-
-def _json_bytes(values: Json) -> bytes:
-    return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()
 
 
 def _curves(rows: Rows) -> pa.Table:

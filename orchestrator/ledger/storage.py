@@ -16,6 +16,8 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from orchestrator.ledger.objects import Objects
+from trainables.heartbeat import beat, rest
 from trainables.mistake import Mistake, one_line
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
@@ -23,6 +25,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 
 LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 """Errors that waiting does not mend."""
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+"""Errors that waiting mends if somebody makes room."""
+FULL_SECONDS = 60.0
+"""How long room is waited for at most, by those who wait for a storage at all."""
 
 PART = ".part"
 """How names end while a file is written."""
@@ -86,6 +93,10 @@ class Files:
     fs: pafs.FileSystem
     patience: float = 0.0
     """Seconds for which a call is repeated while the storage does not answer."""
+    objects: Objects | None = None
+    """Conditional writes of an object store."""
+    guard: Callable[[], None] | None = None
+    """Called right before each change; it raises if none may be made."""
 
     @property
     def local(self) -> bool:
@@ -122,7 +133,7 @@ class Files:
 
     def write(self, data: bytes, path: str) -> None:
         """Write a file whole: aside, then renamed; an object store's put is whole by itself."""
-        self._try(lambda: self._replace(data, path) if self.local else self._put(data, path))
+        self._change(lambda: self._replace(data, path) if self.local else self._put(data, path))
 
     def write_if(self, check: Callable[[], None], data: bytes, path: str, writer: int) -> None:
         """Write a file whole if a check, which is made last of all, does not raise.
@@ -131,17 +142,18 @@ class Files:
         writer's number.
         """
         write = self._replace_if if self.local else self._put_if
-        self._try(lambda: write(check, data, path, writer))
+        self._change(lambda: write(check, data, path, writer))
 
-    def create(self, data: bytes, path: str, writer: int) -> bool:
+    def create(self, data: bytes, path: str, writer: int, *, durable: bool = False) -> bool:
         """Write a file whole unless there is one; return whether it is there now with this content.
 
-        Of several who create a file with different contents, one alone is told that it is there.
+        Of several who create a file with different contents, one alone is told that it is there. A `durable`
+        one is on the disk before it has its name.
         """
         if self.local:
-            made = self._try(lambda: self._link(data, path, writer))
+            made = self._change(lambda: self._link(data, path, writer, durable))
         else:
-            made = self._try(lambda: self._put_new(data, path))
+            made = self._change(lambda: self._put_new(data, path))
         return made or self._same(data, path)
 
     def _same(self, data: bytes, path: str) -> bool:
@@ -154,23 +166,40 @@ class Files:
     def delete(self, path: str) -> None:
         """Remove a file, if it exists."""
         with contextlib.suppress(FileNotFoundError):
-            self._try(lambda: self.fs.delete_file(path))
+            self._change(lambda: self.fs.delete_file(path))
+
+    def move(self, source: str, target: str) -> None:
+        """Move a file to a place where there is none; raise FileNotFoundError if it does not exist."""
+
+        def move() -> None:
+            if self.local:
+                self.fs.create_dir(os.path.dirname(target), recursive=True)
+            self.fs.move(source, target)
+
+        self._change(move)
 
     def delete_folder(self, path: str) -> None:
         """Remove a folder with everything in it."""
-        self._try(lambda: self.fs.delete_dir(path))
+        self._change(lambda: self.fs.delete_dir(path))
 
     def _put(self, data: bytes, path: str) -> None:
         with self.fs.open_output_stream(path) as file:
             file.write(data)
 
     def _put_new(self, data: bytes, path: str) -> bool:
+        if self.objects is not None:
+            return self.objects.put(path, data, None) is not None
         if self.fs.get_file_info(path).type != pafs.FileType.NotFound:
             return False
         self._put(data, path)
         return True
 
     def _put_if(self, check: Callable[[], None], data: bytes, path: str, writer: int) -> None:
+        while self.objects is not None:
+            version = self.objects.version(path)  # before the check: who wrote since then is seen by the put
+            check()
+            if self.objects.put(path, data, version) is not None:
+                return
         check()
         self._put(data, path)
 
@@ -183,10 +212,12 @@ class Files:
             check()
             self.fs.move(aside, path)
 
-    def _link(self, data: bytes, path: str, writer: int) -> bool:
+    def _link(self, data: bytes, path: str, writer: int, durable: bool) -> bool:
         """Give a whole file its name unless the name is taken."""
         with self._aside(data, path, f"{writer}.") as aside:
             try:
+                if durable:
+                    flush(aside)
                 os.link(aside, path)
             except FileExistsError:
                 return False
@@ -219,9 +250,22 @@ class Files:
                 os.unlink(aside)
             raise
 
+    def _change(self, call: Callable[[], T]) -> T:
+        """Make a change as `_try` does, if the guard allows it each time."""
+        if self.guard is None:
+            return self._try(call)
+        guard = self.guard
+
+        def guarded() -> T:
+            guard()
+            return call()
+
+        return self._try(guarded)
+
     def _try(self, call: Callable[[], T]) -> T:
-        limit, pause = time.monotonic() + self.patience, FIRST_PAUSE
+        began, pause = time.monotonic(), FIRST_PAUSE
         while True:
+            beat("reading or writing the ledger")
             try:
                 return call()
             except FileNotFoundError:
@@ -229,9 +273,12 @@ class Files:
             except NotADirectoryError as error:  # a file stands where a folder would
                 raise FileNotFoundError(error.errno, error.strerror) from error
             except OSError as error:
-                if error.errno in LASTING or time.monotonic() + pause > limit:
-                    raise StorageAway(error.errno, reason(error)) from error
-            time.sleep(pause)
+                full = error.errno in FULL
+                patience = min(self.patience, FULL_SECONDS) if full else self.patience
+                if error.errno in LASTING or time.monotonic() + pause > began + patience:
+                    waited = f", after {patience:g} s of waiting for room" if full and patience else ""
+                    raise StorageAway(error.errno, f"{reason(error)}{waited}") from error
+            rest(pause, "waiting for the storage")
             pause = min(2 * pause, LONGEST_PAUSE)
 
 

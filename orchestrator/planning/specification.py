@@ -50,6 +50,12 @@ class RunSettings:
     )
     keep_checkpoints: bool = setting(False, "keep the checkpoints of cells that are done")
     keep_weights: bool = setting(True, "keep the last weights of final cells")
+    stall_seconds: float = setting(
+        -1.0,
+        "seconds without progress that end a cell, 0 for never, -1 for 600 or 20 times its slowest step",
+        at_least=-1,
+        later=True,
+    )
     detectors: tuple[str, ...] = DEFAULT_DETECTORS
     """What scores the test images."""
     image_sets: tuple[NamedImages, ...] = ()
@@ -61,7 +67,7 @@ class RunSettings:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {**dataclasses.asdict(self), "detectors": list(self.detectors)}
+        return {**values_of(self), "detectors": list(self.detectors)}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> RunSettings:

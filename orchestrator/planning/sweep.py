@@ -116,6 +116,11 @@ def check_name(sweep: Sweep, *, must_exist: bool) -> StoredSweep | None:
             f"{ledger.name!r} in {ledger.storage} is a baseline of version 0.1, which does not go on: "
             "choose another --name; computing it again takes seconds."
         )
+    damaged = ledger.sweep_damage()
+    if damaged is not None:
+        ledger.set_aside(damaged)
+        print(f"Damaged: {damaged.sentence}. It was moved aside and is written again from this command line.")
+        return None  # keys of cells follow from the command line, so those that are done still count
     if not must_exist and not (ledger.exists() and ledger.begun()):
         return None  # a sweep that was refused before its first cell has not taken the name
     stored = read_stored(ledger)

@@ -21,8 +21,8 @@ def connected(report: Report, request: Request) -> Iterator[Tracker]:
     Raise Mistake if a driver is at work on the sweep, or if MLflow is not installed or does not answer.
     """
     uri, results = resolve_tracking_uri(request.tracking_uri, request.storage), report.results
-    with hold(results.ledger):
-        tracker = open_tracker(uri, results.ledger, results.specification, results.cells.all())
+    with hold(results.ledger) as held:
+        tracker = open_tracker(uri, held.ledger, results.specification, results.cells.all())
         if tracker is None:
             raise Mistake(
                 "--rebuild-tracking needs MLflow, which is not installed here: install the project as its "

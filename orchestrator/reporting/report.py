@@ -97,6 +97,7 @@ class Report:
         results = self.results
         return [
             sentences.missing(results, resume_command(self.request, results.ledger.name)),
+            *sentences.damaged(results, resume_command(self.request, results.ledger.name)),
             *sentences.strangers(results),
             *sentences.lacking(results, self._score_command(results.incomplete)),
             self.verdict.sentence,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from orchestrator.ledger.damage import Damage
 from orchestrator.ledger.later_scores import counted_later, counted_sets, sources, with_later, with_sets
 from orchestrator.ledger.ledger import LATER_SETS, Ledger
 from orchestrator.ledger.spending import Spending, spent_on
@@ -124,6 +125,8 @@ class Results:
     """Contents of cell.json by key, for every cell that has begun."""
     done: frozenset[str]
     """Keys of the cells that are done."""
+    damaged: tuple[Damage, ...]
+    """Files that keep cells from being done."""
     spent: Mapping[str, Spending]
     """What every cell that has begun has taken so far, by key."""
     strangers: tuple[str, ...]
@@ -331,7 +334,7 @@ def collect(ledger: Ledger) -> Results:
     cells = lay_out(stored.specification, stored.fingerprint)
     every = cells.all()
     keys = [cell.key for cell in every]
-    found = ledger.read_results(keys)
+    found, damaged = ledger.examine(keys)
     done = [cell for cell in every if cell.phase == FINAL and cell.key in found]
     later = ledger.read_all_later(cell.key for cell in done)
     sets = ledger.read_all_later((cell.key for cell in done), LATER_SETS)
@@ -351,6 +354,7 @@ def collect(ledger: Ledger) -> Results:
         asked_sets=stored.settings.image_sets,
         cell_files=cell_files,
         done=frozenset(found),
+        damaged=tuple(damaged),
         spent=spent_on(ledger, records, cell_files, found, assumed_usage(stored.specification)),
         strangers=tuple(sorted(ledger.keys() - set(keys))),
         stored=stored,

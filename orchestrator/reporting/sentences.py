@@ -44,6 +44,14 @@ def missing(results: Results, command: str) -> str:
     return f"Missing: {counted(count, 'cell')}; {'; '.join(parts)}. Go on with: {command}"
 
 
+def damaged(results: Results, command: str) -> list[str]:
+    """Return which files are damaged, with the command that makes them again; else nothing."""
+    if not results.damaged:
+        return []
+    names = _listed([each.sentence for each in results.damaged])
+    return [f"Damaged: {names}. These cells do not count; run them again with: {command}"]
+
+
 def strangers(results: Results) -> list[str]:
     """Return a warning of cells in the ledger that are none of those that sweep.json describes."""
     if not results.strangers:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,7 +106,8 @@ def verify_ledger(report: Report, *, driven: bool) -> Findings:
     findings += _about_strangers(ledger, results, by_cell, beside, commands, driven=driven)
     if not report.sound:
         findings.found.append(Finding("leak", report.verdict.sentence))
-    findings.found += _about_lambda(results, commands)
+    doubtful = {damage.key for finding in findings.found for damage in finding.damages if damage.key}
+    findings.found += _about_lambda(results, commands, doubtful)
     return findings
 
 
@@ -273,8 +274,7 @@ def _about_strangers(
         findings.found.append(Finding("half-written", sentence, commands.repair, _aside(halves)))
     foreign = []
     for key in sorted(by_cell.keys() - planned.keys()):
-        about = ledger.read_cell(key).get("cell", {})
-        said = about.get("key", "") if isinstance(about, dict) else ""
+        said = _said_key(ledger, key)
         if said in planned:
             sentence = f"{CELLS}/{key} is a copy of {planned[said].label}, whose folder is {CELLS}/{said}."
             copies = _aside(f"{CELLS}/{key}/{name}" for name in by_cell[key])
@@ -301,12 +301,24 @@ def _about_strangers(
     return findings
 
 
-def _about_lambda(results: Results, commands: _Commands) -> list[Finding]:
-    """Return the final cells that were not trained with the lambda that was chosen, or given."""
+def _said_key(ledger: Ledger, folder: str) -> str:
+    """Return the cell that cell.json in a folder is of; empty if it does not say."""
+    try:
+        return str(json.loads(ledger.read_file(CELLS, folder, CELL))["cell"]["key"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _about_lambda(results: Results, commands: _Commands, doubtful: Collection[str]) -> list[Finding]:
+    """Return the final cells that were not trained with the lambda that was chosen, or given.
+
+    What a search chooses that has to be run again in part, for its `doubtful` cells, is not known.
+    """
     found = []
     finals = {final.cell: final for final in results.finals}
     for selection in results.selections:
-        if selection.complete and selection.disagrees:
+        searched = {cell.key for row in selection.study.searches for cell in row}
+        if selection.complete and selection.disagrees and not searched & set(doubtful):
             done = [cell for cell in selection.study.finals if cell in finals]
             odd = [cell for cell in done if finals[cell].aux_weights != selection.chosen]
             found.append(_odd_lambda(selection, odd, commands))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.passwords import masked
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.specification import Specification
 from orchestrator.tracking import tracker, uris
@@ -85,7 +86,7 @@ def compare(
     """
     expected = _expected(ledger, specification, cells, summary, driven)
     try:
-        found = _Found.read(uri, specification.benchmark, ledger.identity())
+        found = _Found.read(uri, specification.benchmark, ledger.known_identity() or "")
     except ImportError as error:
         raise Mistake(
             f"MLflow's records cannot be read, since {error.name or 'a module'} cannot be imported here: "
@@ -95,8 +96,8 @@ def compare(
         raise
     except Exception as error:  # MLflow's own, SQLAlchemy's, requests'
         raise Mistake(
-            f"MLflow's records in {uri} cannot be read ({one_line(error)}): start its server, give another "
-            "with --tracking-uri, or add --no-tracking."
+            f"MLflow's records in {masked(uri)} cannot be read ({masked(one_line(error))}): start its "
+            "server, give another with --tracking-uri, or add --no-tracking."
         ) from None
     wrong: list[Disagreement] = []
     for key, runs in found.runs.items():
@@ -201,14 +202,25 @@ def _compared(expected: _Expected, run: Any, points: Counter[Value], driven: boo
     status = run.info.status
     if record.finished and not expected.may_lag and status != "FINISHED":
         wrong.append(Disagreement(STATUS, label, f"{status} and should be FINISHED", ids))
-    if not record.finished and not driven and status in ("RUNNING", "FINISHED"):
-        wrong.append(Disagreement(STATUS, label, f"{status}, and nobody runs it", ids))
+    if not record.finished:
+        if status == "RUNNING" and not driven:
+            return [Disagreement(STATUS, label, "RUNNING, and nobody runs it", ids)]
+        return []  # it is written when the cell goes on
     summary = "cell" not in record.tags
     differences = _different("tag", record.tags, run.data.tags, expected.may_lag)
     differences += [] if summary else _different("param", record.params, run.data.params, expected.may_lag)
     if summary:  # its metrics change as the sweep grows: the newest values count
         named = {point.name for point in record.points}
         points = Counter((name, 0, value) for name, value in run.data.metrics.items() if name in named)
+    else:  # and so does what a cell took, by attempts that are found lost later
+        points = Counter(
+            {point: n for point, n in points.items() if not point[0].startswith(tracker.ACCOUNTS)}
+        )
+        points += Counter(
+            (p.name, p.step, run.data.metrics[p.name])
+            for p in record.points
+            if p.name.startswith(tracker.ACCOUNTS) and p.name in run.data.metrics
+        )
     wanted = Counter((p.name, p.step, p.value) for p in record.points)
     missing, surplus = _sorted(wanted - points), _sorted(points - wanted)
     stated = {(name, step): value for name, step, value in surplus}

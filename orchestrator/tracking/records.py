@@ -161,10 +161,9 @@ def _cost_points(
     cell: Cell, ledger: Ledger, about: Mapping[str, Any], result: Mapping[str, Any]
 ) -> list[Point]:
     """Return what a cell that is done took, at its last epoch."""
-    read = ledger.read_attempts([cell.key])
     begun = int(about.get("attempts", 0))
     spent = spending(
-        read.get(cell.key, ()), result, begun, NOTHING, functools.partial(ledger.read_curves, cell.key)
+        ledger.attempts_at(cell.key), result, begun, NOTHING, functools.partial(ledger.read_curves, cell.key)
     )
     at, epochs = _milliseconds(result["attempt"]["finished_at"]), result["values"]["epochs"]
     return [Point(name, value, epochs, at) for name, value in cost_metrics(spent).items()]

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from orchestrator.ledger.lock import LockLost
 from orchestrator.ledger.passwords import masked
 from trainables.mistake import one_line
 
@@ -31,8 +32,14 @@ class Later(Exception):
 class RetryQueue:
     """A queue of jobs and the thread that runs them."""
 
-    def __init__(self, retryable: Callable[[Exception], bool]) -> None:
-        """Take the predicate that decides whether a job that failed with an error is worth running again."""
+    def __init__(
+        self, retryable: Callable[[Exception], bool], check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Take the predicate that decides whether a job that failed with an error is worth running again.
+
+        `check` is called before each job; if it raises LockLost, no more jobs are run.
+        """
+        self._check = check
         self.refusals: list[str] = []
         """First lines of the errors that were not retryable."""
         self._retryable = retryable
@@ -50,8 +57,12 @@ class RetryQueue:
 
     @property
     def away(self) -> bool:
-        """Whether the last attempt failed; the server may have carried out that job without answering."""
+        """Whether the server did not answer when it was last asked."""
         return self._away_since is not None
+
+    def answered(self) -> None:
+        """Note that the server answered a part of a job."""
+        self._away_since = None
 
     def start(self) -> None:
         """Begin to run jobs, including those that are queued already."""
@@ -88,8 +99,11 @@ class RetryQueue:
         return done
 
     def _work(self) -> None:
-        while (job := self._next()) is not None:
-            self._run(job)
+        try:
+            while (job := self._next()) is not None:
+                self._run(job)
+        except LockLost:  # which the driver says
+            self._closed.set()
 
     def _next(self) -> Job | None:
         """Return the job that is due next, waiting for it; None after the last one and once closed."""
@@ -114,6 +128,7 @@ class RetryQueue:
     def _run(self, job: Job) -> None:
         while not self._closed.is_set():
             try:
+                self._check()
                 job()
             except Later:
                 self._put_off.append((time.monotonic() + RETRY_SECONDS, job))

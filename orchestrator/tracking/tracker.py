@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.passwords import masked
@@ -44,6 +44,8 @@ from trainables.mistake import Mistake, counted, one_line
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+T = TypeVar("T")
 
 ANSWER_SECONDS = 60.0
 """How long the server may take to answer when a tracker connects."""
@@ -115,6 +117,13 @@ def open_tracker(
     return tracker
 
 
+class Insist(Protocol):
+    """Makes a step again until it succeeds."""
+
+    def __call__(self, step: Callable[[], T]) -> T:
+        """Return what the step returns."""
+
+
 @dataclass(frozen=True)
 class _Doubt:
     """A request that was not answered, and the time until which the server may still carry it out."""
@@ -125,11 +134,10 @@ class _Doubt:
 
 @dataclass(frozen=True)
 class _Intent:
-    """How this process left a run: its status, its end in milliseconds, and its tags."""
+    """How this process left a run: its status, and its end in milliseconds."""
 
     status: str
     ended: int | None
-    tags: Mapping[str, str]
 
 
 class Tracker:
@@ -148,20 +156,24 @@ class Tracker:
         """Run ids by the cell's key; the sweep's own run has the key SUMMARY."""
         self._sent: dict[str, int] = {}
         """How many points of each run this process has sent."""
-        self._compared: set[str] = set()
-        """Keys of the runs that are known to hold nothing but what the ledger holds."""
+        self._params: dict[str, dict[str, str]] = {}
+        """Params of the runs that are known to hold no point but the ledger's."""
+        self._tags: dict[str, dict[str, str]] = {}
+        """Tags that this process gave to runs."""
         self._intents: dict[str, _Intent] = {}
         """How this process left the runs that it wrote or found finished."""
         self._doubts: dict[str, _Doubt] = {}
         """Requests without an answer, by a name that a run which they create has in its tag CREATION."""
         self._notes: dict[str, dict[str, str]] = {}
         """What people noted on runs that were replaced."""
+        self._histories: dict[tuple[str, str], set[Point]] = {}
+        """Points by run id and metric, as they were read for the job that is being run."""
         self._under_way: set[str] = set()
         """Keys of the cells that are running, as far as the driver has said."""
         self._finished: set[str] = set()
         """Keys of the runs that were finished when this process connected."""
         self._twins = self._strays = self._replaced = 0
-        self._queue = RetryQueue(self._retryable)
+        self._queue = RetryQueue(self._retryable, ledger.check)
 
     @property
     def refusals(self) -> list[str]:
@@ -244,22 +256,33 @@ class Tracker:
             "start its server, or give another with --tracking-uri."
         )
 
-    def _find_runs(self) -> None:
-        """Set the client and fill in experiments and runs."""
-        name = self._specification.benchmark
+    def _find_runs(self, insist: Insist) -> None:
+        """Set the client and fill in experiments and runs.
+
+        Each step is made by `insist`, so that a server that loses some answers does not stop all of them.
+        """
+        insist(self._open)
+        insist(self._take_in_strays)
+        for key, runs in insist(self._own_runs).items():
+            insist(partial(self._take_over, key, runs))
+
+    def _open(self) -> None:
         with uris.opening_lock(self._uri):
-            self._client = _import_client()(self._uri)
-            self._experiments = {FINAL: self._experiment(name), SEARCH: self._experiment(f"{name}-search")}
-        found = self._own_runs()
-        self._take_in_strays(found)
-        for key, runs in found.items():
-            run = self._only(key, runs)
-            if run.info.status == "RUNNING":  # left by a driver that died
-                with self._in_doubt(key):
-                    self._client.set_terminated(run.info.run_id, "KILLED")
-            elif run.info.status == "FINISHED" and len(runs) == 1:
-                self._finished.add(key)
-                self._intents[key] = _Intent("FINISHED", run.info.end_time, {})
+            client = _import_client()(self._uri)
+            self._client = cast("MlflowClient", _Told(client, self._queue.answered))
+            for phase, suffix in ((FINAL, ""), (SEARCH, "-search")):
+                if phase not in self._experiments:
+                    self._experiments[phase] = self._experiment(f"{self._specification.benchmark}{suffix}")
+
+    def _take_over(self, key: str, runs: Sequence[Run]) -> None:
+        """Leave one run of a cell, and not running, as a driver that died may have left it."""
+        run = self._only(key, runs)
+        if run.info.status == "RUNNING":
+            with self._in_doubt(key):
+                self._client.set_terminated(run.info.run_id, "KILLED")
+        elif run.info.status == "FINISHED" and len(runs) == 1:
+            self._finished.add(key)
+            self._intents[key] = _Intent("FINISHED", run.info.end_time)
 
     def _experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -334,11 +357,15 @@ class Tracker:
         return run.info.status == "FINISHED", points, -run.info.start_time
 
     def _history(self, run: Run, metric: str) -> set[Point]:
-        found = self._client.get_metric_history(run.info.run_id, metric)
-        return {Point(metric, point.value, point.step, point.timestamp) for point in found}
+        """Return the points of a run's metric; `_histories` keeps them for when a job is run again."""
+        place = run.info.run_id, metric
+        if place not in self._histories:
+            found = self._client.get_metric_history(*place)
+            self._histories[place] = {Point(metric, p.value, p.step, p.timestamp) for p in found}
+        return self._histories[place]
 
-    def _take_in_strays(self, found: dict[str, list[Run]]) -> None:
-        """Add to `found` the runs that this ledger made under an identity that was lost since.
+    def _take_in_strays(self) -> None:
+        """Make the runs that this ledger made under an identity that was lost since its own again.
 
         Another ledger may have the same name and cells, and its runs are left alone. So a run counts as this
         ledger's only if all of its points have the ledger's values and time stamps (in milliseconds); the
@@ -346,16 +373,16 @@ class Tracker:
         identity cannot be told from it.
         """
         others: dict[str, list[Run]] = defaultdict(list)
-        for run in self._search(f"tags.sweep = '{self._ledger.name}'"):
-            identity = run.data.tags.get("ledger", "")
-            if identity != self._identity and run.data.tags.get("cell", SUMMARY) in {*self._cells, SUMMARY}:
-                others[identity].append(run)
+        for run in self._search(f"tags.sweep = '{self._ledger.name}' and tags.ledger != '{self._identity}'"):
+            key = run.data.tags.get("cell", SUMMARY)
+            if key in self._cells or key == SUMMARY:
+                others[run.data.tags["ledger"]].append(run)
         for runs in others.values():
             if any(self._made_here(run) for run in runs[:STRAYS_COMPARED]):
                 for run in runs:
                     self._client.set_tag(run.info.run_id, "ledger", self._identity)
-                    found.setdefault(run.data.tags.get("cell", SUMMARY), []).append(run)
-                self._strays += len(runs)
+                    self._strays += 1
+        self._histories.clear()
 
     def _made_here(self, run: Run) -> bool:
         """Return whether a cell's run holds points, and only such as the ledger holds."""
@@ -367,8 +394,14 @@ class Tracker:
     def _foreign(self, run: Run, record: Record) -> bool:
         """Return whether a run holds a point that the record does not."""
         known = {*record.points, *record.held_back}
-        names = [name for name in run.data.metrics if not name.startswith(ACCOUNTS)]
-        return any(not self._history(run, name) <= known for name in names)
+        accounts = {point.name: point.value for point in record.points if point.name.startswith(ACCOUNTS)}
+        for name, shown in run.data.metrics.items():
+            if name.startswith(ACCOUNTS):
+                if shown > accounts.get(name, shown):  # of values at one time MLflow shows the largest
+                    return True
+            elif not self._history(run, name) <= known:
+                return True
+        return False
 
     def _settle(self) -> None:
         """Leave one run per cell, as it was written last, whatever the server carried out late.
@@ -399,20 +432,16 @@ class Tracker:
             self._runs[key] = run.info.run_id
             self._write_cell(key, intent.status)
             return
-        for name, value in intent.tags.items():
+        for name, value in self._tags.get(key, {}).items():
             if run.data.tags.get(name) != value:
                 self._client.set_tag(run.info.run_id, name, value)
         if run.info.status != intent.status:
-            if intent.status == "RUNNING":
-                self._client.update_run(run.info.run_id, "RUNNING")
-            else:
-                self._client.set_terminated(run.info.run_id, intent.status, intent.ended)
+            self._set_status(run.info.run_id, intent)
 
     def _forget(self, key: str) -> None:
         """Know nothing of what a key's run holds."""
-        self._runs.pop(key, None)
-        self._sent.pop(key, None)
-        self._compared.discard(key)
+        for known in (self._runs, self._params, self._sent, self._tags, self._intents):
+            known.pop(key, None)
 
     # What the driver reports
 
@@ -451,7 +480,8 @@ class Tracker:
 
     def summarise(self, metrics: dict[str, float], files: Mapping[str, bytes], *, finished: bool) -> None:
         """Send the sweep's own run: metrics, specification, and the report's files, by name, as artifacts."""
-        self._queue.put(lambda: self._write_summary(metrics, files, finished))
+        left = dict(files)
+        self._queue.put(lambda: self._write_summary(metrics, left, finished))
         self._queue.put(self._settle)
 
     def close(self, timeout: float, *, patient: bool = False) -> bool:
@@ -484,7 +514,8 @@ class Tracker:
         sent = len(record.points) - record.later if only_later else 0
         self._write(key, self._experiments[cell.phase], record, status, sent)
 
-    def _write_summary(self, metrics: dict[str, float], files: Mapping[str, bytes], finished: bool) -> None:
+    def _write_summary(self, metrics: dict[str, float], left: dict[str, bytes], finished: bool) -> None:
+        """Write the sweep's own run, and upload the files that are left to upload."""
         results = self._ledger.read_results(self._cells)
         later = self._ledger.read_all_later(key for key in results if self._cells[key].phase == FINAL)
         records = [*results.values(), *(record for found in later.values() for record in found.values())]
@@ -497,69 +528,78 @@ class Tracker:
             self._replace(SUMMARY, shown)
             run_id = self._write(SUMMARY, self._experiments[FINAL], record, status)
         with tempfile.TemporaryDirectory() as folder:
-            for name, data in files.items():
-                Path(folder, name).write_bytes(data)
-            self._client.log_artifacts(run_id, folder)
+            for name, data in list(left.items()):
+                path = Path(folder, name)
+                path.write_bytes(data)
+                self._client.log_artifact(run_id, str(path))
+                del left[name]
 
     def _write(self, key: str, experiment: str, record: Record, status: str, sent: int = 0) -> str:
         """Write to a run, created if it does not exist, what it lacks; return its id.
 
-        `sent` is how many of the record's points an earlier process is known to have sent.
+        `sent` is how many of the record's points an earlier process is known to have sent. Each step is noted
+        when it has succeeded, so that it is not made again if a later one fails.
         """
         from mlflow.entities import Metric, Param, RunTag
 
-        known = key in self._runs
-        present: dict[str, str] = {}
-        if known and key not in self._compared:
-            run = self._client.get_run(self._runs[key])
-            if key != SUMMARY and self._foreign(run, record):
-                self._replace(key, run)
-                known, sent = False, 0
+        while key not in self._params:
+            if key not in self._runs:
+                self._create(key, experiment, record)
             else:
-                present = run.data.params
-        run_id = self._runs[key] if key in self._runs else self._create(key, experiment, record)
-        self._compared.add(key)
-        new = record.points[self._sent.get(key, sent) :]
-        metrics = [Metric(p.name, p.value, p.timestamp, p.step) for p in new]
+                self._compare(key, record, sent)
+        run_id = self._runs[key]
+        points = record.points[self._sent[key] :]
+        metrics = [Metric(p.name, p.value, p.timestamp, p.step) for p in points]
         # MLflow refuses to change a param, as a sweep that grew would.
-        missing = {} if key in self._sent else {n: v for n, v in record.params.items() if n not in present}
-        params = [Param(*pair) for pair in missing.items()]
-        tags = [RunTag(*pair) for pair in record.tags.items()] if known else []
+        params = [Param(*pair) for pair in record.params.items() if pair[0] not in self._params[key]]
+        tags = [RunTag(*pair) for pair in record.tags.items()] if self._tags.get(key) != record.tags else []
         for start in range(0, max(len(metrics), 1), BATCH):
-            first = start == 0
-            self._client.log_batch(
-                run_id,
-                metrics[start : start + BATCH],
-                params if first else (),
-                tags if first else (),
-            )
-        last = max((point.timestamp for point in record.points), default=None)
-        ended = record.ended or last
-        with self._in_doubt(key):
-            if status != "RUNNING":
-                self._client.set_terminated(run_id, status, ended)
-            elif known and key not in self._sent:
-                self._client.update_run(run_id, "RUNNING")
+            batch, first = metrics[start : start + BATCH], start == 0
+            if batch or (first and (params or tags)):
+                self._client.log_batch(run_id, batch, params if first else (), tags if first else ())
         self._sent[key] = len(record.points)
-        self._intents[key] = _Intent(status, ended, record.tags)
+        self._params[key] |= {param.key: param.value for param in params}
+        self._tags[key] = record.tags
+        last = max((point.timestamp for point in record.points), default=None)
+        intent = _Intent(status, None if status == "RUNNING" else record.ended or last)
+        if self._intents.get(key) != intent:
+            with self._in_doubt(key):
+                self._set_status(run_id, intent)
+            self._intents[key] = intent
         return run_id
 
-    def _create(self, key: str, experiment: str, record: Record) -> str:
-        """Create a run and return its id, unless an unanswered request created it; wait if it still may."""
+    def _set_status(self, run_id: str, intent: _Intent) -> None:
+        if intent.status == "RUNNING":
+            self._client.update_run(run_id, "RUNNING")
+        else:
+            self._client.set_terminated(run_id, intent.status, intent.ended)
+
+    def _compare(self, key: str, record: Record, sent: int) -> None:
+        """Note what an earlier process wrote to a run, or replace it if the ledger says otherwise."""
+        run = self._client.get_run(self._runs[key])
+        if key != SUMMARY and self._foreign(run, record):
+            self._replace(key, run)
+        else:
+            self._params[key], self._sent[key] = dict(run.data.params), sent
+        self._histories.clear()
+
+    def _create(self, key: str, experiment: str, record: Record) -> None:
+        """Create a run, unless an unanswered request has created it; raise Later if it still may."""
         doubts = [doubt for doubt in self._doubts.values() if doubt.key == key]
         if doubts:
             tag = "kind = 'summary'" if key == SUMMARY else f"cell = '{key}'"
             runs = self._own_runs(f" and tags.{tag}").get(key)
             if runs:
-                return str(self._only(key, runs).info.run_id)
+                self._only(key, runs)
+                return
             if any(doubt.until > time.monotonic() for doubt in doubts):
                 raise Later
         start = min((point.timestamp for point in record.points), default=None)
         with self._in_doubt(key) as name:
             tags = {**self._notes.get(key, {}), **record.tags, CREATION: name}
             run = self._client.create_run(experiment, start, tags, record.name)
-        self._runs[key] = str(run.info.run_id)
-        return self._runs[key]
+        self._runs[key], self._params[key], self._sent[key] = str(run.info.run_id), {}, 0
+        self._tags[key], self._intents[key] = record.tags, _Intent("RUNNING", None)
 
     @contextlib.contextmanager
     def _in_doubt(self, key: str) -> Iterator[str]:
@@ -610,11 +650,29 @@ def _texts(metrics: Mapping[str, float]) -> dict[str, str]:
     return {name: str(value) for name, value in metrics.items()}
 
 
+class _Told:
+    """An object whose methods call `answered` each time that they return."""
+
+    def __init__(self, inner: object, answered: Callable[[], None]) -> None:
+        self._inner, self._answered = inner, answered
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return a method of the object."""
+        method = getattr(self._inner, name)
+
+        def call(*words: Any, **options: Any) -> Any:
+            found = method(*words, **options)
+            self._answered()
+            return found
+
+        return call
+
+
 class _Finding(threading.Thread):
     """Looks for the runs until the server answers, it is certain that it will not, or `given_up` is set."""
 
-    def __init__(self, find: Callable[[], None], *, again: bool) -> None:
-        """Take what looks for the runs; `again` says whether to try again after an error."""
+    def __init__(self, find: Callable[[Insist], None], *, again: bool) -> None:
+        """Take what looks for the runs; `again` says whether to try a step of it again after an error."""
         super().__init__(daemon=True)
         self.until = time.monotonic() + ANSWER_SECONDS
         self.trouble: BaseException | None = None
@@ -624,17 +682,24 @@ class _Finding(threading.Thread):
 
     def run(self) -> None:
         """Look for the runs."""
-        while not self.given_up.is_set():
+        try:
+            self._find(self._insist)
+            self.trouble = None
+        except BaseException as error:  # raised again by the waiting thread
+            self.trouble = error
+
+    def _insist(self, step: Callable[[], T]) -> T:
+        """Return what a step returns, which is tried again while that makes sense."""
+        while True:
             try:
-                self._find()
-                self.trouble = None
-                break
-            except BaseException as error:  # raised again by the waiting thread
+                return step()
+            except Exception as error:
                 self.trouble = error
                 hopeless = isinstance(error, ImportError | Mistake) or answers.final(error)
                 if hopeless or not self._again or time.monotonic() > self.until:
-                    break
-                self.given_up.wait(AGAIN_SECONDS)
+                    raise
+                if self.given_up.wait(AGAIN_SECONDS):
+                    raise
 
 
 def _import_client() -> type[MlflowClient]:

@@ -12,7 +12,7 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.faults.harness import Outcome, Undisturbed, carry_out, run_undisturbed
+from tests.faults.harness import Outcome, Undisturbed, carry_out, run_undisturbed, undisturbed_of
 from tests.faults.processes import SETTINGS, Become, preload
 from tests.faults.schedules import Schedule, ray_schedule, schedule
 
@@ -32,7 +32,7 @@ def main() -> int:
     template = _template(folder)
     undisturbed = {
         variant: run_undisturbed(variant, folder / f"undisturbed-{variant.replace(' ', '-')}", template)
-        for variant in dict.fromkeys(each.variant for each in chosen)
+        for variant in dict.fromkeys(undisturbed_of(each.variant) for each in chosen)
     }
     failed = _run_all(chosen, undisturbed, folder, template, options.jobs)
     print(f"{len(chosen) - len(failed)} of {len(chosen)} schedules ended as the undisturbed sweep.")
@@ -83,7 +83,7 @@ def _run_all(
     while waiting or running:
         while waiting and len(running) < jobs:
             each = waiting.pop(0)
-            running[_start(each, undisturbed[each.variant], folder, template)] = each
+            running[_start(each, undisturbed[undisturbed_of(each.variant)], folder, template)] = each
         process, _ = os.wait()
         if process in running:
             each = running.pop(process)

@@ -32,7 +32,9 @@ SETTINGS = ("--set", "epochs=3", "ap_window=2", "train_fraction=0.1", "checkpoin
 PLUGIN = str(Path(__file__).parent / "plugin.py")
 SMALLER = ("--holdouts", "3", "--methods", "classification")
 """A group of workers takes ten seconds to start."""
-RAY_LIMIT = 300.0
+RAY_LIMIT = 480.0
+WITH_FIGURES = 5
+"""Every so many seeds the report has figures."""
 TRIES = 5
 """How often the command is given again in peace."""
 DISK_MEGABYTES = 48
@@ -54,6 +56,11 @@ def words_of(variant: str, storage: Path) -> list[str]:
 def limit_of(variant: str) -> float:
     """Return after how many seconds a start of a variant's command hangs."""
     return RAY_LIMIT if variant in (ON_RAY, TWO_WORKERS) else LIMIT
+
+
+def undisturbed_of(variant: str) -> str:
+    """Return the variant to compare with: trouble that passes must leave no trace."""
+    return "plugin" if variant.startswith("plugin-") else variant
 
 
 @dataclass
@@ -81,7 +88,6 @@ def run_undisturbed(variant: str, folder: Path, template: Path) -> Undisturbed:
     storage.mkdir(parents=True)
     if template.exists():
         shutil.copy(template, storage / "mlflow.db")
-    # Trouble that passes must leave no trace: what is compared with has had none.
     trouble = variant if variant in NAN else ""
     environment = {"FAULTS_TROUBLE": trouble}
     driver = Driver(words_of(variant, storage), folder, storage, environment, limit=limit_of(variant))
@@ -138,8 +144,8 @@ class Trial:
         }
         words = words_of(self._schedule.variant, self._storage)
         struck_by = faults.faults if faults else ()
-        limit = limit_of(variant)
-        return Driver(words, self._folder, self._storage, environment, struck_by, number, limit)
+        limit, figures = limit_of(variant), self._schedule.seed % WITH_FIGURES == 0
+        return Driver(words, self._folder, self._storage, environment, struck_by, number, limit, figures)
 
     def _round(self, number: int, each: Round) -> None:
         drivers = [

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-FEW = 25
+FEW = 15
 """Examples of the ordinary tests."""
 BATCH = 200
 """Examples between two looks at the clock."""
@@ -26,6 +26,7 @@ def options(examples: int, **more: Any) -> settings:
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
         **more,
     )
 
@@ -35,7 +36,7 @@ def fuzz(request: pytest.FixtureRequest) -> Fuzz:
     """Call a function with examples: always the same few, or as many as there is time for."""
 
     def few(check: Callable[..., None], examples: st.SearchStrategy[Any]) -> None:
-        options(FEW, derandomize=True)(given(examples)(check))()
+        options(FEW, derandomize=True, phases=[Phase.generate])(given(examples)(check))()
 
     def many(check: Callable[..., None], examples: st.SearchStrategy[Any]) -> None:
         end = time.monotonic() + float(os.environ.get("FUZZ_SECONDS", "60"))

@@ -9,8 +9,8 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-SECONDS = 60
-"""For an example, on a loaded machine; most take milliseconds."""
+SECONDS = 20
+"""For an example, on a loaded machine; most take milliseconds, and a failing one is tried many times."""
 MEMORY = 3 * 2**30
 """Bytes of address space that an example may add, threads' stacks and allocators' reserves included."""
 

@@ -212,11 +212,11 @@ SPECIFIED = [
         'plugins.a.py is "../../x", where the digest of a source',
         stating("plugins", {"a.py": "../../x"}),
     ),
-    Case(REPORT, "cannot be read as JSON", holding("done/sweep.json", b"")),
-    Case(RESUME, "cannot be read as JSON", holding("done/sweep.json", b"{")),
-    Case(SCORE, "cannot be read as JSON", holding("done/sweep.json", b"[]")),
-    Case(REPORT, "cannot be read as JSON", holding("done/sweep.json", b"\xff\xfe")),
-    Case(RESUME, "cannot be read as JSON", holding("done/sweep.json", b"[" * 100_000)),
+    Case(REPORT, "give the sweep's whole command line again", holding("done/sweep.json", b"")),
+    Case(RESUME, "give the sweep's whole command line again", holding("done/sweep.json", b"{")),
+    Case(SCORE, "give the sweep's whole command line again", holding("done/sweep.json", b"[]")),
+    Case(REPORT, "give the sweep's whole command line again", holding("done/sweep.json", b"\xff\xfe")),
+    Case(RESUME, "give the sweep's whole command line again", holding("done/sweep.json", b"[" * 100_000)),
     Case(REPORT, "specification is null, where an object belongs", holding("done/sweep.json", b"{}")),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from scipy.special import logsumexp
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import orchestrator.execution.later_scores as module
+from orchestrator.ledger.digest import seal
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
 from orchestrator.score import main
@@ -66,8 +68,15 @@ def score(storage: Path, *detectors: str, name: str = "two", more: tuple[str, ..
     return main([name, "--detectors", *detectors, "--storage", str(storage), *more])
 
 
+def write_json(path: Path, content: dict) -> None:
+    """Write a file of a ledger as a whole one."""
+    path.write_bytes(seal({name: value for name, value in content.items() if name != "digest"}))
+
+
 def later(cell: Path, detector: str) -> dict:
-    return json.loads((cell / "detectors" / f"{detector}.json").read_text())
+    record = json.loads((cell / "detectors" / f"{detector}.json").read_text())
+    del record["digest"]  # which covers times
+    return record
 
 
 def values(cell: Path) -> dict[str, float]:
@@ -155,7 +164,7 @@ def test_a_run_that_was_killed_goes_on_and_another_source_is_scored_again(storag
     (first / "knn.json.0123.part").write_text("{")
     (second / "energy.parquet").write_bytes(b"cut")
     changed = {**later(third.parent, "knn"), "source": "0" * 64, "metrics": {"final/ap_knn_last": 2.0}}
-    (third / "knn.json").write_text(json.dumps(changed))
+    write_json(third / "knn.json", changed)
     before = times(storage, "two/cells/*/detectors/*.json")
     assert score(storage, "energy", "knn") == 0
     after = times(storage, "two/cells/*/detectors/*.json")
@@ -244,7 +253,7 @@ def test_cells_without_weights_beside_others_are_left_out_and_named(
     path = cells(storage / "two")["rotation/3/s0"] / "result.json"
     result = json.loads(path.read_text())
     del result["weights"]
-    path.write_text(json.dumps(result))
+    write_json(path, result)
     assert score(storage, "knn", "energy") == 1
     assert "No weights were kept of 1 finished cell, such as rotation/3/s0" in capsys.readouterr().out
     assert {each.stem for each in (path.parent / "detectors").iterdir()} == {"energy"}
@@ -284,7 +293,7 @@ def test_earlier_evaluations_that_are_gone_leave_the_last(storage: Path) -> None
     for path in storage.glob("two/cells/*/window.parquet"):
         result = json.loads((path.parent / "result.json").read_text())
         del result["checksums"]["window.parquet"]
-        (path.parent / "result.json").write_text(json.dumps(result))
+        write_json(path.parent / "result.json", result)
         path.unlink()
     assert score(storage, "energy") == 0
     for label, cell in cells(storage / "two").items():
@@ -355,7 +364,7 @@ def test_a_detector_that_opened_the_held_out_class_breaks_the_firewall(
     cell = cells(storage / "two")["rotation/8/s0"]
     record = later(cell, "knn")
     record["opened"][0]["classes"].append("8")
-    (cell / "detectors" / "knn.json").write_text(json.dumps(record))
+    write_json(cell / "detectors" / "knn.json", record)
     capsys.readouterr()
     assert score(storage, "knn") == 1
     assert "rotation/8/s0 scored by knn opened its held-out class '8'" in capsys.readouterr().out
@@ -400,7 +409,7 @@ def test_it_waits_for_nobody_and_disturbs_no_driver(
 ) -> None:
     with hold(Ledger(str(storage), "two")):
         assert score(storage, "energy") == 2
-    assert "is being run by another process" in capsys.readouterr().err
+    assert f"is being run by process {os.getpid()} on " in capsys.readouterr().err
     assert not list(storage.glob("two/cells/*/detectors"))
 
 

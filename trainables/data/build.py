@@ -19,10 +19,13 @@ from trainables.data import image_file
 from trainables.data.prepared import DIGEST, MANIFEST, digest
 from trainables.data.readers.decoding import BATCH, Decoders, Failure, Form, usable_cpus
 from trainables.data.readers.source import SPLITS, Source, Split
+from trainables.heartbeat import beat
 from trainables.mistake import Mistake
 
 if TYPE_CHECKING:
     from trainables.data.readers.request import DataRequest
+
+PREPARING = "preparing the data"
 
 FEW_IMAGES = 256
 """Number of images below which starting decoding processes does not pay."""
@@ -85,6 +88,7 @@ def _write_split(
             if name is not None:
                 rows = np.flatnonzero(images.labels == source.class_names.index(name))
                 begun.append(_begin(name, images, rows, decoders, counter))
+            beat(PREPARING)
             if name is None or len(begun) > 1:
                 _write_class(request, split, images, begun.popleft(), writer, written)
     written.bytes = path.stat().st_size
@@ -166,6 +170,7 @@ class _Counter:
         self._lock = threading.Lock()
 
     def add(self, images: int) -> None:
+        beat(PREPARING)
         with self._lock:
             self._done += images
             due = time.monotonic() - self._reported >= 0.1 or self._done == self._total

@@ -23,17 +23,18 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from trainables.data import image_file
-from trainables.data.build import write_folder
+from trainables.data.build import PREPARING, write_folder
 from trainables.data.file_errors import explained
 from trainables.data.prepared import Prepared, open_folder
 from trainables.data.readers.finding import find_reader
 from trainables.data.readers.reader import Reader
 from trainables.data.readers.request import DataRequest
 from trainables.data.readers.source import check_source, files_under
+from trainables.heartbeat import beat
 from trainables.mistake import Mistake
 
-LOCK_TIMEOUT = 3600.0
-"""Seconds for which a process waits for another's work before it does the work itself."""
+LOCK_TRY, LOCK_TIMEOUT = 1.0, 3600.0
+"""Seconds for which a process waits for another's work, at a time and in all, before it does it itself."""
 ABANDONED_AFTER = 3600.0
 """Seconds without a write after which another machine's unfinished folder counts as abandoned."""
 
@@ -87,6 +88,7 @@ def _source_hash(request: DataRequest, reader: Reader) -> str:
     listing = []
     for source in reader.sources(request):
         for path in files_under(source) if os.path.isdir(source) else [source]:
+            beat("listing the data")
             listing.append([os.path.abspath(path), *_size_and_time(path)])
     form = [request.side, request.channels, request.skip_bad_images, request.classes, request.name]
     # The reader's module in version 0.1, so that what it prepared is found and not prepared again.
@@ -127,6 +129,7 @@ def _write_hidden(
     request: DataRequest, reader: Reader, cache: Path, key: str, progress: Progress | None
 ) -> Path:
     """Read the source, write it into a new, hidden folder of the cache, and return that folder."""
+    beat(PREPARING)
     source = reader.read(request)
     check_source(source, request)
     folder = cache / f".{key}.{platform.node()}.{os.getpid()}.{secrets.token_hex(4)}.partial"
@@ -172,12 +175,26 @@ def _clear_leftovers(cache: Path, key: str, locked: bool) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _acquire(lock: FileLock) -> None:
+    """Take a lock, with a sign of life at each try; raise Timeout if it takes too long."""
+    over = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        beat("waiting for another process that prepares the data")
+        try:
+            lock.acquire()
+        except Timeout:
+            if time.monotonic() > over:
+                raise
+        else:
+            return
+
+
 @contextmanager
 def _exclusive(path: Path) -> Iterator[bool]:
     """Hold a lock, which ends with its process; give False if there can be none or it takes too long."""
-    lock = FileLock(path, timeout=LOCK_TIMEOUT)
+    lock = FileLock(path, timeout=LOCK_TRY)
     try:
-        lock.acquire()
+        _acquire(lock)
     except (Timeout, NotImplementedError):  # the library's word for a file system without locks
         yield False
         return

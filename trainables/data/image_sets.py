@@ -27,6 +27,7 @@ from trainables.data.named_images import CROP, NamedImages
 from trainables.data.readers.image_folder import EXTENSIONS, image_files
 from trainables.data.readers.parquet import SUFFIXES, image_chunks
 from trainables.data.readers.pixels import Item, opened_image, resized, with_mode
+from trainables.heartbeat import beat
 from trainables.mistake import Mistake, one_line
 from trainables.randomness import stream
 
@@ -114,6 +115,7 @@ def load_images(
     random = stream(0, seed, 0, "crops of image sets")
     found, changed = _Pixels(side, channels), False
     for where, item in _items(Path(path).expanduser(), name):
+        beat("reading an image set")
         image = _decoded(item, where, channels)
         sized = image.size == (side, side)
         changed |= not sized

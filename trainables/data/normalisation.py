@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trainables.data.holdout import Part
+from trainables.heartbeat import beat
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ def measure(part: Part) -> Normalisation:
     channels = part.images.channels
     counts = torch.zeros(channels, 256, dtype=torch.int64)
     for rows in part.rows.split(4096):
+        beat("measuring the images")
         images = part.images.gather(rows).cpu()
         for channel in range(channels):
             counts[channel] += torch.bincount(images[..., channel].flatten(), minlength=256)

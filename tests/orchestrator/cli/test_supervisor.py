@@ -1,4 +1,4 @@
-"""The process that looks after a command: whatever becomes of the other one, there is a word and no orphan."""
+"""The process that looks after a command: whatever becomes of that, there is a word and no orphan."""
 
 from __future__ import annotations
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from orchestrator.execution.watchdog import GUARDING, REPORTING, Process, Sign, Watchdog
+from orchestrator.execution.watchdog import REPORTING, Process, Sign, Watchdog
 
 GROUP = tuple(Process("t", rank, pid=10 + rank, host=f"node{rank}") for rank in (0, 1))
 ALONE = Process("t", None, pid=5, host="node0")
@@ -78,13 +80,15 @@ def test_a_group_advances_if_any_of_its_workers_does() -> None:
 
 def test_waiting_for_resources_is_no_standing_still_and_starting_for_ever_is() -> None:
     dog = watchdog()
-    dog.heard(Sign(ALONE, 1, GUARDING))
+    dog.heard(Sign(replace(ALONE, guards=True), 1, "starting"))
     dog.pass_time(1000, waiting=True)
     assert dog.stalled() == []
     assert dog.not_started == 1
-    dog.pass_time(6)
+    dog.pass_time(170)  # its workers start
+    assert dog.stalled() == []
+    dog.pass_time(11)
     (stall,) = dog.stalled()
-    assert str(stall) == "no progress in starting for 6 s, on node0"
+    assert str(stall) == "no progress in starting for 3 min, on node0"
 
 
 def test_a_cell_that_waits_for_resources_excuses_none_that_has_started() -> None:

@@ -84,3 +84,40 @@ def test_what_waiting_does_not_mend_is_said_at_once(tmp_path: Path, local: None)
 def test_a_storage_that_does_not_exist_is_a_mistake() -> None:
     with pytest.raises(Mistake, match="nosuch://bucket"):
         open_storage("nosuch://bucket/folder")
+
+
+@pytest.mark.parametrize("patience", [0.0, 5.0])
+def test_room_on_a_full_disk_is_waited_for_only_shortly(
+    tmp_path: Path, local: None, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    monkeypatch.setattr(storage, "FULL_SECONDS", 0.2)
+    full = Failing("open_output_stream", 10_000, OSError(28, "No space left on device"))
+    with pytest.raises(StorageAway) as raised:
+        Files(full, patience=patience).write(b"1", str(tmp_path / "file"))
+    waited = ", after 0.2 s of waiting for room" if patience else ""
+    assert raised.value.strerror == f"No space left on device{waited}"
+    full.left = 3
+    Files(full, patience=600).write(b"1", str(tmp_path / "file"))
+
+
+def test_of_those_who_create_a_file_one_has_made_it(tmp_path: Path) -> None:
+    files, path = Files(pafs.LocalFileSystem()), tmp_path / "new" / "file"
+    assert files.create(b"one", str(path), 1, durable=True)
+    assert files.create(b"one", str(path), 1)  # an answer that was lost
+    assert not files.create(b"two", str(path), 2)
+    assert path.read_bytes() == b"one"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_process_that_was_stopped_while_it_renamed_keeps_nobody_waiting_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+    import os
+
+    monkeypatch.setattr(storage, "LONGEST_TURN", 0.1)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    Files(pafs.LocalFileSystem()).write_if(lambda: None, b"1", str(tmp_path / "file"), 1)
+    os.close(descriptor)
+    assert (tmp_path / "file").read_bytes() == b"1"

@@ -62,7 +62,7 @@ def test_rebuilding_says_what_mlflow_refused_and_fails(
     def refuse(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'boto3'", name="boto3")
 
-    monkeypatch.setattr(MlflowClient, "log_artifacts", refuse)
+    monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
     wanted = specification(seeds=1, methods=("classification",))
     ledger, cells = write_sweep(tmp_path, wanted)
     finish_all(ledger, wanted, cells)

@@ -349,7 +349,7 @@ def test_a_missing_module_that_artifacts_need_does_not_delay_the_end(
     def refuse(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'boto3'", name="boto3")
 
-    monkeypatch.setattr(MlflowClient, "log_artifacts", refuse)
+    monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
     tracker = sweep.tracker()
     tracker.summarise({}, {"table.md": b""}, finished=True)
     assert tracker.close(timeout=20)
