@@ -142,7 +142,7 @@ def _fit(
 def _placement(resources: Resources, config: dict[str, Any]) -> PlacementGroupFactory:
     """Return what Tune reserves for a trial, and beside it what keeps others away if it is to be alone.
 
-    The process itself has the CPUs that it always has: how many threads add up a sum decides how it is rounded.
+    The process itself has the CPUs that it always has: how many threads add up a sum decides its rounding.
     """
     usual, alone = resources.trial, config.get("alone")
     if alone is None or resources.workers > 1:
