@@ -13,3 +13,8 @@ def done(result: dict[str, Any], epochs: int) -> dict[str, Any]:
 def failed(error: str, *, retryable: bool) -> dict[str, Any]:
     """Return the report of an attempt that failed."""
     return {"epoch": 0, "ending": "failed", "error": error, "retryable": retryable}
+
+
+def interrupted(error: str) -> dict[str, Any]:
+    """Return the report of an attempt that was asked to stop, and did."""
+    return {"epoch": 0, "ending": "interrupted", "error": error}

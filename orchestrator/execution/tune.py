@@ -32,7 +32,7 @@ from orchestrator.execution.ray_watch import ended_with, output_kept
 from orchestrator.execution.resources import Resources, cells_at_once, check_fits
 from orchestrator.execution.scratch import scratch_folder
 from orchestrator.execution.trial_deaths import Deaths
-from orchestrator.execution.trial_reports import done, failed
+from orchestrator.execution.trial_reports import done, failed, interrupted
 from orchestrator.execution.watchdog import REPORTING, Stall, Watchdog
 from orchestrator.ledger import attempts
 from orchestrator.ledger.ledger import Ledger
@@ -180,6 +180,8 @@ class CellSearcher(Searcher):
             self._dispatcher.failed(cell.key, cell.label, self._deaths.why(trial_id))
         elif result["ending"] == "done":
             self._dispatcher.done(cell.key, result["value"])
+        elif result["ending"] == "interrupted":
+            self._dispatcher.interrupted(cell.key, result["error"])
         else:
             self._dispatcher.failed(cell.key, cell.label, result["error"], retryable=result["retryable"])
 
@@ -245,7 +247,7 @@ def _attempt(
     except PermanentFailure as error:  # reported, so that the process can take the next cell
         _report(failed(describe(error), retryable=False))
     except Interrupted as error:
-        _report(failed(str(error), retryable=True))
+        _report(interrupted(str(error)))
     except (Exception, SystemExit) as error:
         _streak().length += 1
         rest(_streak().rest, "resting after failures")
