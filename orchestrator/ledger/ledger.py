@@ -444,6 +444,26 @@ class Ledger:
                 if (unfinished_of(left.name) or 0) < before:
                     left.unlink(missing_ok=True)
 
+    def clear_left_behind(self, done: Iterable[str], *, keep_checkpoints: bool) -> None:
+        """Remove what dead drivers and attempts had no time to remove; for the owner of the sweep's lock.
+
+        That is what they had written in part, but for cells that are not done, which the next attempt clears;
+        and the checkpoints of those that are done.
+        """
+        if self.local_folder is not None:
+            for folder in (Path(self._path()), Path(self._path(REPORT))):
+                for left in folder.glob(f"*{PART}"):
+                    left.unlink(missing_ok=True)
+
+        def clear(key: str) -> None:
+            self._clear_unfinished(key, before=sys.maxsize)
+            if not keep_checkpoints:
+                with contextlib.suppress(FileNotFoundError):  # its attempt is removing them itself
+                    self.remove_checkpoints(key)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(clear, done))
+
     def _write_as(self, key: str, attempt: int, data: bytes, *parts: str) -> None:
         """Write a file of a cell; raise Superseded, and leave it as it is, if a newer attempt has begun.
 
@@ -586,6 +606,8 @@ class Ledger:
     def _write_result(self, key: str, attempt: int, result: Json) -> Json:
         """Write a cell's result unless there is one that is whole; return the one that counts."""
         self.check_newest(key, attempt)
+        if not self.read_cell(key):  # with which the cell would not be done; the next attempt writes it again
+            raise RuntimeError(f"{CELLS}/{key}/{CELL} was damaged while the cell ran")
         path = self._path(CELLS, key, RESULT)
         if self.local_folder is not None:
             with contextlib.suppress(OSError):  # a result without it is not done
@@ -668,7 +690,8 @@ class Ledger:
 
         Unlike `examine` it reads the records of attempts and of what came later, and the kept weights.
         """
-        wanted = [key for key in keys if key in self.keys()]
+        present = self.keys()
+        wanted = [key for key in keys if key in present]
         done, found = self.examine(wanted)
         of_sweep = self.sweep_damage()
         with ThreadPoolExecutor(THREADS) as pool:
@@ -684,7 +707,8 @@ class Ledger:
             found.append(self._sound(read, *parts, cell=False)[1])
         for folder, name in [(f, n) for f in (DETECTORS, LATER_SETS) for n in self._later_names(key, f)]:
             parts = (CELLS, key, folder, f"{name}.json")
-            record, problem = self._sound(damage.read_later, *parts, cell=False)
+            read = functools.partial(damage.read_later, detector=folder == DETECTORS)
+            record, problem = self._sound(read, *parts, cell=False)
             if record is not None and self._read_later(key, name, folder) is None:
                 path = f"{CELLS}/{key}/{folder}/{name}.parquet"
                 problem = Damage(path, "is missing, or other than its record states")
@@ -742,7 +766,8 @@ class Ledger:
 
     def _read_later(self, key: str, name: str, folder: str) -> Json | None:
         try:
-            record = damage.read_later(self._read(CELLS, key, folder, f"{name}.json"))
+            data = self._read(CELLS, key, folder, f"{name}.json")
+            record = damage.read_later(data, detector=folder == DETECTORS)
             scores = self._read(CELLS, key, folder, f"{name}.parquet")
             return record if hashlib.sha256(scores).hexdigest() == record["checksum"] else None
         except (FileNotFoundError, Unsound):

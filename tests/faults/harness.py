@@ -32,7 +32,7 @@ SETTINGS = ("--set", "epochs=3", "ap_window=2", "train_fraction=0.1", "checkpoin
 PLUGIN = str(Path(__file__).parent / "plugin.py")
 SMALLER = ("--holdouts", "3", "--methods", "classification")
 """A group of workers takes ten seconds to start."""
-RAY_LIMIT = 300.0
+RAY_LIMIT = 480.0
 WITH_FIGURES = 5
 """Every so many seeds the report has figures."""
 TRIES = 5

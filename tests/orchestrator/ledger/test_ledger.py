@@ -146,6 +146,21 @@ def test_what_a_killed_attempt_left_half_written_is_removed_by_the_next(ledger: 
     assert not left.exists()
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_a_killed_driver_left_is_removed_by_the_next(ledger: Ledger, kept: bool) -> None:
+    ledger.write_report("table.md", b"")
+    parts = [file_of(ledger, "sweep.json.01.part"), file_of(ledger, "report", "table.csv.01.part")]
+    parts.append(file_of(ledger, "cells", "done", "result.json.1.01.part"))
+    for key in ("done", "begun"):
+        ledger.write_checkpoint(key, 1, ledger.begin(key, {}), b"weights")
+    for left in parts:
+        left.write_text("{")
+    ledger.clear_left_behind(["done", "never begun"], keep_checkpoints=kept)
+    assert not any(left.exists() for left in parts)
+    assert (ledger.checkpoints("done") != []) == kept
+    assert ledger.checkpoints("begun") == ["1-1.pt"]
+
+
 class Overtaken(pafs.LocalFileSystem):
     """A newer attempt begins between a checkpoint's last byte and its renaming."""
 
