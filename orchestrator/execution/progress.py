@@ -76,7 +76,7 @@ class Progress:
 
     def waits(self, cells: int, what: str) -> None:
         """Show so many of the cells that were handed out as waiting, such as for "CPUs"."""
-        if (cells, what) != self._waiting:
+        if cells or (cells, what) != self._waiting:  # nothing else renews the display while all wait
             self._waiting = (cells, what)
             if self._counts:
                 self.update(self._counts)

@@ -19,11 +19,12 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.execution.memory import oom_kills
 from orchestrator.execution.progress import Progress
-from orchestrator.execution.watchdog import Process, Sign, Stall, Watchdog
+from orchestrator.execution.watchdog import Process, Sign, Watchdog
 from orchestrator.execution.watching import ENDING_SECONDS, Waiting, Watch
 from orchestrator.machines.nodes import ask, live_nodes
 from trainables.heartbeat import listening
@@ -95,18 +96,27 @@ def cells_watched(dog: Watchdog, progress: Progress) -> Iterator[str]:
     """Watch, until the end of the block, over the cells of a sweep; give the name of the pulse."""
     pulse = start_pulse()
     try:
-        with Watch(dog, progress, lambda: read_signs(pulse), end_stalled, cells_waiting).running():
+        with Watch(dog, progress, lambda: read_signs(pulse), end_everywhere, cells_waiting).running():
             yield pulse
     finally:
         end_pulse(pulse)
 
 
-def end_stalled(stalls: Sequence[Stall]) -> None:
-    """End the processes of cells that stand still, each on its own node, whatever state they are in."""
-    processes = [process for stall in stalls for process in stall.to_end]
+def end_everywhere(processes: Sequence[Process]) -> None:
+    """End processes, each on its own node, whatever state they are in."""
     hosts = {process.node for process in processes}
     nodes = [node for node in live_nodes() if node.id in hosts]  # Ray ends what ran on others
     ask(nodes, end_processes, processes, seconds=ENDING_SECONDS)
+
+
+def free_workers(signs: Sequence[Sign]) -> None:
+    """Give back what the workers of a group had reserved, after the process that looked after them died.
+
+    Ray Train leaves it to an actor that asks the dashboard, and a local Ray has none.
+    """
+    for group in {sign.process.reserved for sign in signs if sign.process.rank is not None} - {""}:
+        with contextlib.suppress(RayError):
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
 
 
 def kernel_ended(signs: Sequence[Sign]) -> bool:
@@ -193,8 +203,10 @@ def beating(
     guards: bool = False,
 ) -> Iterator[None]:
     """Send this process's beats to a pulse; call `asked`, from a thread, when the driver asks to stop."""
-    pid, node = os.getpid(), ray.get_runtime_context().get_node_id()
-    process = Process(trial, rank, guards, pid, start_of(pid), node, socket.gethostname())
+    pid, context = os.getpid(), ray.get_runtime_context()
+    group = context.get_placement_group_id() or ""
+    host, node = socket.gethostname(), context.get_node_id()
+    process = Process(trial, rank, guards, pid, start_of(pid), node, host, group)
     sender = Sender(pulse, process, asked)
     threading.Thread(target=sender.run, name="heartbeat", daemon=True).start()
     try:

@@ -29,7 +29,7 @@ from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.dispatcher import Dispatcher, describe
 from orchestrator.execution.interruption import Interrupted, stop
 from orchestrator.execution.memory import GPU, HOST, advice, short_by, short_of
-from orchestrator.execution.pulse import ask_to_stop, beating, cells_watched, kernel_ended
+from orchestrator.execution.pulse import ask_to_stop, beating, cells_watched, free_workers, kernel_ended
 from orchestrator.execution.ray_watch import ended_with, output_kept
 from orchestrator.execution.resources import Resources, cells_at_once, check_fits
 from orchestrator.execution.scratch import scratch_folder
@@ -206,6 +206,7 @@ class CellSearcher(Searcher):
         signs = self._dog.last_signs(trial_id)
         cell, stall = self._cells.pop(trial_id), self._dog.ended(trial_id)
         if error or not result or "ending" not in result:
+            free_workers(signs)
             why = self._deaths.why(trial_id)
             result = failed(why, retryable=True, short_of=short_by(why), lost_workers=True)
         if result["ending"] == "done":

@@ -49,6 +49,8 @@ class Process:
     node: str = ""
     """Ray's id of the machine."""
     host: str = ""
+    reserved: str = ""
+    """Ray's id of the placement group in which it runs."""
 
 
 @dataclass(frozen=True)

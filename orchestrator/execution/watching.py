@@ -67,10 +67,10 @@ class Watch:
         dog: Watchdog,
         progress: Progress,
         read: Callable[[], list[Sign] | None],
-        end: Callable[[Sequence[Stall]], object] | None = None,
+        end: Callable[[Sequence[Process]], object] | None = None,
         waits: Callable[[], Waiting] = _nothing,
     ) -> None:
-        """Take the signs that `read` gives, None if it has no answer; `end` ends what stands still."""
+        """Take the signs that `read` gives, None if it has no answer; `end` ends processes."""
         self._dog, self._progress = dog, progress
         self._read, self._end, self._waits = read, end, waits
         self._over = threading.Event()
@@ -137,10 +137,11 @@ class Watch:
         if self._end is None:
             return
         self._ending = {trial: each for trial, each in self._ending.items() if self._dog.knows(trial)}
-        for stall, since in self._ending.values():
-            if now - since > ENDING_SECONDS:
-                self._progress.say(f"{stall.label} shows {stall}; it could not be ended yet.")
-                stalled.append(stall)
-        if stalled:
-            self._end(stalled)
-            self._ending |= {stall.trial: (stall, now) for stall in stalled}
+        late = [stall for stall, since in self._ending.values() if now - since > ENDING_SECONDS]
+        for stall in late:
+            self._progress.say(f"{stall.label} shows {stall}; it could not be ended yet.")
+        processes = [process for stall in stalled for process in stall.to_end]
+        processes += [process for stall in late for process in stall.processes]
+        if processes:
+            self._end(processes)
+            self._ending |= {stall.trial: (stall, now) for stall in (*stalled, *late)}

@@ -45,11 +45,13 @@ def begun(storage: Path, *words: str) -> subprocess.Popen:
     return process
 
 
-def stopped(storage: Path, whom: Callable[[subprocess.Popen], int], *words: str) -> tuple[dict, list[str]]:
-    """Stop a process of a sweep by SIGSTOP; return the cell's account of its attempt, and what was said."""
+def stopped(
+    storage: Path, whom: Callable[[subprocess.Popen], int], *words: str, how: int = signal.SIGSTOP
+) -> tuple[dict, list[str]]:
+    """Strike a process of a sweep; return the cell's account of its attempt, and what was said."""
     process = begun(storage, *words)
     try:
-        os.kill(whom(process), signal.SIGSTOP)
+        os.kill(whom(process), how)
         _, err = process.communicate(timeout=PATIENCE)
     finally:
         end(process)
@@ -84,3 +86,11 @@ def test_a_group_of_which_one_worker_is_stopped_is_ended_as_a_whole(tmp_path: Pa
     assert attempt["resumed_after_epoch"] >= 2
     (line,) = [each for each in said if each.startswith("classification/3/s0 failed")]
     assert re.search(r"no progress in .+ for 1[2-9] s, worker [01] on .+, which gives no sign of life", line)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_group_that_nobody_looks_after_leaves_its_place_to_the_next(tmp_path: Path, how: int) -> None:
+    attempt, said = stopped(tmp_path, only_trial, "--workers", "2", how=how)
+    assert attempt["number"] <= 2, said
+    assert any("died" in each or "no progress" in each for each in said), said
