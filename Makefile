@@ -53,7 +53,7 @@ fuzz: $(VENV)/.installed-test
 
 audit: $(VENV)/.installed
 	$(RUN) -m pip install --quiet pip-audit
-	$(RUN) -m pip_audit --requirement constraints.txt --no-deps --disable-pip $(ARGS)
+	$(RUN) -m pip_audit --requirement constraints.txt --no-deps --disable-pip --strict $(ARGS)
 
 coverage: $(VENV)/.installed-test
 	$(RUN) -m pytest -n 2 --dist loadfile --cov $(ARGS)

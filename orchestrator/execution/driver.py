@@ -66,8 +66,8 @@ class Driver:
                 self.executor.run(self.dispatcher, replace(self.sweep, ledger=patient))
 
     def stop(self) -> None:
-        """Send the records that are under way, and close their runs, if the sweep was not run to its end."""
-        if self.tracker is not None and not self.plan.finished:
+        """Send the records that are under way and close their runs: the sweep was not run to its end."""
+        if self.tracker is not None:
             self.tracker.interrupted()
             self.tracker.close(timeout=CLOSING_SECONDS / 2)
 
