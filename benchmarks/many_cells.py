@@ -134,7 +134,9 @@ def report_resuming(words: list[str], storage: str, done: int) -> None:
     """Extend the sweep by a seed, and print how long the first new cell has to wait."""
     driver = Driver([*words], storage)
     began = sorted(start for start, _ in attempts(storage) if start > driver.began)
-    row(f"going on with {done} done: to the first new cell", f"{began[0] - driver.began:.1f} s")
+    cpu = driver.at(began[0]).cpu
+    seconds = f"{began[0] - driver.began:.1f} s, {cpu:.1f} s of CPU time"
+    row(f"going on with {done} done: to the first new cell", seconds)
 
 
 def timed(command: str, storage: str) -> float:

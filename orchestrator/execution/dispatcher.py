@@ -44,6 +44,11 @@ class Dispatcher:
         if self._tracker is not None:
             self._tracker.done(key)
 
+    def interrupted(self, key: str, error: str) -> None:
+        """Take note that an attempt was asked to stop, and did: its cell is left to the next driver."""
+        self.plan.failed(key, error)
+        self.progress.update(self.plan.counts(), quietly=True)
+
     def failed(self, key: str, label: str, error: str, *, retryable: bool = True, how: str = "") -> None:
         """Take note that an attempt failed; the cell is tried again as long as the plan allows.
 

@@ -21,7 +21,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
 from orchestrator.ledger.provenance import provenance
 from orchestrator.planning.cells import Cells, lay_out
-from orchestrator.planning.costs import Images, cell_flops
+from orchestrator.planning.costs import Images, flops_by_key
 from orchestrator.planning.data import check_data, check_image_sets
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.request import Draft, Request
@@ -66,8 +66,8 @@ class Driver:
                 self.executor.run(self.dispatcher, replace(self.sweep, ledger=patient))
 
     def stop(self) -> None:
-        """Send the records that are under way, and close their runs, if the sweep was not run to its end."""
-        if self.tracker is not None and not self.plan.finished:
+        """Send the records that are under way and close their runs: the sweep was not run to its end."""
+        if self.tracker is not None:
             self.tracker.interrupted()
             self.tracker.close(timeout=CLOSING_SECONDS / 2)
 
@@ -172,6 +172,6 @@ def _dispatcher(
     if tracker is not None:
         tracker.catch_up(results)
     images = Images.of_counts(prepared.classes, prepared.counts, prepared.channels)
-    work = {cell.key: cell_flops(cell, sweep.specification, images) for cell in cells.all()}
+    work = flops_by_key(cells.all(), sweep.specification, images)
     plan = Plan(cells, suggest, done, retries=sweep.settings.retries)
     return Dispatcher(plan, Progress(work, set(done)), tracker)

@@ -16,11 +16,11 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.dispatcher import describe
-from orchestrator.execution.interruption import stop
+from orchestrator.execution.interruption import Interrupted, stop
 from orchestrator.execution.memory import RanOut, short_of
 from orchestrator.execution.pulse import beating
 from orchestrator.execution.resources import Resources
-from orchestrator.execution.trial_reports import done, failed
+from orchestrator.execution.trial_reports import done, failed, interrupted
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.specification import Weights
 from orchestrator.planning.sweep import Sweep
@@ -124,5 +124,8 @@ def _attempt(config: dict[str, Any], workers: Workers) -> None:
         )
     except PermanentFailure as error:  # all workers reach it together; anything else ends the group
         train.report(failed(describe(error), retryable=False))
+        return
+    except Interrupted as error:  # as above
+        train.report(interrupted(str(error)))
         return
     train.report(done(result, sweep.specification.recipe.epochs))

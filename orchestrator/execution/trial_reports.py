@@ -25,3 +25,8 @@ def failed(
         "short_of": short_of,
         "lost_workers": lost_workers,
     }
+
+
+def interrupted(error: str) -> dict[str, Any]:
+    """Return the report of an attempt that was asked to stop, and did."""
+    return {"epoch": 0, "ending": "interrupted", "error": error}

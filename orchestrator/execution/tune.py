@@ -34,7 +34,7 @@ from orchestrator.execution.ray_watch import ended_with, output_kept
 from orchestrator.execution.resources import Resources, cells_at_once, check_fits
 from orchestrator.execution.scratch import scratch_folder
 from orchestrator.execution.trial_deaths import Deaths
-from orchestrator.execution.trial_reports import done, failed
+from orchestrator.execution.trial_reports import done, failed, interrupted
 from orchestrator.execution.watchdog import REPORTING, Stall, Watchdog
 from orchestrator.ledger import attempts
 from orchestrator.ledger.ledger import Ledger
@@ -142,7 +142,7 @@ def _fit(
 def _placement(resources: Resources, config: dict[str, Any]) -> PlacementGroupFactory:
     """Return what Tune reserves for a trial, and beside it what keeps others away if it is to be alone.
 
-    The process itself has the CPUs that it always has: how many threads add up a sum decides its last digits.
+    The process itself has the CPUs that it always has: how many threads add up a sum decides its rounding.
     """
     usual, alone = resources.trial, config.get("alone")
     if alone is None or resources.workers > 1:
@@ -212,6 +212,8 @@ class CellSearcher(Searcher):
             self._dispatcher.done(cell.key, result["value"])
         elif stall is not None:
             self._stalled(cell, stall)
+        elif result["ending"] == "interrupted":
+            self._dispatcher.interrupted(cell.key, result["error"])
         elif result["short_of"] or (result["lost_workers"] and kernel_ended(signs)):
             self._ran_out(cell, result["error"], result["short_of"] or HOST)
         else:
@@ -293,7 +295,7 @@ def _attempt(
     except PermanentFailure as error:  # reported, so that the process can take the next cell
         _report(failed(describe(error), retryable=False, short_of=short_of(error)))
     except Interrupted as error:
-        _report(failed(str(error), retryable=True))
+        _report(interrupted(str(error)))
     except (Exception, SystemExit) as error:
         _streak().length += 1
         rest(_streak().rest, "resting after failures")

@@ -27,7 +27,7 @@ from orchestrator.reporting.tables import Table, escape_markdown, to_csv, to_lat
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark
 from trainables.data.named_images import NamedImages
-from trainables.mistake import Mistake, counted
+from trainables.mistake import Mistake
 
 PAIRED = "mean difference, 95% bootstrap interval, p of Wilcoxon's signed-rank test, uncorrected"
 
@@ -248,8 +248,8 @@ def make_report(ledger: Ledger, request: Request | None = None) -> Report:
     results = collect(ledger)
     if results.strangers and not results.cell_files:
         raise Mistake(
-            f"None of the {counted(len(results.strangers), 'cell')} in {ledger.uri} is of the sweep that "
-            "sweep.json there describes: its specification or its data's fingerprint is not what it was. "
+            f"No cell in {ledger.uri}, which has {len(results.strangers)}, is of the sweep that its "
+            "sweep.json describes: its specification or its data's fingerprint is not what it was. "
             "Restore the file from a copy; the report that is there stays as it is."
         )
     later = {final.cell.key: final.later_records for final in results.finals}

@@ -196,13 +196,26 @@ def test_ctrl_c_before_the_first_cell_shows_no_traceback(
     assert capsys.readouterr().err == "Stopped before any cell began.\n"
 
 
-def test_a_refused_sweep_has_not_taken_its_name(tmp_path: Path) -> None:
+def test_a_sweep_that_cannot_be_recorded_leaves_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "kept").mkdir()
+    words = ["--executor", "inline", "--tracking-uri", "nosuch://server"]
+    for storage in (tmp_path / "made", tmp_path / "kept"):
+        assert main([*words, "--storage", str(storage)]) == 2
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "made").exists()
+    assert list(tmp_path.rglob("*")) == [tmp_path / "kept"]
+
+
+def test_a_refused_sweep_leaves_nothing_and_has_not_taken_its_name(tmp_path: Path) -> None:
     place = ["--storage", tmp_path, "--name", "mine", "--holdouts", "3", "--seeds", "1"]
     # Only Ray can tell how many workers there is room for; no cell has begun by then.
     refused_late = run("--workers", "500", *place)
     assert refused_late.returncode == 2
     assert "--workers 500" in refused_late.stderr
-    assert (tmp_path / "mine" / "sweep.json").exists()
+    assert refused_late.stdout == ""
+    assert not (tmp_path / "mine").exists()
     quick = ["--methods", "classification", "--set", "epochs=1", "--executor", "inline"]
     assert main([str(word) for word in (*place, *quick)]) == 0
 

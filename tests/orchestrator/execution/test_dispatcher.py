@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.execution.dispatcher import Dispatcher, describe
+from orchestrator.execution.interruption import stop
 from orchestrator.execution.progress import Progress
 from orchestrator.planning.cells import lay_out
 from orchestrator.planning.plan import Plan
@@ -73,3 +74,21 @@ def test_a_cell_that_advances_is_not_given_up(team: tuple[Dispatcher, Told]) -> 
 def test_errors_are_one_line() -> None:
     assert describe(ValueError("first\nsecond")) == "ValueError: first"
     assert describe(KeyboardInterrupt()) == "KeyboardInterrupt"
+
+
+def test_after_the_request_to_stop_nothing_is_handed_out_and_nothing_has_failed(
+    team: tuple[Dispatcher, Told], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dispatcher, told = team
+    assignment = dispatcher.next()
+    assert assignment is not None
+    stop.ask()
+    try:
+        dispatcher.interrupted(assignment.cell.key, "stopped after epoch 2")
+        assert dispatcher.next() is None
+        assert dispatcher.finished
+    finally:
+        stop.withdraw()
+    assert capsys.readouterr().err == ""
+    assert told.words == []
+    assert not dispatcher.finished

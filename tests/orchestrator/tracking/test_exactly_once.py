@@ -61,6 +61,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(tracker_module.CLIENT_SETTINGS, tracker_module.TIMEOUT, "20")
 
 
+FINISHED_AT = 1_000_000
+"""When the cells that are written by hand were finished, in milliseconds."""
+
+
 class Sweep:
     """A sweep of four cells that train, in a ledger of its own."""
 
@@ -266,8 +270,9 @@ def ids(runs: dict[str, list[Any]]) -> dict[str, list[str]]:
     return {key: [run.info.run_id for run in found] for key, found in runs.items()}
 
 
+@pytest.mark.parametrize(("metric", "milliseconds"), [("train/loss", 12345), ("cost/attempts", FINISHED_AT)])
 def test_a_run_with_points_that_the_ledger_does_not_hold_is_written_anew(
-    sweep: Sweep, server: Server
+    metric: str, milliseconds: int, sweep: Sweep, server: Server
 ) -> None:
     """As of a cell whose files were damaged, and which therefore ran again."""
     sweep.finish()
@@ -275,7 +280,8 @@ def test_a_run_with_points_that_the_ledger_does_not_hold_is_written_anew(
     cell = sweep.cells.all()[0]
     (run,) = runs_of(server.uri, sweep.ledger)[cell.key]
     client = MlflowClient(server.uri)
-    client.log_metric(run.info.run_id, "train/loss", 5.0, step=1, timestamp=12345)
+    step = 1 if metric == "train/loss" else sweep.wanted.recipe.epochs
+    client.log_metric(run.info.run_id, metric, 5.0, step=step, timestamp=milliseconds)
     client.set_tag(run.info.run_id, "mlflow.note.content", "the odd one")
     sweep.rebuild(server.uri)
     sweep.check(server)
