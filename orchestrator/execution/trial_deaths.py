@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import pickle
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
 from trainables.mistake import one_line
 
+MEMORY = "ended by Ray, due to the node running low on memory"
 NODE_DIED = "the machine left the cluster"
 VANISHED = (
     "killed from outside, by the system when memory ran out, or crashed; its machine's kernel log tells which"
@@ -47,6 +51,8 @@ def _cause(text: str) -> str:
         return f"exit code {code[1]}"
     if "node has died" in text or "node was terminated" in text:
         return NODE_DIED
+    if "due to the node running low on memory" in text:
+        return MEMORY
     if "killed by `ray.kill`" in text:
         return "ended by Ray"
     if "connection error code 2" in text:
@@ -69,6 +75,26 @@ def _host(address: str) -> str:
             if node["NodeManagerAddress"] == address:
                 return f"{address} ({node['NodeManagerHostname']})"
     return address
+
+
+@contextlib.contextmanager
+def ends_by_ray_are_deaths() -> Iterator[None]:
+    """Let Tune take it as a trial's death if Ray ended its process for want of memory.
+
+    Tune 2.60 expects a RayActorError, which OutOfMemoryError is not, and otherwise ends the whole sweep.
+    """
+    original = RayActorManager._actor_task_failed
+
+    def task_failed(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            exception = RayActorError(error_msg=str(exception))
+        original(self, tracked_actor_task=tracked_actor_task, exception=exception)
+
+    RayActorManager._actor_task_failed = task_failed  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = original  # type: ignore[method-assign]
 
 
 class Deaths(FIFOScheduler):

@@ -33,7 +33,7 @@ from orchestrator.execution.pulse import ask_to_stop, beating, cells_watched, ke
 from orchestrator.execution.ray_watch import ended_with, output_kept
 from orchestrator.execution.resources import Resources, cells_at_once, check_fits
 from orchestrator.execution.scratch import scratch_folder
-from orchestrator.execution.trial_deaths import Deaths
+from orchestrator.execution.trial_deaths import Deaths, ends_by_ray_are_deaths
 from orchestrator.execution.trial_reports import done, failed, interrupted
 from orchestrator.execution.watchdog import REPORTING, Stall, Watchdog
 from orchestrator.ledger import attempts
@@ -135,7 +135,7 @@ def _fit(
         ),
         run_config=tune.RunConfig(name=sweep.ledger.name, storage_path=room.scratch, verbose=0),
     )
-    with dispatcher.progress.running():
+    with dispatcher.progress.running(), ends_by_ray_are_deaths():
         tuner.fit()
 
 
