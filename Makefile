@@ -5,6 +5,8 @@
 # make faults        sweeps that are disturbed on purpose, by seeds: SEEDS=0:200, so many at once: JOBS=2
 # make faults-ray    the same on Ray: SEEDS=0:30
 # make soak          INLINE=300 and RAY=40 sweeps in a row, after which nothing may have grown
+# make fuzz          changed files and words for every reader, FUZZ_SECONDS=60 each; FUZZ_SEED=N repeats a run
+# make audit         asks whether a package of constraints.txt has a known weakness (installs pip-audit)
 # make coverage      the quick tests, and the share of the code that they run; fails below pyproject.toml's floor
 # make lint          ruff and mypy
 # make clean         removes .venv and caches; the sweeps in runs/ stay
@@ -45,6 +47,13 @@ faults-ray: $(VENV)/.installed-test
 
 soak: $(VENV)/.installed-test
 	$(RUN) -m tests.faults.soak --inline $(INLINE) --ray $(RAY)
+
+fuzz: $(VENV)/.installed-test
+	$(RUN) -m pytest -m fuzz -rP tests/fuzz $(ARGS)
+
+audit: $(VENV)/.installed
+	$(RUN) -m pip install --quiet pip-audit
+	$(RUN) -m pip_audit --requirement constraints.txt --no-deps --disable-pip --strict $(ARGS)
 
 coverage: $(VENV)/.installed-test
 	$(RUN) -m pytest -n 2 --dist loadfile --cov $(ARGS)

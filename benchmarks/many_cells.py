@@ -12,6 +12,7 @@ driver as well, which inline trains the cells, too; it hardly depends on what el
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -59,15 +60,18 @@ class Driver:
 
     def _sample(self) -> None:
         while self._process.poll() is None:
-            try:
-                self.samples.append(_look(self._process.pid))
-            except (OSError, IndexError):  # it has just ended
-                return
+            with contextlib.suppress(OSError, IndexError):  # it has not begun, or has just ended
+                self.samples.append(_look(_driver_of(self._process.pid)))
             time.sleep(0.5)
 
     def at(self, moment: float) -> Sample:
         """Return the first sample from a moment on, or the last one."""
         return next((sample for sample in self.samples if sample.at >= moment), self.samples[-1])
+
+
+def _driver_of(command: int) -> int:
+    """Return the process that drives the sweep: the command looks after it."""
+    return int(Path(f"/proc/{command}/task/{command}/children").read_text().split()[0])
 
 
 def _look(pid: int) -> Sample:
@@ -130,7 +134,9 @@ def report_resuming(words: list[str], storage: str, done: int) -> None:
     """Extend the sweep by a seed, and print how long the first new cell has to wait."""
     driver = Driver([*words], storage)
     began = sorted(start for start, _ in attempts(storage) if start > driver.began)
-    row(f"going on with {done} done: to the first new cell", f"{began[0] - driver.began:.1f} s")
+    cpu = driver.at(began[0]).cpu
+    seconds = f"{began[0] - driver.began:.1f} s, {cpu:.1f} s of CPU time"
+    row(f"going on with {done} done: to the first new cell", seconds)
 
 
 def timed(command: str, storage: str) -> float:

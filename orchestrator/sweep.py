@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.parser import run_command
+from orchestrator.cli.process_list import hide_passwords
 from orchestrator.cli.signals import exit_code, say
 from orchestrator.cli.supervisor import supervised
 from orchestrator.execution.interruption import GRACE_SECONDS
@@ -34,6 +35,7 @@ def run(read: Read, words: list[str] | None) -> int:
     """Carry out the request that a command line is read as, and return the exit code."""
     if words is not None:
         return run_command(lambda given: carry_out(read(given)), words)
+    hide_passwords()
 
     def close_records(name: str) -> None:
         from orchestrator.execution.driver import close_records

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from orchestrator.cli.process_list import hide_passwords
 from orchestrator.cli.signals import exit_code, handling, name_of, number_of, raising, say
 from orchestrator.planning.specification import MOST
 from trainables.mistake import Mistake, one_line
@@ -65,6 +66,8 @@ def run_command(command: Callable[[list[str] | None], int], words: list[str] | N
 
     After one sentence that is 2, for a Mistake or an error in plug-ins, or for a signal 128 and its number.
     """
+    if words is None:
+        hide_passwords()
     with handling(raising()):
         try:
             return command(words)

@@ -49,10 +49,13 @@ class Dispatcher:
         self.plan.failed(key, error)
         self.progress.update(self.plan.counts(), quietly=True)
 
-    def failed(self, key: str, label: str, error: str, *, retryable: bool = True) -> None:
-        """Take note that an attempt failed; the cell is tried again as long as the plan allows."""
+    def failed(self, key: str, label: str, error: str, *, retryable: bool = True, how: str = "") -> None:
+        """Take note that an attempt failed; the cell is tried again as long as the plan allows.
+
+        `how` says in which way the next try differs.
+        """
         again = self.plan.failed(key, error, retryable=retryable)
-        fate = "it is tried again" if again else "given up"
+        fate = f"it is tried again{how}" if again else "given up"
         self.progress.say(f"{label} failed ({error}); {fate}.")
         self.progress.update(self.plan.counts())
         if self._tracker is not None and not again:

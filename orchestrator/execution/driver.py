@@ -21,7 +21,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
 from orchestrator.ledger.provenance import provenance
 from orchestrator.planning.cells import Cells, lay_out
-from orchestrator.planning.costs import Images, cell_flops
+from orchestrator.planning.costs import Images, flops_by_key
 from orchestrator.planning.data import check_data, check_image_sets
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.request import Draft, Request
@@ -98,6 +98,7 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
                 _check_versions(request, sweep, stored, cells, results)
             _set_aside(sweep.ledger, damaged)
             sweep.ledger.close_lost(keys)
+            sweep.ledger.clear_left_behind(results, keep_checkpoints=sweep.settings.keep_checkpoints)
             if trains:
                 sets = check_image_sets(sweep.settings.image_sets, prepared)
                 sweep = replace(sweep, settings=replace(sweep.settings, image_sets=sets))
@@ -171,6 +172,6 @@ def _dispatcher(
     if tracker is not None:
         tracker.catch_up(results)
     images = Images.of_counts(prepared.classes, prepared.counts, prepared.channels)
-    work = {cell.key: cell_flops(cell, sweep.specification, images) for cell in cells.all()}
+    work = flops_by_key(cells.all(), sweep.specification, images)
     plan = Plan(cells, suggest, done, retries=sweep.settings.retries)
     return Dispatcher(plan, Progress(work, set(done)), tracker)

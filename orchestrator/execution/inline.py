@@ -7,12 +7,16 @@ from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.dispatcher import Dispatcher, describe
 from orchestrator.execution.executor import Executor
 from orchestrator.execution.interruption import Interrupted
+from orchestrator.execution.memory import advice, short_of
 from orchestrator.execution.resources import Resources
+from orchestrator.execution.watchdog import Watchdog
+from orchestrator.execution.watching import OwnSigns, Watch
 from orchestrator.machines.devices import check_gpus, check_gpus_here, device_kind
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
 from orchestrator.planning.sweep import Sweep
 from trainables.failures import PermanentFailure
+from trainables.heartbeat import listening
 from trainables.mistake import Mistake
 
 
@@ -41,10 +45,14 @@ class InlineExecutor(Executor):
     def run(self, dispatcher: Dispatcher, sweep: Sweep) -> None:
         """Run the cells one after another."""
         usage = Resources.of(self._request, sweep.specification).usage
-        with dispatcher.progress.running():
+        dog, own = Watchdog(0), OwnSigns()
+        watch = Watch(dog, dispatcher.progress, own.read)
+        with dispatcher.progress.running(), listening(own.beat), watch.running():
             while (assignment := dispatcher.next()) is not None:
                 cell = assignment.cell
                 tell(cell=cell.label)
+                own.trial = cell.key
+                dog.began(cell.key, cell.key, cell.label)
                 try:
                     result = run_attempt(
                         sweep, cell, assignment.aux_weights, dispatcher.progressed, usage=usage
@@ -52,8 +60,13 @@ class InlineExecutor(Executor):
                 except Interrupted:
                     return
                 except (Exception, SystemExit) as error:  # whatever a cell dies of, the others go on
-                    retryable = not isinstance(error, PermanentFailure)
-                    dispatcher.failed(cell.key, cell.label, describe(error), retryable=retryable)
+                    said, short = describe(error), short_of(error)
+                    if short:
+                        said = f"{said}; {advice(short, sweep.specification.recipe, usage.gpus)}"
+                    retryable = not (isinstance(error, PermanentFailure) or short)
+                    dispatcher.failed(cell.key, cell.label, said, retryable=retryable)
                 else:
                     dispatcher.done(cell.key, result["values"].get("value"))
+                finally:
+                    dog.ended(cell.key)
                 tell(cell="")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from trainables.recipe import Recipe
+
 GPU, HOST = "GPU", "host"
 """Whose memory ran out."""
 
@@ -33,10 +35,31 @@ def _of_the_group() -> list[Path]:
     return []
 
 
+class RanOut(RuntimeError):
+    """An error that says whose memory ran out: GPU, HOST, or None for neither."""
+
+    short_of: str | None = None
+
+
+def advice(short_of: str, recipe: Recipe, gpus_per_worker: float) -> str:
+    """Return what would make a cell fit that ran out of memory."""
+    ways = []
+    if short_of == GPU and 0 < gpus_per_worker < 1:
+        ways.append("--gpus-per-worker 1")
+    part = (recipe.micro_batch or recipe.batch_size) // 2
+    if part and recipe.batch_size % part == 0:
+        ways.append(f"another sweep with --set micro_batch={part}, which takes each batch in parts")
+    ways.append(f"a smaller width (now {recipe.width}) or batch_size (now {recipe.batch_size})")
+    ways.append("a GPU with more memory" if short_of == GPU else "a machine with more memory")
+    return f"what would make it fit: {', '.join(ways[:-1])}, or {ways[-1]}"
+
+
 def short_of(error: BaseException) -> str | None:
     """Return whose memory an error says ran out, GPU or HOST, or None for another error."""
     seen: BaseException | None = error
     while seen is not None:
+        if isinstance(seen, RanOut):
+            return seen.short_of
         kind = type(seen)
         if isinstance(seen, MemoryError):
             return HOST

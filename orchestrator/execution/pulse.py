@@ -111,6 +111,8 @@ def end_stalled(stalls: Sequence[Stall]) -> None:
 
 def kernel_ended(signs: Sequence[Sign]) -> bool:
     """Return whether, where these processes ran, the kernel has since ended some for want of memory."""
+    if not signs:
+        return False
     before = {sign.process.node: sign.oom_kills for sign in signs}
     nodes = [node for node in live_nodes() if node.id in before]
     now = ask(nodes, oom_kills, seconds=ANSWER_SECONDS)

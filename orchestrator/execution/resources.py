@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from orchestrator.execution.memory import GPU
 from orchestrator.ledger.attempts import Usage
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
@@ -44,10 +45,30 @@ class Resources:
         return {"cpu": max(self.cpus_per_worker, TRIAL_CPU), "gpu": self.gpus_per_worker}
 
     @property
+    def threads(self) -> int:
+        """How many threads Ray lets the libraries in a worker use, unless it is told otherwise."""
+        return max(1, int(self.worker["CPU"]))
+
+    @property
     def worker(self) -> dict[str, float]:
         """What Ray Train reserves for each of several workers, less the trial's own share."""
         share = {"CPU": max(self.cpus_per_worker - TRIAL_CPU, TRIAL_CPU)}
         return {**share, "GPU": self.gpus_per_worker} if self.gpus_per_worker else share
+
+    def alone(self, short_of: str, nodes: Sequence[dict[str, float]]) -> Resources:
+        """Return what a cell takes that shares its GPUs, or its node, with no other.
+
+        `short_of` is GPU or HOST, whose memory ran out.
+        """
+        if short_of == GPU:
+            shares = [1 / parts for parts in range(1, self.workers + 1)] if self.gpus_per_worker < 1 else []
+            wider = [replace(self, gpus_per_worker=share) for share in shares]
+        else:
+            counts, least = range(1, self.workers + 1), self.cpus_per_worker
+            shares = [node.get("CPU", 0) / count for node in nodes for count in counts]
+            wider = [replace(self, cpus_per_worker=share) for share in shares if share >= least]
+        fitting = [each for each in wider if sum(_workers_on(each, node) for node in nodes) >= self.workers]
+        return max(fitting, key=lambda each: (each.gpus_per_worker, each.cpus_per_worker), default=self)
 
     @property
     def usage(self) -> Usage:

@@ -17,6 +17,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.dispatcher import describe
 from orchestrator.execution.interruption import Interrupted, stop
+from orchestrator.execution.memory import RanOut, short_of
 from orchestrator.execution.pulse import beating
 from orchestrator.execution.resources import Resources
 from orchestrator.execution.trial_reports import done, failed, interrupted
@@ -35,11 +36,13 @@ def run_group(
     scratch: str,
     pulse: str,
     trial: str,
+    threads: int | None = None,
 ) -> None:
     """Run one attempt at a cell in a group, which reports to Tune; raise GroupFailed if it ended early.
 
     `scratch` is a folder that every node reaches, for Ray's own bookkeeping. The workers send their beats to
-    the pulse, as those of the trial.
+    the pulse, as those of the trial. `threads` is what libraries are to use for their sums, if that is not
+    what the workers' CPUs suggest.
     """
     cuda = sweep.specification.device == "cuda"
     attempt = sweep.ledger.attempts(cell.key) + 1
@@ -57,20 +60,32 @@ def run_group(
         scaling_config=ScalingConfig(
             num_workers=resources.workers, use_gpu=cuda, resources_per_worker=resources.worker
         ),
-        run_config=RunConfig(
+        run_config=RunConfig(  # type: ignore[call-arg]  # Ray types the older RunConfig
             name=f"{cell.key}-{attempt}",
+            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}} if threads else None,
             storage_path=scratch,
-            callbacks=[TuneReportCallback()],  # type: ignore[list-item]  # Ray types the older RunConfig
+            callbacks=[TuneReportCallback()],  # type: ignore[list-item]
         ),
     )
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        raise GroupFailed(in_words(error)) from error
+        raise GroupFailed(in_words(error), _short_of(error)) from error
 
 
-class GroupFailed(RuntimeError):
+class GroupFailed(RanOut):
     """A group of workers ended before its cell was done; the message says why."""
+
+    def __init__(self, message: str, short: str | None = None) -> None:
+        super().__init__(message)
+        self.short_of = short
+
+
+def _short_of(error: TrainingFailedError) -> str | None:
+    """Return whose memory ran out, by what the workers raised."""
+    failures = error.worker_failures.values() if isinstance(error, WorkerGroupError) else [error]
+    found = [short_of(getattr(each, "_base_exc", each)) for each in failures]
+    return next((each for each in found if each), None)
 
 
 def in_words(error: TrainingFailedError) -> str:

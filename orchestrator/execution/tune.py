@@ -21,13 +21,15 @@ from typing import Any
 import ray
 from ray import tune
 from ray.exceptions import RayError
+from ray.tune.execution.placement_groups import PlacementGroupFactory, resource_dict_to_pg_factory
 from ray.tune.search import Searcher
 
 from orchestrator.cli.signals import STOPPING
 from orchestrator.execution.attempt import run_attempt
 from orchestrator.execution.dispatcher import Dispatcher, describe
 from orchestrator.execution.interruption import Interrupted, stop
-from orchestrator.execution.pulse import ask_to_stop, beating, cells_watched
+from orchestrator.execution.memory import GPU, HOST, advice, short_by, short_of
+from orchestrator.execution.pulse import ask_to_stop, beating, cells_watched, kernel_ended
 from orchestrator.execution.ray_watch import ended_with, output_kept
 from orchestrator.execution.resources import Resources, cells_at_once, check_fits
 from orchestrator.execution.scratch import scratch_folder
@@ -63,7 +65,7 @@ QUIET = {
 }
 """Set before Ray starts: no chatter, little bookkeeping, and the end of a group is noticed at once."""
 
-HELD_BACK = ("_dispatcher", "_dog", "_cells", "_deaths", "_ledger")
+HELD_BACK = ("_dispatcher", "_dog", "_cells", "_deaths", "_sweep", "_nodes")
 """Fields of the searcher that Tune's copy of it lacks."""
 
 LONGEST_REST = 60.0
@@ -78,6 +80,8 @@ class Room:
     """How many cells run at once."""
     scratch: str
     """A folder for Ray's own bookkeeping that every node reaches; nothing in it is read again."""
+    nodes: list[dict[str, float]]
+    """The resources of its nodes, once it has grown to its maximum."""
 
 
 @contextlib.contextmanager
@@ -94,7 +98,7 @@ def ray_ready(address: str | None, sweep: Sweep, resources: Resources, *, gpus_n
         check_fits(resources, nodes)
         check_nodes(sweep.ledger.storage, sweep.data, sweep.fingerprint, sweep.plugins)
         with _shared_scratch(sweep.ledger, own, alone=len(nodes) == 1) as scratch:
-            yield Room(cells_at_once(resources, nodes), scratch)
+            yield Room(cells_at_once(resources, nodes), scratch, nodes)
 
 
 def _check_gpus_were_meant(resources: Resources, nodes: list[dict[str, float]]) -> None:
@@ -121,9 +125,9 @@ def _fit(
         tune_trial, sweep=sweep, resources=resources, scratch=room.scratch, pulse=pulse
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, resources.trial),
+        tune.with_resources(trainable, functools.partial(_placement, resources)),
         tune_config=tune.TuneConfig(
-            search_alg=CellSearcher(dispatcher, dog, deaths, sweep.ledger),
+            search_alg=CellSearcher(dispatcher, dog, deaths, sweep, resources, room.nodes),
             scheduler=deaths,
             num_samples=-1,
             max_concurrent_trials=room.at_once,
@@ -135,6 +139,21 @@ def _fit(
         tuner.fit()
 
 
+def _placement(resources: Resources, config: dict[str, Any]) -> PlacementGroupFactory:
+    """Return what Tune reserves for a trial, and beside it what keeps others away if it is to be alone.
+
+    The process itself has the CPUs that it always has: how many threads add up a sum decides its rounding.
+    """
+    usual, alone = resources.trial, config.get("alone")
+    if alone is None or resources.workers > 1:
+        found: PlacementGroupFactory = resource_dict_to_pg_factory(usual)
+        return found
+    bundles = [{"CPU": usual["cpu"], "GPU": alone["gpus_per_worker"]}]
+    bundles.append({"CPU": alone["cpus_per_worker"] - resources.cpus_per_worker})
+    taken = [{kind: n for kind, n in bundle.items() if n > 0} for bundle in bundles]
+    return PlacementGroupFactory([bundle for bundle in taken if bundle], strategy="STRICT_PACK")
+
+
 class CellSearcher(Searcher):
     """Hands the plan's cells to Tune as the configurations of trials."""
 
@@ -142,14 +161,18 @@ class CellSearcher(Searcher):
         self,
         dispatcher: Dispatcher,
         dog: Watchdog,
-        deaths: Deaths | None = None,
-        ledger: Ledger | None = None,
+        deaths: Deaths,
+        sweep: Sweep,
+        resources: Resources,
+        nodes: list[dict[str, float]],
     ) -> None:
         super().__init__(metric="epoch", mode="max")
         self._dispatcher, self._dog = dispatcher, dog
-        self._deaths = deaths or Deaths()
-        self._ledger = ledger
+        self._deaths, self._sweep = deaths, sweep
+        self._resources, self._nodes = resources, nodes
         self._cells: dict[str, Cell] = {}
+        self._short: dict[str, str] = {}
+        """By key, whose memory ran out: these cells run alone from then on."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the plan out of the copy that Tune keeps on disk and nothing reads."""
@@ -157,12 +180,20 @@ class CellSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """Return a cell's configuration, None if none is ready, FINISHED at the end."""
+        if any(cell.key in self._short and not self._dog.started(t) for t, cell in self._cells.items()):
+            return None  # others would take, again and again, what it waits for
         assignment = self._dispatcher.next()
         if assignment is None:
             return Searcher.FINISHED if self._dispatcher.finished else None
         cell = self._cells[trial_id] = assignment.cell
         self._dog.began(trial_id, cell.key, cell.label)
-        return {"cell": dataclasses.asdict(cell), "aux_weights": assignment.aux_weights, "trial": trial_id}
+        short = self._short.get(cell.key)
+        return {
+            "cell": dataclasses.asdict(cell),
+            "aux_weights": assignment.aux_weights,
+            "trial": trial_id,
+            "alone": dataclasses.asdict(self._resources.alone(short, self._nodes)) if short else None,
+        }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take a report of epochs that the ledger holds."""
@@ -172,26 +203,41 @@ class CellSearcher(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Take the end of a trial: its cell is done, or it failed with an error, or its process died."""
+        signs = self._dog.last_signs(trial_id)
         cell, stall = self._cells.pop(trial_id), self._dog.ended(trial_id)
-        if stall is not None and (error or not result or result.get("ending") != "done"):
-            self._deaths.why(trial_id)
-            self._stalled(cell, stall)
-        elif error or not result or "ending" not in result:
-            self._dispatcher.failed(cell.key, cell.label, self._deaths.why(trial_id))
-        elif result["ending"] == "done":
+        if error or not result or "ending" not in result:
+            why = self._deaths.why(trial_id)
+            result = failed(why, retryable=True, short_of=short_by(why), lost_workers=True)
+        if result["ending"] == "done":
             self._dispatcher.done(cell.key, result["value"])
+        elif stall is not None:
+            self._stalled(cell, stall)
         elif result["ending"] == "interrupted":
             self._dispatcher.interrupted(cell.key, result["error"])
+        elif result["short_of"] or (result["lost_workers"] and kernel_ended(signs)):
+            self._ran_out(cell, result["error"], result["short_of"] or HOST)
         else:
             self._dispatcher.failed(cell.key, cell.label, result["error"], retryable=result["retryable"])
 
     def _stalled(self, cell: Cell, stall: Stall) -> None:
         """Write down, and pass on, that a cell stood still and was ended."""
-        if self._ledger is not None:
-            with contextlib.suppress(OSError):  # the next attempt closes the record as well
-                number = self._ledger.attempts(cell.key)
-                self._ledger.end_attempt(cell.key, number, attempts.STALLED, str(stall))
+        ledger = self._sweep.ledger
+        with contextlib.suppress(OSError):  # the next attempt closes the record as well
+            ledger.end_attempt(cell.key, ledger.attempts(cell.key), attempts.STALLED, str(stall))
         self._dispatcher.failed(cell.key, cell.label, str(stall))
+
+    def _ran_out(self, cell: Cell, error: str, short: str) -> None:
+        """Pass on that a cell ran out of memory: it is tried once more, alone, and then given up."""
+        whose = "GPU memory" if short == GPU else "memory"
+        if self._short.get(cell.key) == short:
+            hint = advice(short, self._sweep.specification.recipe, self._resources.gpus_per_worker)
+            self._dispatcher.failed(
+                cell.key, cell.label, f"{error}; {whose} ran out though it ran alone; {hint}", retryable=False
+            )
+            return
+        self._short[cell.key] = short
+        where = "with its GPUs to itself" if short == GPU else "alone on its machine"
+        self._dispatcher.failed(cell.key, cell.label, f"{whose} ran out: {error}", how=f", {where}")
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the ledger is what a sweep resumes from."""
@@ -233,25 +279,29 @@ def _attempt(
     config: dict[str, Any], sweep: Sweep, resources: Resources, scratch: str, pulse: str, *, together: bool
 ) -> None:
     cell, weights = Cell(**config["cell"]), config["aux_weights"]
+    taken = Resources(**config["alone"]) if config["alone"] else resources
+    threads = resources.threads if config["alone"] else None
     try:
         if together:
             from orchestrator.execution.train_group import run_group  # takes seconds to import
 
-            run_group(sweep, cell, weights, resources, scratch, pulse, config["trial"])
+            run_group(sweep, cell, weights, taken, scratch, pulse, config["trial"], threads)
         else:
-            usage = dataclasses.replace(resources, workers=1).usage
+            usage = dataclasses.replace(taken, workers=1).usage
             result = run_attempt(
                 sweep, cell, weights, lambda _, epoch: _report({"epoch": epoch}), usage=usage
             )
             _report(done(result, sweep.specification.recipe.epochs))
     except PermanentFailure as error:  # reported, so that the process can take the next cell
-        _report(failed(describe(error), retryable=False))
+        _report(failed(describe(error), retryable=False, short_of=short_of(error)))
     except Interrupted as error:
         _report(interrupted(str(error)))
     except (Exception, SystemExit) as error:
         _streak().length += 1
         rest(_streak().rest, "resting after failures")
-        _report(failed(f"{describe(error)}, on {socket.gethostname()}", retryable=True))
+        said = f"{describe(error)}, on {socket.gethostname()}"
+        lost = type(error).__name__ == "GroupFailed"
+        _report(failed(said, retryable=True, short_of=short_of(error), lost_workers=lost))
     else:
         _streak().length = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from orchestrator.cli.times import duration
 from orchestrator.execution.progress import Progress
-from orchestrator.execution.watchdog import Sign, Stall, Watchdog
+from orchestrator.execution.watchdog import Process, Sign, Stall, Watchdog
 from trainables.mistake import counted
 
 POLL_SECONDS, LONGEST_POLL = 1.0, 5.0
@@ -38,6 +39,24 @@ class Waiting:
 
 def _nothing() -> Waiting:
     return Waiting()
+
+
+class OwnSigns:
+    """The signs of life of a process that watches over itself."""
+
+    def __init__(self) -> None:
+        self.trial = ""
+        """What it works on."""
+        self._beats, self._phase = 0, "starting"
+
+    def beat(self, phase: str) -> None:
+        """Take a beat."""
+        self._beats += 1
+        self._phase = phase
+
+    def read(self) -> list[Sign]:
+        """Return the newest sign."""
+        return [Sign(Process(self.trial, host=socket.gethostname()), self._beats, self._phase)]
 
 
 class Watch:

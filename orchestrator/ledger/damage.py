@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.ledger import shapes
 from orchestrator.ledger.digest import Unsound, unseal
+from orchestrator.ledger.shapes import check
 
 Json = dict[str, Any]
 
@@ -36,8 +37,7 @@ def read_sweep(data: bytes) -> Json:
 def read_cell(data: bytes, key: str) -> Json:
     """Return the content of a cell's cell.json; raise Unsound."""
     values, sealed = unseal(data)
-    if not sealed:
-        _check_types(values, {"attempts": int})
+    check(values, shapes.CELL, lacking=sealed)
     cell = values.get("cell")
     _check_key(cell.get("key", key) if isinstance(cell, dict) else key, key)
     return values
@@ -46,38 +46,22 @@ def read_cell(data: bytes, key: str) -> Json:
 def read_result(data: bytes, key: str) -> Json:
     """Return a cell's result; raise Unsound."""
     values, sealed = unseal(data)
-    if not sealed:
-        wanted = {"values": dict, "aux_weights": dict, "phase": str, "checksums": dict, "attempt": dict}
-        _check_types(values, wanted)
-        if not all(
-            _is_number(value) for value in [*values["values"].values(), *values["aux_weights"].values()]
-        ):
-            raise Unsound("has a value that is no number")
-    _check_types(values, {"checksums": dict, "attempt": dict})
-    _check_types(values["attempt"], {"checksums": dict})
+    check(values, {"checksums": dict, "attempt": {"checksums": dict}}, lacking=False)
+    check(values, shapes.RESULT, lacking=sealed)
+    of_phase = shapes.OF_A_SEARCH if values.get("phase") == "search" else shapes.OF_A_FINAL
+    check(values.get("values", {}), of_phase, lacking=sealed)
     _check_key(values.get("key"), key)
     return values
 
 
-def read_later(data: bytes) -> Json:
-    """Return the record of a detector or image set that came later; raise Unsound."""
-    values, _ = unseal(data)
-    _check_types(values, {"checksum": str})
+def read_later(data: bytes, *, detector: bool) -> Json:
+    """Return the record of a detector, or an image set, that came later; raise Unsound."""
+    values, sealed = unseal(data)
+    check(values, {"checksum": str}, lacking=False)
+    check(values, {**shapes.LATER, **(shapes.OF_A_DETECTOR if detector else {})}, lacking=sealed)
     return values
-
-
-def _check_types(values: Mapping[str, Any], wanted: Mapping[str, type]) -> None:
-    for name, kind in wanted.items():
-        if name not in values:
-            raise Unsound(f"has no {name!r}")
-        if not isinstance(values[name], kind) or isinstance(values[name], bool):
-            raise Unsound(f"has something else than was written as {name!r}")
 
 
 def _check_key(found: object, key: str) -> None:
     if found != key:
         raise Unsound(f"is of another cell, {found}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)

@@ -31,13 +31,13 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from orchestrator.ledger import attempts, damage
+from orchestrator.ledger import attempts, damage, shapes
 from orchestrator.ledger.attempts import ONE_CPU, Usage
 from orchestrator.ledger.damage import Damage
 from orchestrator.ledger.digest import Unsound, seal
 from orchestrator.ledger.objects import Objects
 from orchestrator.ledger.storage import PART, Files, flush, open_storage, reason, unfinished_of
-from trainables.mistake import Mistake
+from trainables.mistake import Mistake, one_line
 
 SWEEP, IDENTITY, BASELINE, LOCK = "sweep.json", "identity", "baseline.json", "lock.json"
 LOCAL_LOCK = "lock"
@@ -448,6 +448,26 @@ class Ledger:
                 if (unfinished_of(left.name) or 0) < before:
                     left.unlink(missing_ok=True)
 
+    def clear_left_behind(self, done: Iterable[str], *, keep_checkpoints: bool) -> None:
+        """Remove what dead drivers and attempts had no time to remove; for the owner of the sweep's lock.
+
+        That is what they had written in part, but for cells that are not done, which the next attempt clears;
+        and the checkpoints of those that are done.
+        """
+        if self.local_folder is not None:
+            for folder in (Path(self._path()), Path(self._path(REPORT))):
+                for left in folder.glob(f"*{PART}"):
+                    left.unlink(missing_ok=True)
+
+        def clear(key: str) -> None:
+            self._clear_unfinished(key, before=sys.maxsize)
+            if not keep_checkpoints:
+                with contextlib.suppress(FileNotFoundError):  # its attempt is removing them itself
+                    self.remove_checkpoints(key)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(clear, done))
+
     def _write_as(self, key: str, attempt: int, data: bytes, *parts: str) -> None:
         """Write a file of a cell; raise Superseded, and leave it as it is, if a newer attempt has begun.
 
@@ -527,9 +547,10 @@ class Ledger:
     def read_curves(self, key: str) -> list[dict[str, Any]]:
         """Return a cell's curves, one row per epoch; empty if there are none that can be read."""
         try:
-            return list(self._read_table(CELLS, key, CURVES).to_pylist())
-        except (FileNotFoundError, pa.ArrowException):
+            rows = self._read_table(CELLS, key, CURVES).to_pylist()
+        except (FileNotFoundError, pa.ArrowException, ValueError):
             return []
+        return rows if shapes.are_curves(rows) else []
 
     def read_scores(self, key: str) -> pa.Table:
         """Return a cell's scores, one row per test image; OSError or ArrowInvalid if missing or cut."""
@@ -590,6 +611,8 @@ class Ledger:
     def _write_result(self, key: str, attempt: int, result: Json) -> Json:
         """Write a cell's result unless there is one that is whole; return the one that counts."""
         self.check_newest(key, attempt)
+        if not self.read_cell(key):  # with which the cell would not be done; the next attempt writes it again
+            raise RuntimeError(f"{CELLS}/{key}/{CELL} was damaged while the cell ran")
         path = self._path(CELLS, key, RESULT)
         if self.local_folder is not None:
             with contextlib.suppress(OSError):  # a result without it is not done
@@ -672,7 +695,8 @@ class Ledger:
 
         Unlike `examine` it reads the records of attempts and of what came later, and the kept weights.
         """
-        wanted = [key for key in keys if key in self.keys()]
+        present = self.keys()
+        wanted = [key for key in keys if key in present]
         done, found = self.examine(wanted)
         of_sweep = self.sweep_damage()
         with ThreadPoolExecutor(THREADS) as pool:
@@ -688,7 +712,8 @@ class Ledger:
             found.append(self._sound(read, *parts, cell=False)[1])
         for folder, name in [(f, n) for f in (DETECTORS, LATER_SETS) for n in self._later_names(key, f)]:
             parts = (CELLS, key, folder, f"{name}.json")
-            record, problem = self._sound(damage.read_later, *parts, cell=False)
+            read = functools.partial(damage.read_later, detector=folder == DETECTORS)
+            record, problem = self._sound(read, *parts, cell=False)
             if record is not None and self._read_later(key, name, folder) is None:
                 path = f"{CELLS}/{key}/{folder}/{name}.parquet"
                 problem = Damage(path, "is missing, or other than its record states")
@@ -746,7 +771,8 @@ class Ledger:
 
     def _read_later(self, key: str, name: str, folder: str) -> Json | None:
         try:
-            record = damage.read_later(self._read(CELLS, key, folder, f"{name}.json"))
+            data = self._read(CELLS, key, folder, f"{name}.json")
+            record = damage.read_later(data, detector=folder == DETECTORS)
             scores = self._read(CELLS, key, folder, f"{name}.parquet")
             return record if hashlib.sha256(scores).hexdigest() == record["checksum"] else None
         except (FileNotFoundError, Unsound):
@@ -797,7 +823,11 @@ class Ledger:
         return hashlib.sha256(data).hexdigest()
 
     def _read_table(self, *parts: str) -> pa.Table:
-        return pq.read_table(pa.BufferReader(self._read(*parts)))
+        data = self._read(*parts)
+        try:
+            return pq.read_table(pa.BufferReader(data))
+        except OSError as error:  # pyarrow's, of a file that is not whole; the storage has answered
+            raise pa.ArrowInvalid(one_line(error)) from error
 
     def _remove_folder(self, *parts: str) -> None:
         folder = self._path(*parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.planning.cells import SEARCH, Cell
@@ -37,6 +37,18 @@ class Images:
     def of_counts(classes: tuple[str, ...], counts: Mapping[str, tuple[int, ...]], channels: int) -> Images:
         """Return the numbers of prepared data."""
         return Images(classes, counts["train"], counts["test"], channels)
+
+
+def flops_by_key(cells: Iterable[Cell], specification: Specification, images: Images) -> dict[str, int]:
+    """Return the floating-point operations of each cell by key; seeds and lambdas make no difference."""
+    kinds: dict[tuple[str, str, str], int] = {}
+    found = {}
+    for cell in cells:
+        kind = (cell.phase, cell.holdout, cell.method)
+        if kind not in kinds:
+            kinds[kind] = cell_flops(cell, specification, images)
+        found[cell.key] = kinds[kind]
+    return found
 
 
 def cell_flops(cell: Cell, specification: Specification, images: Images) -> int:

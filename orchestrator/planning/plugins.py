@@ -211,9 +211,8 @@ class _Check:
         try:
             tree = ast.parse(plugin.source, plugin.file)
         except SyntaxError as error:
-            raise Mistake(
-                f"--plugin {plugin.file}, line {error.lineno}, is not Python ({error.msg}): correct it."
-            ) from None
+            line = f", line {error.lineno}," if error.lineno else ""
+            raise Mistake(f"--plugin {plugin.file}{line} is not Python ({error.msg}): correct it.") from None
         except ValueError as error:  # a null byte, before Python 3.12
             raise Mistake(
                 f"--plugin {plugin.file} is not Python ({one_line(error)}): name a Python file."

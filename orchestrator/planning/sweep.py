@@ -77,6 +77,8 @@ def go_on(request: Request) -> tuple[Sweep, Prepared]:
     brought = load(plugins)
     digests = {name: brought.get(name, "") for name in stored.specification.plugins}
     specification = replace(stored.specification, plugins=digests)  # those of an edited file are others
+    for method in specification.methods:
+        find_benchmark(specification.benchmark).check_method(method)
     check_detectors(request.detectors)
     path = request.data or stored.data or DEFAULT_DATA
     data = data_request(specification, path, cache=request.cache, download=request.download)

@@ -23,11 +23,11 @@ from orchestrator.reporting.leak_check import Verdict, check_leaks
 from orchestrator.reporting.main_table import WIDTH, main_tables, wide_table
 from orchestrator.reporting.paper import Pair, Published, difference_tables, pair_with_paper, paper_tables
 from orchestrator.reporting.results import BEGUN, DONE, Results, cells_csv, collect
-from orchestrator.reporting.tables import Table, to_csv, to_latex, to_markdown, to_text
+from orchestrator.reporting.tables import Table, escape_markdown, to_csv, to_latex, to_markdown, to_text
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark
 from trainables.data.named_images import NamedImages
-from trainables.mistake import Mistake, counted
+from trainables.mistake import Mistake
 
 PAIRED = "mean difference, 95% bootstrap interval, p of Wilcoxon's signed-rank test, uncorrected"
 
@@ -197,7 +197,7 @@ class Report:
         """Return all tables and sentences as Markdown."""
         tables = [table for tables in self._tables for table in tables]
         parts = [f"# {self._head()}", *map(to_markdown, tables)]
-        parts.append("\n".join(f"- {sentence}" for sentence in self._sentences()))
+        parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in self._sentences()))
         if self._differences or self._about_paper:
             parts.append("## Beside the paper")
         for table in [*self._differences, *self._paper_tables]:
@@ -207,7 +207,7 @@ class Report:
         if self._comparisons:
             parts.append("## Against classification, paired over held-out classes")
             parts.append(f"{PAIRED[0].upper()}{PAIRED[1:]}.")
-            parts.append("\n".join(f"- {sentence}" for sentence in self._comparisons))
+            parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in self._comparisons))
         return "\n\n".join(parts) + "\n"
 
     def latex(self) -> str:
@@ -248,8 +248,8 @@ def make_report(ledger: Ledger, request: Request | None = None) -> Report:
     results = collect(ledger)
     if results.strangers and not results.cell_files:
         raise Mistake(
-            f"None of the {counted(len(results.strangers), 'cell')} in {ledger.uri} is of the sweep that "
-            "sweep.json there describes: its specification or its data's fingerprint is not what it was. "
+            f"No cell in {ledger.uri}, which has {len(results.strangers)}, is of the sweep that its "
+            "sweep.json describes: its specification or its data's fingerprint is not what it was. "
             "Restore the file from a copy; the report that is there stays as it is."
         )
     later = {final.cell.key: final.later_records for final in results.finals}

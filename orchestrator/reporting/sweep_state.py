@@ -14,7 +14,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.owner import Owner, owner_of
 from orchestrator.ledger.spending import spent_on
 from orchestrator.planning.cells import Cell, lay_out
-from orchestrator.planning.costs import Images, cell_flops
+from orchestrator.planning.costs import Images, flops_by_key
 from orchestrator.planning.specification import Specification, StoredSweep, read_stored
 from orchestrator.reporting.costs import Cost, assumed_usage, total
 from search_spaces import find_benchmark
@@ -247,7 +247,7 @@ def work_of(cells: Sequence[Cell], stored: StoredSweep) -> dict[str, float]:
         if stored.images:
             images = Images.of_counts(stored.classes, stored.images, benchmark.channels)
         if images is not None:
-            return {cell.key: float(cell_flops(cell, specification, images)) for cell in cells}
+            return dict(flops_by_key(cells, specification, images))
     except Mistake:  # defined by a plug-in, which is not run here
         pass
     return {cell.key: 1.0 for cell in cells}

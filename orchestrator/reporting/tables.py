@@ -66,7 +66,7 @@ def to_markdown(table: Table) -> str:
     """Return the table and its caption; a column's group, which Markdown lacks, precedes its title."""
     body = _aligned(table, _formatted(table))
     titles = [f"{column.group} {column.title}".strip() for column in table.columns]
-    rows = [[_escape_markdown(text) for text in row] for row in [titles, *body]]
+    rows = [[_escape_markdown_entry(text) for text in row] for row in [titles, *body]]
     widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(titles))]
     left = [column.kind == TEXT for column in table.columns]
     rule = ["-" * w if is_left else "-" * (w - 1) + ":" for w, is_left in zip(widths, left, strict=True)]
@@ -76,7 +76,7 @@ def to_markdown(table: Table) -> str:
             t.ljust(w) if is_left else t.rjust(w) for t, w, is_left in zip(row, widths, left, strict=True)
         ]
         lines.append(f"| {' | '.join(fields)} |")
-    return "\n".join([*lines, "", _escape_markdown(table.caption)])
+    return "\n".join([*lines, "", escape_markdown(table.caption)])
 
 
 def to_latex(table: Table) -> str:
@@ -252,5 +252,11 @@ def _latex_row(fields: Sequence[str]) -> str:
     return " & ".join(fields) + r" \\"
 
 
-def _escape_markdown(text: str) -> str:
-    return text.replace("|", r"\|").replace("\n", " ")
+def escape_markdown(text: str) -> str:
+    """Return a sentence as Markdown: a name in it begins neither HTML nor the address of a link."""
+    return re.sub(r"<(?=[A-Za-z/!?])|(?<=\])\(", r"\\\g<0>", text)
+
+
+def _escape_markdown_entry(text: str) -> str:
+    """Return an entry of a table, as Markdown that shows every character."""
+    return re.sub(r"[\\`|\[<]", r"\\\g<0>", text.replace("\n", " "))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.passwords import masked
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.specification import Specification
 from orchestrator.tracking import tracker, uris
@@ -95,8 +96,8 @@ def compare(
         raise
     except Exception as error:  # MLflow's own, SQLAlchemy's, requests'
         raise Mistake(
-            f"MLflow's records in {uri} cannot be read ({one_line(error)}): start its server, give another "
-            "with --tracking-uri, or add --no-tracking."
+            f"MLflow's records in {masked(uri)} cannot be read ({masked(one_line(error))}): start its "
+            "server, give another with --tracking-uri, or add --no-tracking."
         ) from None
     wrong: list[Disagreement] = []
     for key, runs in found.runs.items():

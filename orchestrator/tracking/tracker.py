@@ -373,10 +373,10 @@ class Tracker:
         identity cannot be told from it.
         """
         others: dict[str, list[Run]] = defaultdict(list)
-        for run in self._search(f"tags.sweep = '{self._ledger.name}'"):
-            identity = run.data.tags.get("ledger", "")
-            if identity != self._identity and run.data.tags.get("cell", SUMMARY) in {*self._cells, SUMMARY}:
-                others[identity].append(run)
+        for run in self._search(f"tags.sweep = '{self._ledger.name}' and tags.ledger != '{self._identity}'"):
+            key = run.data.tags.get("cell", SUMMARY)
+            if key in self._cells or key == SUMMARY:
+                others[run.data.tags["ledger"]].append(run)
         for runs in others.values():
             if any(self._made_here(run) for run in runs[:STRAYS_COMPARED]):
                 for run in runs:
@@ -394,8 +394,14 @@ class Tracker:
     def _foreign(self, run: Run, record: Record) -> bool:
         """Return whether a run holds a point that the record does not."""
         known = {*record.points, *record.held_back}
-        names = [name for name in run.data.metrics if not name.startswith(ACCOUNTS)]
-        return any(not self._history(run, name) <= known for name in names)
+        accounts = {point.name: point.value for point in record.points if point.name.startswith(ACCOUNTS)}
+        for name, shown in run.data.metrics.items():
+            if name.startswith(ACCOUNTS):
+                if shown > accounts.get(name, shown):  # of values at one time MLflow shows the largest
+                    return True
+            elif not self._history(run, name) <= known:
+                return True
+        return False
 
     def _settle(self) -> None:
         """Leave one run per cell, as it was written last, whatever the server carried out late.
@@ -697,11 +703,16 @@ class _Finding(threading.Thread):
 
 
 def _import_client() -> type[MlflowClient]:
-    names = ("mlflow", "alembic", "mlflow.store.db.utils")
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # The last prints what it raises, with a traceback; whoever it is raised to says what there is to say.
+    levels = {
+        "mlflow": logging.ERROR,
+        "alembic": logging.ERROR,
+        "mlflow.store.db.utils": logging.CRITICAL + 1,
+    }
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
     from mlflow import MlflowClient
 
-    for name in names:  # importing MLflow sets its own levels
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name, level in levels.items():  # importing MLflow sets its own levels
+        logging.getLogger(name).setLevel(level)
     return MlflowClient

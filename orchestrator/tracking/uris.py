@@ -19,6 +19,8 @@ LOCK_SECONDS = 120.0
 """How long to wait for another process that creates the tables of an SQLite file."""
 
 SQLITE = "sqlite:///"
+DATABRICKS = ("databricks", "databricks-uc", "uc")
+"""Words that MLflow takes for addresses."""
 
 MOST_COMPARED = 100
 """Most runs that an address of the comparison page names; more make it too long for a browser."""
@@ -40,6 +42,7 @@ def resolve_tracking_uri(explicit: str | None, storage: str) -> str:
         return from_environment
     given = explicit or from_environment
     if given:
+        _check_kind(given)
         return given
     if "://" in storage:
         raise Mistake(
@@ -47,6 +50,23 @@ def resolve_tracking_uri(explicit: str | None, storage: str) -> str:
             "--tracking-uri or MLFLOW_TRACKING_URI."
         )
     return f"{SQLITE}{absolute_path(storage)}/mlflow.db"
+
+
+def _check_kind(uri: str) -> None:
+    """Raise Mistake for a folder, and for an SQLite store without a file of its own."""
+    scheme = urlsplit(uri).scheme
+    folder = scheme == "file" or (not scheme and uri not in DATABRICKS)
+    if folder and os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() != "true":
+        raise Mistake(
+            f"The tracking URI {uri} names a folder, in which MLflow keeps no records any more: give an "
+            "SQLite file such as sqlite:////home/me/mlflow.db, or a server such as http://127.0.0.1:5000."
+        )
+    path = sqlite_path(uri)
+    if scheme == "sqlite" and (not path or os.path.isdir(path)):
+        raise Mistake(
+            f"The tracking URI {uri} names no file: give one, such as sqlite:////home/me/mlflow.db, or leave "
+            "--tracking-uri out for a file in the storage folder."
+        )
 
 
 def sqlite_path(uri: str) -> str | None:

@@ -32,7 +32,7 @@ SETTINGS = ("--set", "epochs=3", "ap_window=2", "train_fraction=0.1", "checkpoin
 PLUGIN = str(Path(__file__).parent / "plugin.py")
 SMALLER = ("--holdouts", "3", "--methods", "classification")
 """A group of workers takes ten seconds to start."""
-RAY_LIMIT = 300.0
+RAY_LIMIT = 480.0
 WITH_FIGURES = 5
 """Every so many seeds the report has figures."""
 TRIES = 5
@@ -245,7 +245,7 @@ class Trial:
         temporary = self._driver(0).temporary
         yield from checks.left_behind(self._storage, self._sweep, temporary, damaged=damaged)
         shutil.rmtree(temporary, ignore_errors=True)
-        yield from checks.attempts_left_open(self._sweep)
+        yield from checks.attempts_left_open(self._sweep, damaged=damaged)
 
 
 def carry_out(schedule: Schedule, undisturbed: Undisturbed, folder: Path, template: Path) -> Outcome:

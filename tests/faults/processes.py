@@ -28,7 +28,7 @@ from tests.faults.schedules import (
 
 PATIENCE = 0.6
 """Seconds that an attempt waits here for a storage, instead of minutes."""
-LIMIT = 90.0
+LIMIT = 240.0
 """Seconds after which a sweep that should end hangs."""
 STOPPED = 0.3
 """Seconds for which a process is suspended."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-FEW = 25
+FEW = 15
 """Examples of the ordinary tests."""
 BATCH = 200
 """Examples between two looks at the clock."""

@@ -101,7 +101,7 @@ class Exchange:
     value: Any
     leave_out: bool
     again: Callable[[Any], Any] = lambda values: values
-    """What is done to the values before they are written, such as a digest."""
+    """What is done to values of which one was exchanged, such as a new digest."""
 
     def __call__(self, data: bytes) -> bytes:
         try:
@@ -114,8 +114,8 @@ class Exchange:
         holder, name = places[min(len(places) - 1, int(self.part * len(places)))]
         if self.leave_out:
             del holder[name]
-        else:
-            holder[name] = copy.deepcopy(self.value)
+            return json.dumps(values).encode()
+        holder[name] = copy.deepcopy(self.value)
         return json.dumps(self.again(values)).encode()
 
 

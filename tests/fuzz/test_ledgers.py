@@ -104,7 +104,7 @@ def records(ledger: Ledger) -> None:
 
 def show_status(ledger: Ledger) -> None:
     for words in ([NAME], [NAME, "--json"]):
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             status.main([*words, "--storage", ledger.storage])
 
 

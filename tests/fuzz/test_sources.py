@@ -7,6 +7,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -74,7 +75,7 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except Mistake as mistake:
-        if not str(mistake).isprintable():
+        if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in str(mistake)):
             raise AssertionError(repr(str(mistake))) from mistake
 
 

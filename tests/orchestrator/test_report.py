@@ -101,7 +101,7 @@ def test_a_report_on_other_cells_does_not_take_the_place_of_the_good_one(
     assert main(["mine", "--storage", str(tmp_path)]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "None of the 4 cells in" in printed.err
+    assert "which has 4, is of the sweep that its sweep.json describes" in printed.err
     assert "fingerprint is not what it was" in printed.err
     assert files_of(tmp_path) == before
 

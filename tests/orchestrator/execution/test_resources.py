@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.execution.memory import GPU, HOST
 from orchestrator.execution.resources import Resources, cells_at_once, check_fits
 from orchestrator.ledger.attempts import Usage
 from trainables.mistake import Mistake
@@ -58,3 +59,25 @@ def test_a_group_and_the_trial_that_looks_after_it_fit_where_its_workers_do() ->
     assert resources.trial["cpu"] + 2 * resources.worker["CPU"] <= 2.0
     assert resources.trial["cpu"] > 0
     assert Resources().trial == {"cpu": 1.0, "gpu": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("resources", "short", "nodes", "cpus", "gpus"),
+    [
+        (Resources(), HOST, LAPTOP, 2, 0),
+        (Resources(), GPU, LAPTOP, 1, 0),
+        (Resources(cpus_per_worker=2), HOST, CLUSTER, 8, 0),
+        (Resources(gpus_per_worker=0.25), GPU, CLUSTER, 1, 1),
+        (Resources(gpus_per_worker=2), GPU, CLUSTER, 1, 2),
+        (Resources(workers=2), HOST, LAPTOP, 1, 0),
+        (Resources(workers=2), HOST, CLUSTER, 8, 0),
+        (Resources(workers=3), HOST, CLUSTER, 4, 0),
+        (Resources(workers=2, gpus_per_worker=0.25), GPU, [{"CPU": 4, "GPU": 1}], 1, 0.5),
+    ],
+)
+def test_alone_a_cell_takes_as_much_as_leaves_no_room_for_others(
+    resources: Resources, short: str, nodes: list, cpus: float, gpus: float
+) -> None:
+    alone = resources.alone(short, nodes)
+    assert (alone.cpus_per_worker, alone.gpus_per_worker) == (cpus, gpus)
+    check_fits(alone, nodes)

@@ -11,23 +11,36 @@ import pytest
 from ray.tune.search import Searcher
 
 from orchestrator.execution.dispatcher import Dispatcher
+from orchestrator.execution.memory import GPU, HOST
 from orchestrator.execution.progress import Progress
+from orchestrator.execution.resources import Resources
+from orchestrator.execution.trial_deaths import Deaths
 from orchestrator.execution.trial_reports import failed
-from orchestrator.execution.tune import CellSearcher, FailureStreak
+from orchestrator.execution.tune import CellSearcher, FailureStreak, _placement
 from orchestrator.execution.watchdog import Watchdog
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import lay_out
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.specification import RunSettings
 from orchestrator.planning.studies import suggest
+from orchestrator.planning.sweep import Sweep
 from tests.hand_made_ledger import specification
 from tests.sweeps import ROOT
+from trainables.data.readers.request import DataRequest
+
+DATA = DataRequest("digits", "", 8, 1)
 
 
-def searcher(retries: int = 1) -> tuple[CellSearcher, Plan]:
+def searcher(retries: int = 1, resources: Resources | None = None) -> tuple[CellSearcher, Plan]:
     wanted = specification(holdouts=("3",), seeds=1, lambda_trials=1)
     cells = lay_out(wanted, "data")
     plan = Plan(cells, suggest, retries=retries)
     work = {cell.key: 1 for cell in cells.all()}
-    return CellSearcher(Dispatcher(plan, Progress(work, set()), None), Watchdog(5)), plan
+    sweep = Sweep(wanted, RunSettings(), Ledger("/nowhere", "s"), DATA, "data")
+    dispatcher = Dispatcher(plan, Progress(work, set()), None)
+    return CellSearcher(
+        dispatcher, Watchdog(5), Deaths(), sweep, resources or Resources(), [{"CPU": 4.0, "GPU": 2.0}]
+    ), plan
 
 
 def done(value: float | None = None) -> dict:
@@ -71,6 +84,48 @@ def test_a_trial_that_ends_without_a_word_has_lost_its_process() -> None:
     found.suggest("a")
     found.on_trial_complete("a", {"epoch": 3})
     assert list(plan.failures().values()) == ["its process died"]
+
+
+def test_what_ran_out_of_memory_runs_alone_before_others_and_is_then_given_up(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found, plan = searcher(resources=Resources(gpus_per_worker=0.25))
+    cell = found.suggest("a")["cell"]
+    found.on_trial_complete("a", failed("OutOfMemoryError: CUDA", retryable=True, short_of=GPU))
+    assert "GPU memory ran out: OutOfMemoryError: CUDA); it is tried again, with its GPUs to itself" in (
+        capsys.readouterr().err
+    )
+    again = found.suggest("b")
+    assert again["cell"] == cell
+    assert (again["alone"]["gpus_per_worker"], again["alone"]["cpus_per_worker"]) == (1.0, 1.0)
+    assert found.suggest("c") is None  # nobody takes what it waits for
+    found.on_trial_complete("b", failed("OutOfMemoryError: CUDA", retryable=True, short_of=GPU))
+    (said,) = plan.failures().values()
+    assert said.startswith(
+        "OutOfMemoryError: CUDA; GPU memory ran out though it ran alone; what would make it fit"
+    )
+    for word in ("--gpus-per-worker 1", "--set micro_batch=32", "width (now 1)", "batch_size (now 64)"):
+        assert word in said
+    assert found.suggest("c")["alone"] is None  # the others run as ever
+
+
+def test_other_failures_of_a_cell_that_runs_alone_are_tried_again() -> None:
+    found, plan = searcher(retries=3)
+    found.suggest("a")
+    found.on_trial_complete("a", failed("MemoryError", retryable=True, short_of=HOST))
+    found.suggest("b")
+    found.on_trial_complete("b", failed("OSError: full", retryable=True))
+    assert found.suggest("c")["alone"]["cpus_per_worker"] == 4
+    assert not plan.failures()
+
+
+def test_a_cell_alone_has_the_threads_that_it_always_has() -> None:
+    resources = Resources()
+    whole = {"cpus_per_worker": 4.0, "gpus_per_worker": 0.0}
+    assert _placement(resources, {"alone": None}).bundles == [{"CPU": 1.0}]
+    alone = _placement(resources, {"alone": whole})
+    assert alone.bundles == [{"CPU": 1.0}, {"CPU": 3.0}]
+    assert alone.strategy == "STRICT_PACK"
 
 
 def test_tune_can_keep_its_copy_without_the_plan() -> None:

@@ -193,7 +193,12 @@ OF_0_1 = Path("digits-71fc1416", "cells")
     ("name", "field", "value", "said"),
     [
         ("result.json", "values", None, "has something else than was written as 'values'"),
-        ("result.json", "values", {"final/ap_msp": "high"}, "has a value that is no number"),
+        (
+            "result.json",
+            "values",
+            {"final/ap_msp": "high"},
+            "has something else than was written as 'values'",
+        ),
         ("result.json", "checksums", ["x"], "has something else than was written as 'checksums'"),
         ("result.json", "attempt", "first", "has something else than was written as 'attempt'"),
         ("cell.json", "attempts", "one", "has something else than was written as 'attempts'"),

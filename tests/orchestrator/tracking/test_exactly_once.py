@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracker_module, "LONGEST_TIMEOUT", 2)
     monkeypatch.setattr(tracker_module, "DOUBT_SECONDS", 4.0)
     monkeypatch.setitem(tracker_module.CLIENT_SETTINGS, tracker_module.TIMEOUT, "20")
+
+
+FINISHED_AT = 1_000_000
+"""When the cells that are written by hand were finished, in milliseconds."""
 
 
 class Sweep:
@@ -238,7 +243,9 @@ def test_a_ledger_that_lost_its_identity_takes_its_runs_back(
     sweep.finish()
     sweep.drive(server.uri)
     before = runs_of(server.uri, sweep.ledger)
+    before_it_was_lost = sweep.ledger.identity()
     new_identity(sweep)
+    assert sweep.ledger.identity() != before_it_was_lost
     tracker = sweep.drive(server.uri)
     assert tracker.put_right() == [
         "5 runs in MLflow had an identity of this ledger that was lost: they are its own again."
@@ -250,21 +257,22 @@ def test_a_ledger_that_lost_its_identity_takes_its_runs_back(
 
 
 def new_identity(sweep: Sweep) -> None:
-    """Give a ledger another identity, as when its file was lost."""
-    path = sweep.storage / sweep.ledger.name / "identity"
-    before = path.read_text()
-    path.unlink()
-    after = sweep.ledger.identity()
-    if after == before:  # rebuilt as it was
-        path.write_text("0" * len(before))
+    """Give a ledger another identity, as version 0.1 did when the file was lost; sweep.json had none."""
+    folder = sweep.storage / sweep.ledger.name
+    kept = json.loads((folder / "sweep.json").read_text())
+    old = {name: value for name, value in kept.items() if name not in ("identity", "digest")}
+    (folder / "sweep.json").write_text(json.dumps(old))
+    (folder / "identity").write_text(uuid.uuid4().hex)
+    sweep.ledger = Ledger(str(sweep.storage), sweep.ledger.name)
 
 
 def ids(runs: dict[str, list[Any]]) -> dict[str, list[str]]:
     return {key: [run.info.run_id for run in found] for key, found in runs.items()}
 
 
+@pytest.mark.parametrize(("metric", "milliseconds"), [("train/loss", 12345), ("cost/attempts", FINISHED_AT)])
 def test_a_run_with_points_that_the_ledger_does_not_hold_is_written_anew(
-    sweep: Sweep, server: Server
+    metric: str, milliseconds: int, sweep: Sweep, server: Server
 ) -> None:
     """As of a cell whose files were damaged, and which therefore ran again."""
     sweep.finish()
@@ -272,7 +280,8 @@ def test_a_run_with_points_that_the_ledger_does_not_hold_is_written_anew(
     cell = sweep.cells.all()[0]
     (run,) = runs_of(server.uri, sweep.ledger)[cell.key]
     client = MlflowClient(server.uri)
-    client.log_metric(run.info.run_id, "train/loss", 5.0, step=1, timestamp=12345)
+    step = 1 if metric == "train/loss" else sweep.wanted.recipe.epochs
+    client.log_metric(run.info.run_id, metric, 5.0, step=step, timestamp=milliseconds)
     client.set_tag(run.info.run_id, "mlflow.note.content", "the odd one")
     sweep.rebuild(server.uri)
     sweep.check(server)
