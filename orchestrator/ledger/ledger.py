@@ -146,10 +146,14 @@ class Ledger:
         """Return whether there is anything under this name."""
         return self._files.is_folder(self._path())
 
-    def discard(self) -> None:
-        """Remove all of a sweep that was refused before it began, and an empty storage folder with it."""
+    def has_storage(self) -> bool:
+        """Return whether there is a folder for sweeps."""
+        return self._files.is_folder(self._root[1])
+
+    def discard(self, *, storage: bool) -> None:
+        """Remove all of a sweep that was refused before it began, and the storage folder if it is empty."""
         self._remove_folder()
-        if self.local_folder is not None:
+        if storage and self.local_folder is not None:
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.dirname(self.local_folder))
 
