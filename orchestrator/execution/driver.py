@@ -82,11 +82,11 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
     sweep, prepared = go_on(request) if draft is None else begin(draft, executor.device_kind())
     executor.check(sweep.specification)
     check_data(sweep.specification, prepared)
-    fresh = not sweep.ledger.has_folder()
+    fresh, new_storage = not sweep.ledger.has_folder(), not sweep.ledger.has_storage()
     with hold(sweep.ledger) as held, contextlib.ExitStack() as stack:
         sweep = replace(sweep, ledger=held.ledger)
         existed = sweep.ledger.exists()
-        with _undone_if_refused(sweep.ledger, fresh=fresh and not existed):
+        with _undone_if_refused(sweep.ledger, fresh=fresh and not existed, new_storage=new_storage):
             stored = check_name(sweep, must_exist=request.resume)
             if stored is not None:
                 sweep = with_scoring(sweep, stored, request)
@@ -121,14 +121,14 @@ def _check_versions(
 
 
 @contextlib.contextmanager
-def _undone_if_refused(ledger: Ledger, *, fresh: bool) -> Iterator[None]:
+def _undone_if_refused(ledger: Ledger, *, fresh: bool, new_storage: bool) -> Iterator[None]:
     """Remove what a sweep has left if it does not begin and its folder is fresh, made by this process."""
     try:
         yield
     except BaseException:
         if fresh:
             with contextlib.suppress(OSError):
-                ledger.discard()
+                ledger.discard(storage=new_storage)
         raise
 
 

@@ -31,13 +31,13 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from orchestrator.ledger import attempts, damage
+from orchestrator.ledger import attempts, damage, shapes
 from orchestrator.ledger.attempts import ONE_CPU, Usage
 from orchestrator.ledger.damage import Damage
 from orchestrator.ledger.digest import Unsound, seal
 from orchestrator.ledger.objects import Objects
 from orchestrator.ledger.storage import PART, Files, flush, open_storage, reason, unfinished_of
-from trainables.mistake import Mistake
+from trainables.mistake import Mistake, one_line
 
 SWEEP, IDENTITY, BASELINE, LOCK = "sweep.json", "identity", "baseline.json", "lock.json"
 LOCAL_LOCK = "lock"
@@ -146,10 +146,14 @@ class Ledger:
         """Return whether there is anything under this name."""
         return self._files.is_folder(self._path())
 
-    def discard(self) -> None:
-        """Remove all of a sweep that was refused before it began, and an empty storage folder with it."""
+    def has_storage(self) -> bool:
+        """Return whether there is a folder for sweeps."""
+        return self._files.is_folder(self._root[1])
+
+    def discard(self, *, storage: bool) -> None:
+        """Remove all of a sweep that was refused before it began, and the storage folder if it is empty."""
         self._remove_folder()
-        if self.local_folder is not None:
+        if storage and self.local_folder is not None:
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.dirname(self.local_folder))
 
@@ -543,9 +547,10 @@ class Ledger:
     def read_curves(self, key: str) -> list[dict[str, Any]]:
         """Return a cell's curves, one row per epoch; empty if there are none that can be read."""
         try:
-            return list(self._read_table(CELLS, key, CURVES).to_pylist())
-        except (FileNotFoundError, pa.ArrowException):
+            rows = self._read_table(CELLS, key, CURVES).to_pylist()
+        except (FileNotFoundError, pa.ArrowException, ValueError):
             return []
+        return rows if shapes.are_curves(rows) else []
 
     def read_scores(self, key: str) -> pa.Table:
         """Return a cell's scores, one row per test image; OSError or ArrowInvalid if missing or cut."""
@@ -818,7 +823,11 @@ class Ledger:
         return hashlib.sha256(data).hexdigest()
 
     def _read_table(self, *parts: str) -> pa.Table:
-        return pq.read_table(pa.BufferReader(self._read(*parts)))
+        data = self._read(*parts)
+        try:
+            return pq.read_table(pa.BufferReader(data))
+        except OSError as error:  # pyarrow's, of a file that is not whole; the storage has answered
+            raise pa.ArrowInvalid(one_line(error)) from error
 
     def _remove_folder(self, *parts: str) -> None:
         folder = self._path(*parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.ledger.digest import Unsound
@@ -67,6 +67,16 @@ def optional(kind: Kind) -> Callable[[object], bool]:
 
 def _finite(value: object) -> bool:
     return number(value) and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def are_curves(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether rows are of epochs, with numbers or nothing in every place."""
+    return all(
+        all(number(value) or value is None for value in row.values())
+        and count(row.get("epoch"))
+        and moment(row.get("speed/finished_at", 0))
+        for row in rows
+    )
 
 
 CELL = {"attempts": count, "run?": {"aux_weights?": each(number)}, "image_sets?": [str]}

@@ -703,11 +703,16 @@ class _Finding(threading.Thread):
 
 
 def _import_client() -> type[MlflowClient]:
-    names = ("mlflow", "alembic", "mlflow.store.db.utils")
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # The last prints what it raises, with a traceback; whoever it is raised to says what there is to say.
+    levels = {
+        "mlflow": logging.ERROR,
+        "alembic": logging.ERROR,
+        "mlflow.store.db.utils": logging.CRITICAL + 1,
+    }
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
     from mlflow import MlflowClient
 
-    for name in names:  # importing MLflow sets its own levels
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name, level in levels.items():  # importing MLflow sets its own levels
+        logging.getLogger(name).setLevel(level)
     return MlflowClient

@@ -81,14 +81,14 @@ def left_behind(storage: Path, sweep: Path, temporary: Path, *, damaged: bool) -
             yield f"left behind: TMPDIR/{path.name}"
 
 
-def attempts_left_open(sweep: Path) -> Iterator[str]:
-    """Name the attempts whose record says that they still run."""
+def attempts_left_open(sweep: Path, *, damaged: bool) -> Iterator[str]:
+    """Name the attempts whose record says that they still run; one that was damaged stays as it is."""
     for path in sorted(sweep.glob("cells/*/attempts/*.json")):
         try:
             ending = json.loads(path.read_bytes())["ending"]
         except (ValueError, KeyError, TypeError):
             ending = "unreadable"
-        if ending in ("running", "unreadable"):
+        if ending == "running" or (ending == "unreadable" and not damaged):
             yield f"the record of an attempt that is over is {ending}: {path.relative_to(sweep)}"
 
 

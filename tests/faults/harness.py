@@ -245,7 +245,7 @@ class Trial:
         temporary = self._driver(0).temporary
         yield from checks.left_behind(self._storage, self._sweep, temporary, damaged=damaged)
         shutil.rmtree(temporary, ignore_errors=True)
-        yield from checks.attempts_left_open(self._sweep)
+        yield from checks.attempts_left_open(self._sweep, damaged=damaged)
 
 
 def carry_out(schedule: Schedule, undisturbed: Undisturbed, folder: Path, template: Path) -> Outcome:

@@ -52,7 +52,8 @@ class Watch:
                 self._strike(fault, found)
 
     def _count(self, kind: str) -> int:
-        return sum(kind_of(str(path)) == kind for path in self._sweep.rglob("*") if path.suffix != ".part")
+        files = (f"{folder}/{name}" for folder, _, names in os.walk(self._sweep) for name in names)
+        return sum(kind_of(path) == kind for path in files if not path.endswith(".part"))
 
     def _strike(self, fault: RayFault, process: int) -> None:
         with self._log.open("a") as log:

@@ -74,6 +74,8 @@ class Strikes:
         self._left = list(faults)
         self._storage = storage
         self._log = log
+        self._command = os.getpid()
+        """The command's first process, in which the faults are armed."""
         self._counts: Counter[str] = Counter()
         self._failing: dict[str, tuple[int, int]] = {}
         """By kind, how many more calls fail, and with which errno."""
@@ -115,15 +117,15 @@ class Strikes:
         with self._log.open("a") as log:
             log.write(f"{fault}\n")
         if fault.what == KILL:
-            _send(fault.target, signal.SIGKILL)
+            self._send(fault.target, signal.SIGKILL)
         elif fault.what == POWER_CUT:
             if os.path.exists(path):
                 os.truncate(path, os.path.getsize(path) // 2)
-            _send(GROUP, signal.SIGKILL)
+            self._send(GROUP, signal.SIGKILL)
         elif fault.what in STOPS:
-            _send(GROUP, signal.SIGSTOP)
+            self._send(GROUP, signal.SIGSTOP)
         elif fault.what in SIGNALS:
-            _send(fault.target, SIGNALS[fault.what])
+            self._send(fault.target, SIGNALS[fault.what])
         elif fault.what == STALL:
             time.sleep(fault.amount)
         elif fault.what == CLOCK:
@@ -137,6 +139,14 @@ class Strikes:
         elif fault.what == FAIL:
             self._failing[fault.moment.kind] = int(fault.amount) - 1, fault.code
             raise OSError(fault.code, os.strerror(fault.code))
+
+    def _send(self, target: str, number: int) -> None:
+        """Send a signal to this process, to the command's first, or to the group that it leads."""
+        with contextlib.suppress(ProcessLookupError):
+            if target == GROUP:
+                os.killpg(self._command, number)
+            else:
+                os.kill(os.getpid() if target == WORKER else self._command, number)
 
     def _wrap_link(self) -> None:
         link = os.link
@@ -184,14 +194,6 @@ class Strikes:
             return answer
 
         return counted
-
-
-def _send(target: str, number: int) -> None:
-    """Send a signal to this process, to its parent, or to the group of both."""
-    if target == GROUP:
-        os.killpg(os.getpgrp(), number)
-    else:
-        os.kill(os.getpid() if target == WORKER else os.getppid(), number)
 
 
 def fill(storage: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.ledger.ledger import Ledger, Superseded
@@ -241,3 +244,29 @@ def test_a_later_detector_clears_what_a_killed_one_left_half_written(ledger: Led
     left.write_bytes(b"half")
     ledger.write_later("a", "vim", pa.table({"vim": [1.0]}), {})
     assert not left.exists()
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def of_words(data: bytes) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"epoch": ["first"]}), sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("spoil", [cut, flipped, of_words])
+def test_spoilt_curves_count_as_none(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    ledger = Ledger(str(tmp_path), "mine")
+    attempt = ledger.begin("a", {})
+    ledger.write_curves("a", attempt, [{"epoch": 1, "train/loss": 0.5}])
+    assert ledger.read_curves("a") == [{"epoch": 1, "train/loss": 0.5}]
+    path = tmp_path / "mine/cells/a/curves.parquet"
+    path.write_bytes(spoil(path.read_bytes()))
+    assert ledger.read_curves("a") == []

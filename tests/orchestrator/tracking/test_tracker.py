@@ -471,3 +471,22 @@ def test_a_server_that_stays_away_does_not_delay_the_end(sweep: Sweep, server: S
     began = time.monotonic()
     assert not tracker.close(timeout=60)
     assert time.monotonic() - began < 30
+
+
+def test_what_a_database_refuses_is_raised_and_not_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import sqlite3
+
+    from mlflow.exceptions import MlflowException
+
+    from orchestrator.tracking.tracker import _import_client
+
+    client = _import_client()(f"sqlite:///{tmp_path}/mlflow.db")
+    run = client.create_run("0").info.run_id
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        connection.execute("alter table runs rename to gone")
+    capsys.readouterr()
+    with pytest.raises(MlflowException, match="no such table: runs"):
+        client.set_terminated(run)
+    assert capsys.readouterr().err == ""
