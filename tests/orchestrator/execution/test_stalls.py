@@ -66,6 +66,10 @@ def test_a_stopped_trial_is_noticed_and_its_cell_goes_on(tmp_path: Path) -> None
     assert attempt["resumed_after_epoch"] >= 2
     (line,) = [each for each in said if each.startswith("classification/3/s0 failed")]
     told = r"no progress in .+ for 1[2-9] s, on .+, which gives no sign of life"
+    (cell,) = cells(only_sweep(tmp_path)).values()
+    records = [json.loads(path.read_text()) for path in sorted((cell / "attempts").glob("*.json"))]
+    assert [record["ending"] for record in records] == ["stalled", "done"]
+    assert records[0]["error"] in line
     assert re.fullmatch(rf"classification/3/s0 failed \({told}\); it is tried again\.", line)
 
 
