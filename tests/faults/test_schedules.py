@@ -29,7 +29,7 @@ from tests.faults.schedules import (
 from tests.sweeps import ROOT
 
 MANY = range(200)
-INLINE = "0:10"
+INLINE = "0,1,13,14,20,23,24,25,45,74"
 ON_RAY, ON_RAY_SLOWLY = "1", "0"
 
 
