@@ -84,6 +84,7 @@ def finish(
     classes: tuple[str, ...] = tuple("0123456789"),
     access_log: list[dict[str, Any]] | None = None,
     values: dict[str, Any] | None = None,
+    scores: pa.Table | None = None,
 ) -> None:
     """Write a cell as done: cell.json, curves, scores if it is final, and result.json."""
     if weights is None:
@@ -95,12 +96,11 @@ def finish(
         "opened": access_log or opened(cell, wanted, classes),
     }
     attempt = ledger.begin(cell.key, about)
-    scores = None
     if cell.phase == SEARCH:
         reported: dict[str, Any] = {"value": search_value(cell), "diverged": False}
     else:
         reported = final_values(cell, value, 1 / len(classes))
-        scores = pa.table({"index": [0, 1], "msp": [0.1, 0.2]})
+        scores = pa.table({"index": [0, 1], "msp": [0.1, 0.2]}) if scores is None else scores
     epochs = wanted.recipe.epochs if parse_method(cell.method).trains else 0
     reported |= {"epochs": epochs, **(values or {})}
     ledger.finish(

@@ -79,7 +79,11 @@ def are_curves(rows: Sequence[Mapping[str, Any]]) -> bool:
     )
 
 
-CELL = {"attempts": count, "run?": {"aux_weights?": each(number)}, "image_sets?": [str]}
+CELL = {
+    "attempts": count,
+    "run?": {"aux_weights?": each(number)},
+    "image_sets?": [{"name": str, "digest?": optional(str)}],
+}
 
 _ATTEMPT = {"finished_at": moment, "seconds": moment}
 

@@ -120,7 +120,7 @@ def test_an_edited_or_renamed_detector_trains_nothing_again(tmp_path: Path) -> N
     first = run(*words, "--plugin", write(tmp_path / "file", DETECTOR), blocked=True)
     assert first.returncode == 0, first.stdout + first.stderr
     (cell,) = cells(tmp_path / "sweep").values()
-    files = {path: path.read_bytes() for path in cell.iterdir()}
+    files = {path: path.read_bytes() for path in cell.rglob("*") if path.is_file()}
     edited = DETECTOR + "\n\nclass Largest(Norm):\n    name = 'largest'\n"
     for text, name in ((edited, "mine.py"), (edited, "yours.py")):
         done = run(*words, "--plugin", write(tmp_path / "file", text, name), blocked=True)
