@@ -188,6 +188,8 @@ class _Supervisor:
         self._send(signal.SIGKILL)
 
     def _send(self, number: int) -> None:
+        if self._child <= 0:  # which would mean every process of this one's group
+            return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._child, number)
 
@@ -210,7 +212,7 @@ class _Supervisor:
         if self._signal:
             sentence, code = f"Stopped by {name_of(self._signal)}.", 128 + self._signal
         else:
-            sentence, code = _what_happened(account, code), 1 if account.resume or code < 0 else code
+            sentence, code = _what_happened(account, code), 1 if account.resume or code <= 0 else code
         if account.resume:
             sentence += f" Nothing that was done is lost; go on with: {account.resume}"
         say(sentence)
@@ -220,8 +222,11 @@ class _Supervisor:
 
     def _call(self, afterwards: Callable[[str], object], name: str) -> None:
         """Call it in a process of its own, without its output, and not for longer than a bounded time."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         self._child = os.fork()
         if self._child == 0:
+            for number in STOPPING:
+                signal.signal(number, signal.SIG_DFL)
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, 1)
             os.dup2(nowhere, 2)
@@ -229,6 +234,7 @@ class _Supervisor:
                 afterwards(name)
             finally:
                 os._exit(0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         signal.setitimer(signal.ITIMER_REAL, AFTERWARDS_SECONDS)
         self._wait(self._child)
         self._end_orphans()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from orchestrator.cli.signals import Once, Signalled, handling, name_of
@@ -74,7 +75,8 @@ def stoppable(say: Callable[[str], object]) -> Iterator[None]:
     main = threading.main_thread().ident or 0
 
     def wait(number: int) -> None:
-        stop.ask()
+        until = time.monotonic() + GRACE_SECONDS - CLOSING_SECONDS
+        stop.ask()  # which may take seconds
         if over.wait(SOON_SECONDS):
             return
         rest = GRACE_SECONDS - CLOSING_SECONDS
@@ -82,7 +84,7 @@ def stoppable(say: Callable[[str], object]) -> Iterator[None]:
             f"{name_of(number)}: nothing new begins, and what runs ends after its epoch, within {rest:.0f} "
             "s; a second signal ends it at once."
         )
-        if not over.wait(rest - SOON_SECONDS):
+        if not over.wait(max(until - time.monotonic(), 0.0)):
             signal.pthread_kill(main, number)
 
     def first(number: int) -> None:

@@ -123,7 +123,10 @@ def kernel_ended(signs: Sequence[Sign]) -> bool:
     """Return whether, where these processes ran, the kernel has since ended some for want of memory."""
     if not signs:
         return False
-    before = {sign.process.node: sign.oom_kills for sign in signs}
+    before: dict[str, int] = {}
+    for sign in signs:  # one that came after the kernel's deed has counted it already
+        node = sign.process.node
+        before[node] = min(sign.oom_kills, before.get(node, sign.oom_kills))
     nodes = [node for node in live_nodes() if node.id in before]
     now = ask(nodes, oom_kills, seconds=ANSWER_SECONDS)
     return any(isinstance(count, int) and count > before[node] for node, count in now.items())
@@ -187,8 +190,8 @@ class Sender:
         self._over.set()
 
     def _send(self, sign: Sign) -> None:
-        # The actor may restart, or the driver end: the attempt goes on without.
-        with contextlib.suppress(RayError, ValueError):
+        # The actor may restart, or the driver end: the attempt goes on without, and this thread with it.
+        with contextlib.suppress(Exception):
             if ray.get(ray.get_actor(self._pulse).take.remote(sign), timeout=ANSWER_SECONDS):
                 self._asked()
 

@@ -149,7 +149,7 @@ def _placement(resources: Resources, config: dict[str, Any]) -> PlacementGroupFa
         found: PlacementGroupFactory = resource_dict_to_pg_factory(usual)
         return found
     bundles = [{"CPU": usual["cpu"], "GPU": alone["gpus_per_worker"]}]
-    bundles.append({"CPU": alone["cpus_per_worker"] - resources.cpus_per_worker})
+    bundles.append({"CPU": alone["cpus_per_worker"] - usual["cpu"]})
     taken = [{kind: n for kind, n in bundle.items() if n > 0} for bundle in bundles]
     return PlacementGroupFactory([bundle for bundle in taken if bundle], strategy="STRICT_PACK")
 

@@ -205,6 +205,12 @@ class Watchdog:
             if trial.stall is None and limit and still > limit and trial.heard and not self._reports(trial):
                 trial.stall = self._stall(name, trial, still)
                 found.append(trial.stall)
+                if (
+                    self._limit < 0
+                ):  # it may have been at one long piece of work: its next try gets twice as long
+                    self._slowest[trial.key] = max(
+                        self._slowest.get(trial.key, 0.0), 2 * still / SLOWEST_GAPS
+                    )
         return found
 
     @_one_at_a_time

@@ -93,7 +93,9 @@ class Watch:
 
     def _run(self) -> None:
         while not self._over.wait(POLL_SECONDS):
-            self.look()
+            # Ray or the terminal may fail for a moment, after which there is as much to watch as before.
+            with contextlib.suppress(Exception):
+                self.look()
 
     def look(self) -> None:
         """Take the signs that have come, and act on what they say."""

@@ -153,3 +153,13 @@ def test_nothing_is_said_while_cells_wait_for_resources(limit: float) -> None:
     dog = watchdog(limit)
     dog.pass_time(10_000, waiting=True)
     assert dog.quiet() is None
+
+
+def test_a_cell_that_was_ended_gets_twice_as_long_at_its_next_try() -> None:
+    dog = watchdog(-1)
+    dog.heard(Sign(ALONE, 1, "fitting a detector"))
+    for _ in range(601):
+        dog.pass_time(1)
+    assert len(dog.stalled()) == 1
+    assert dog.limit("key") == 1202
+    assert watchdog(5).limit("key") == 5  # what a person gave stays

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from orchestrator.execution import watching as module
@@ -102,3 +104,15 @@ def test_a_cell_that_waits_is_shown_as_waiting_and_mentioned_after_a_minute(
     assert "waits for" not in said
     assert "0/1 cells done, 0 running, 1 waiting for CPUs" in said
     assert stage.ended == []
+
+
+def test_a_failure_of_ray_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.001)
+    looked = threading.Semaphore(0)
+
+    def read() -> list[Sign]:
+        looked.release()
+        raise RuntimeError("no answer")
+
+    with Watch(Watchdog(5), Progress({}, set()), read).running():
+        assert all(looked.acquire(timeout=30) for _ in range(3))
