@@ -68,6 +68,7 @@ def test_ten_disturbed_sweeps_end_as_the_undisturbed_one(
     assert "10 of 10 schedules ended as the undisturbed sweep" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_disturbed_sweep_on_ray_ends_as_the_undisturbed_one(tmp_path: Path) -> None:
     done = disturb(tmp_path, "--ray", "--seeds", ON_RAY)
     assert done.returncode == 0, done.stdout + done.stderr

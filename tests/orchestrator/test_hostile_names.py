@@ -104,7 +104,11 @@ def test_a_report_of_such_classes_is_whole(reported: tuple[Report, Tracker]) -> 
     rows = list(csv.DictReader(io.StringIO(cells_csv(report.results))))
     assert {row["holdout"] for row in rows} == set(HOSTILE.values())
     assert len(rows) == len(report.results.finals)
-    assert {path.name for path in Path(report.results.ledger.storage).iterdir()} <= {"mine", "mlflow.db"}
+    assert {path.name for path in Path(report.results.ledger.storage).iterdir()} <= {
+        "mine",
+        "mlflow.db",
+        "mlflow.db.lock",
+    }
 
 
 def test_mlflow_keeps_such_names_as_they_are_and_finds_the_runs_again(
