@@ -77,12 +77,15 @@ def carry_out(request: Request) -> int:
 def _run(request: Request, resolved: Draft | None) -> int:
     from orchestrator.cli.next_commands import rebuild_command, resume_command
     from orchestrator.execution.driver import opened
+    from orchestrator.ledger.lock import LockLost
     from orchestrator.reporting.conclusion import conclude
 
     with opened(request, resolved) as driver:
         ledger = driver.sweep.ledger
         try:
             driver.run()
+        except LockLost:
+            raise  # which says what to do
         except KeyboardInterrupt as interrupt:
             driver.stop()
             say(f"Stopped. Nothing that was done is lost; go on with: {resume_command(request, ledger.name)}")

@@ -8,7 +8,6 @@ imported. Nothing is written without --repair.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import sys
@@ -37,14 +36,19 @@ def _main(words: list[str] | None) -> int:
     request = read_request(words)
     ledger = Ledger(request.places.storage, request.name)
     try:
-        with hold(ledger) if request.repair else contextlib.nullcontext():
+        if not request.repair:
             return _verify(request, ledger)
+        if not ledger.has_folder():
+            ledger.read_sweep()  # which says that there is no such sweep, where a lock would make its folder
+        with hold(ledger) as held:
+            return _verify(request, held.ledger)
     except OSError as error:
         raise unreadable(request.places.storage, error) from None
 
 
 def _verify(request: VerifyRequest, ledger: Ledger) -> int:
-    driven = not request.repair and owner_of(ledger) is not None
+    owner = None if request.repair else owner_of(ledger)
+    driven = owner is not None and not owner.silent
     try:
         report = make_report(ledger, request.places)
     except Mistake as mistake:

@@ -58,7 +58,7 @@ def _command(words: Iterable[str]) -> str:
 
 def repair_command(request: Request, name: str) -> str:
     """Return the command that moves aside what is damaged, so that it is made again."""
-    return shlex.join(["python", "-m", "orchestrator.verify", name, "--repair", *_places(request)])
+    return _command(["python", "-m", "orchestrator.verify", name, "--repair", *_places(request)])
 
 
 def _places(request: Request) -> list[str]:

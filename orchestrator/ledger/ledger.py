@@ -492,7 +492,8 @@ class Ledger:
 
     def keys(self) -> set[str]:
         """Return the keys of all cells that have a folder, also of those that sweep.json does not mean."""
-        return {info.base_name for info in self._files.listing(self._path(CELLS))}
+        found = self._files.listing(self._path(CELLS))
+        return {info.base_name for info in found if info.type == pafs.FileType.Directory}
 
     def read_cell(self, key: str) -> Json:
         """Return a cell's cell.json, empty if there is none that is whole."""

@@ -28,11 +28,11 @@ from filelock import FileLock, Timeout
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.objects import Objects, Version, knows_conditions
+from orchestrator.ledger.owner import LEASE_SECONDS
 from orchestrator.ledger.storage import reason
 from trainables.mistake import Mistake
 
-LEASE_SECONDS = 60.0
-"""How long a lock on an object store is watched before it is taken over."""
+LONGEST_LEASE = 3600.0
 BEATS, MARGIN = 6, 1 / 6
 """How often the lock is renewed within a lease, and the part of it in which the owner does not trust it."""
 LOOKS = 60
@@ -307,7 +307,7 @@ def _await_free(ledger: Ledger, objects: Objects, lease: float) -> Version | Non
     if not found.get("token") or _dead_here(found):
         return seen
     stated = found.get("lease")
-    lease = max(lease, float(stated)) if isinstance(stated, int | float) else lease
+    lease = max(lease, min(float(stated), LONGEST_LEASE)) if isinstance(stated, int | float) else lease
     print(
         f"Waiting {lease:g} s to see whether {_who(found)}, which holds the sweep {ledger.name!r}, "
         "is still at work.",
@@ -331,7 +331,7 @@ def _read(ledger: Ledger, objects: Objects) -> tuple[Record, Version | None]:
         data, version = objects.read(ledger.lock_path)
     except FileNotFoundError:
         return {}, None
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(data)
         if isinstance(found, dict):
             return found, version
@@ -391,7 +391,7 @@ def _dead_here(owner: Record) -> bool:
         return False
     try:
         os.kill(owner["pid"], 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return True
     except OSError:
         return False

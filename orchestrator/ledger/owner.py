@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,11 @@ try:
     import fcntl
 except ImportError:  # Windows, where only what a lock file says is known
     fcntl = None  # type: ignore[assignment]
+
+LEASE_SECONDS = 60.0
+"""How long a lock on an object store is watched before it is taken over."""
+MOST_SECONDS = 1e11
+"""Later times are none."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,13 @@ class Owner:
     """When it took the lock, in Unix seconds."""
     heard: float | None
     """When it renewed the lock last, on an object store, by its own clock."""
+    lease: float | None = None
+    """On an object store, for how many seconds a lock that is not renewed is its owner's."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing was heard of it for twice its lease, which allows for clocks that differ."""
+        return self.heard is not None and time.time() - self.heard > 2 * (self.lease or LEASE_SECONDS)
 
     @property
     def words(self) -> str:
@@ -56,9 +69,16 @@ def _named(said: Mapping[str, Any], path: str | None) -> Owner:
     return Owner(
         host if isinstance(host, str) and host else None,
         process if isinstance(process, int) and process else None,
-        float(since) if isinstance(since, int | float) else None,
-        said.get("renewed") if path is None else None,
+        _number(since),
+        _number(said.get("renewed")) if path is None else None,
+        _number(said.get("lease")) if path is None else None,
     )
+
+
+def _number(value: object) -> float | None:
+    """Return a number that is one; a lock may say anything."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < MOST_SECONDS else None  # type: ignore[arg-type]
 
 
 def _is_locked(path: str) -> bool:

@@ -174,6 +174,8 @@ class Files:
         def move() -> None:
             if self.local:
                 self.fs.create_dir(os.path.dirname(target), recursive=True)
+            elif self.fs.get_file_info(source).type == pafs.FileType.NotFound:
+                raise FileNotFoundError(errno.ENOENT, "no such file", source)  # S3's own error says less
             self.fs.move(source, target)
 
         self._change(move)

@@ -270,3 +270,10 @@ def test_spoilt_curves_count_as_none(tmp_path: Path, spoil: Callable[[bytes], by
     path = tmp_path / "mine/cells/a/curves.parquet"
     path.write_bytes(spoil(path.read_bytes()))
     assert ledger.read_curves("a") == []
+
+
+def test_a_stray_file_among_the_cells_is_no_cell(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path), "mine")
+    ledger.begin("abc", {"opened": []})
+    (tmp_path / "mine" / "cells" / ".DS_Store").write_bytes(b"")
+    assert ledger.keys() == {"abc"}

@@ -14,12 +14,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from orchestrator.ledger import lock
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import Hold, LockLost, hold
-from orchestrator.ledger.objects import Objects
+from orchestrator.ledger.objects import Objects, Version, knows_conditions
 from orchestrator.ledger.owner import owner_of
 from trainables.mistake import Mistake
 
@@ -414,7 +415,7 @@ CONTEND = """
 import random, sys, time
 from orchestrator.ledger import lock
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.objects import Objects
+from orchestrator.ledger.objects import Objects, Version, knows_conditions
 from orchestrator.ledger.owner import owner_of
 from trainables.mistake import Mistake
 
@@ -538,3 +539,56 @@ def test_an_owner_that_was_suspended_beyond_its_lease_writes_nothing_more(s3: st
     assert "wrote" not in said
     names = {info.base_name for info in mine._files.listing(mine._path("report"))}
     assert names == {"0.txt", "of the other.txt"}
+
+
+def test_a_store_knows_conditions_even_if_it_answers_twice_or_not(bucket: Ledger) -> None:
+    class Forgetful(Objects):
+        """Writes, and forgets to say so, as after a lost answer and a second request."""
+
+        def put(self, path: str, data: bytes, version: Version | None) -> Version | None:
+            written = super().put(path, data, version)
+            return None if data in (b"1", b"3") else written
+
+    assert bucket.objects is not None
+    forgetful = Forgetful(bucket.objects._store)
+    assert knows_conditions(forgetful, bucket.lock_probe("probe"))
+    assert bucket.objects.version(bucket.lock_probe("probe")) is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"pid": 10**12, "machine": lock._machine()}, {"renewed": "x"}, {"since": 1e200}, {"lease": "for ever"}],
+    ids=str,
+)
+def test_a_lock_that_says_odd_things_is_another_s_or_free(bucket: Ledger, odd: dict[str, object]) -> None:
+    write_lock(bucket, **odd)
+    owner = owner_of(bucket)
+    assert owner is not None
+    assert owner.since is None
+    with hold(bucket, LEASE):
+        pass
+
+
+def test_an_owner_that_was_not_heard_of_for_long_is_silent(bucket: Ledger) -> None:
+    write_lock(bucket, renewed=time.time() - 100, lease=60)
+    owner = owner_of(bucket)
+    assert owner is not None
+    assert not owner.silent
+    write_lock(bucket, renewed=time.time() - 130, lease=60)
+    owner = owner_of(bucket)
+    assert owner is not None
+    assert owner.silent
+
+
+def test_a_missing_file_of_a_bucket_is_set_aside_with_its_cell(bucket: Ledger) -> None:
+    bucket.write_sweep({"some": 1})
+    attempt = bucket.begin("abc", {"opened": []})
+    values = {"phase": "final", "aux_weights": {}, "values": {"epochs": 1}}
+    about = {"number": attempt, "seconds": 1.0, "finished_at": 1.0}
+    bucket.finish("abc", attempt, values, about, scores=pa.table({"index": [0]}))
+    assert bucket.read_result("abc") is not None
+    bucket._files.delete(bucket._path("cells", "abc", "scores.parquet"))
+    (found,) = bucket.damaged(["abc"])
+    bucket.set_aside(found)
+    assert bucket.read_result("abc") is None
+    assert bucket.damaged(["abc"]) == []
