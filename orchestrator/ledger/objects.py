@@ -69,8 +69,8 @@ class Objects:
     def put(self, path: str, data: bytes, version: Version | None) -> Version | None:
         """Write a file that has this version, or is not there if it is None; return its new version.
 
-        Returns None, and leaves the file, if it was written meanwhile, which after a lost answer may have
-        been by this very call.
+        Returns None, and leaves the file, if it was written or removed meanwhile, which after a lost answer
+        may have been by this very call. Raises OSError if it cannot be written, as where there is no bucket.
         """
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
@@ -78,7 +78,11 @@ class Objects:
         mode: Any = "create" if version is None else version
         try:
             return _call(lambda: _version(obstore.put(self._store, _key(path), data, mode=mode)))
-        except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+        except (AlreadyExistsError, PreconditionError):
+            return None
+        except FileNotFoundError as error:
+            if version is None:  # not ENOENT, which would say that a file is not there
+                raise OSError(errno.EIO, "there is no such bucket") from error
             return None
 
     def delete(self, path: str) -> None:

@@ -12,22 +12,27 @@ from moto import server
 
 @pytest.fixture(scope="session")
 def s3_address() -> Iterator[str]:
-    """The address of the server, with a bucket `holdouts`."""
+    """The address of the server, which has a bucket `holdouts` for each test that asks for `s3`."""
     store = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     store.start()
     host, port = store.get_host_and_port()
-    keys = {"access_key": "test", "secret_key": "test", "region": "us-east-1"}
-    made = pafs.S3FileSystem(
-        endpoint_override=f"{host}:{port}", scheme="http", allow_bucket_creation=True, **keys
-    )
-    made.create_dir("holdouts")
     yield f"{host}:{port}"
     store.stop()
 
 
+def make_bucket(address: str) -> None:
+    keys = {"access_key": "test", "secret_key": "test", "region": "us-east-1"}
+    store = pafs.S3FileSystem(endpoint_override=address, scheme="http", allow_bucket_creation=True, **keys)
+    store.create_dir("holdouts")
+
+
 @pytest.fixture
 def s3(s3_address: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A storage of the test's own in the bucket, as the environment tells where it is."""
+    """A storage of the test's own in the bucket, as the environment tells where it is.
+
+    The bucket is made anew for each: servers of other tests in this process empty all that moto holds.
+    """
+    make_bucket(s3_address)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{s3_address}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")

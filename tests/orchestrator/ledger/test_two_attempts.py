@@ -167,3 +167,9 @@ def test_credentials_of_a_profile_are_found(s3: str, tmp_path: Path, monkeypatch
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_PROFILE", "mine")
     assert Ledger(s3, "mine").begin("k", {}) == 1
+
+
+def test_a_bucket_that_is_gone_is_no_attempt_of_another(s3: str) -> None:
+    gone = Ledger(s3.replace("holdouts", "another"), "mine")
+    with pytest.raises(OSError, match="there is no such bucket"):
+        gone.begin("k", {})
