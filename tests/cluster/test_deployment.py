@@ -152,7 +152,7 @@ def test_the_doctor_names_everything_that_is_wrong(cluster: Deployment) -> None:
     stop_mlflow(cluster)
     try:
         done = cluster.exec("python -m orchestrator.doctor --data ~/data")
-        tokenless = ssh(HEAD, "RAY_AUTH_TOKEN_PATH=/nowhere python -m orchestrator.doctor --address ''")
+        tokenless = ssh(HEAD, "env -u RAY_ADDRESS RAY_AUTH_TOKEN_PATH=/nowhere python -m orchestrator.doctor")
     finally:
         ssh(2, "mv ~/elsewhere ~/data")
         ssh(3, f"rm -r {fake}; umount ~/.cache")

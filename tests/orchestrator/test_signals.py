@@ -149,9 +149,8 @@ def killed(command: Command, folder: Path, temporary: Path, name: str) -> str:
     return sentence
 
 
-@pytest.mark.parametrize(
-    "name", ["raylet", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gcs_server", "driver"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["raylet", "gcs_server", "driver"])
 def test_the_death_of_ray_or_the_driver_is_one_sentence(tmp_path: Path, temporary: Path, name: str) -> None:
     with Command(*LONG, *storage_of(tmp_path), RAY_TMPDIR=str(temporary)) as command:
         sentence = killed(command, tmp_path, temporary, name)
