@@ -94,7 +94,8 @@ class CellRun:
 
     def _evaluate(self) -> dict[str, float]:
         recipe = self.run.recipe
-        if not self.run.search and not recipe.evaluates_after(self.training.epoch):
+        epoch = self.training.epoch
+        if not (recipe.validates_after(epoch) if self.run.search else recipe.evaluates_after(epoch)):
             return {}
         if recipe.batch_norm_statistics == "recalibrated":
             self.training.recalibrate()
@@ -106,7 +107,6 @@ class CellRun:
             self._check(not math.isnan(accuracy))
             return {"val/accuracy": accuracy}
         assert self.test is not None
-        epoch = self.training.epoch
         last = epoch == recipe.epochs
         self.scores = self.scorer.score(network, self.test, self.training.part if last else None)
         if not last and epoch > recipe.epochs - recipe.ap_window:
@@ -127,7 +127,7 @@ class CellRun:
     def result(self) -> dict[str, float]:
         """Return the reported values, once every epoch is done.
 
-        A search run reports the validation accuracy of its last epoch (0 if it diverged). A final run reports
+        A search run reports the validation accuracy after its last epoch, 0 if it diverged. A final run has
         the accuracy of the last epoch and each detector's mean AP of the last min(ap_window, epochs)
         evaluations, with their other forms (`_window`, `_last`), the detector's AUROC and FPR at 95% TPR at
         the last evaluation, and the share of anomalies, to which a random detector's AP tends. A detector

@@ -25,8 +25,8 @@ class Work:
 def run_flops(recipe: Recipe, method: str, work: Work, channels: int, classes: int, *, search: bool) -> int:
     """Return the FLOPs of a run: epochs, with a step of each auxiliary task per step, and evaluations.
 
-    A search run validates after each epoch, with one forward pass per image. Scoring, in a final run, takes a
-    forward pass, a gradient for the input and another forward pass.
+    A validation, in a search run, takes one forward pass per image. Scoring, in a final run, takes a forward
+    pass, a gradient for the input and another forward pass.
     """
     if not parse_method(method).trains:
         found = TRAINING_FREE.find(method)()
@@ -37,5 +37,5 @@ def run_flops(recipe: Recipe, method: str, work: Work, channels: int, classes: i
     training = recipe.epochs * work.training_images * (classification + auxiliary)
     forward, _ = forward_flops(recipe, channels, classes)
     if search:
-        return int(training + recipe.epochs * work.evaluated_images * forward)
+        return int(training + recipe.validation_count * work.evaluated_images * forward)
     return int(training + recipe.evaluation_count * work.evaluated_images * 3 * forward)

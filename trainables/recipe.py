@@ -69,7 +69,10 @@ class Recipe:
         10, "last evaluations over which AP is averaged", at_least=1, at_most=MOST_EPOCHS
     )
     evaluate_every: int = setting(
-        0, "epochs between evaluations before the last ap_window, 0 for none", at_least=0, at_most=MOST_EPOCHS
+        0,
+        "epochs between evaluations before the last ap_window, or validations before the last, 0 for none",
+        at_least=0,
+        at_most=MOST_EPOCHS,
     )
     precision: str = setting(
         "float32",
@@ -154,6 +157,16 @@ class Recipe:
     def evaluation_count(self) -> int:
         """Number of epochs after which a final run is evaluated."""
         return sum(len(scheduled) for scheduled in self._evaluated_epochs())
+
+    def validates_after(self, epoch: int) -> bool:
+        """Return whether a search run is validated after an epoch, 1 to `epochs`, rungs apart."""
+        return epoch == self.epochs or (self.evaluate_every > 0 and epoch % self.evaluate_every == 0)
+
+    @property
+    def validation_count(self) -> int:
+        """Number of epochs after which a search run is validated, rungs apart."""
+        every = self.evaluate_every or self.epochs
+        return self.epochs // every + (self.epochs % every > 0)
 
     def _evaluated_epochs(self) -> tuple[range, range]:
         """Return every `evaluate_every`-th epoch before the last `ap_window`, and the last `ap_window`."""

@@ -60,6 +60,24 @@ def test_a_search_run_opens_kept_training_images_and_a_final_run_test_images_too
     assert verdict(final).holds
 
 
+@pytest.mark.parametrize("statistics", ["primary", "recalibrated"])
+def test_when_a_search_run_is_validated_does_not_change_what_is_found(
+    digits: Prepared, quick_run: Callable, statistics: str
+) -> None:
+    histories = {}
+    for every in (0, 1, 2):
+        run = quick_run(search=True, epochs=3, evaluate_every=every, batch_norm_statistics=statistics)
+        running = CellRun(run, digits)
+        list(running.epochs())
+        found = {int(row["epoch"]): row["val/accuracy"] for row in running.history if "val/accuracy" in row}
+        histories[every] = found, [row["train/loss"] for row in running.history], running.result()["value"]
+    assert [list(found) for found, _, _ in histories.values()] == [[3], [1, 2, 3], [2, 3]]
+    assert len({(str(losses), value) for _, losses, value in histories.values()}) == 1
+    for found, _, value in histories.values():
+        assert found.items() <= histories[1][0].items()
+        assert value == found[3]
+
+
 @pytest.mark.parametrize(
     ("split", "classes", "words"),
     [

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from trainables.flops import Work, run_flops
 from trainables.networks.flops import forward_flops, training_flops
 from trainables.recipe import Recipe
@@ -21,6 +25,11 @@ def test_a_rotation_step_is_a_classification_step_with_four_classes() -> None:
     assert both - plain == 20 * 1000 * training_flops(RECIPE, 1, 4)
 
 
-def test_a_search_run_validates_after_every_epoch() -> None:
-    work = [run_flops(RECIPE, "classification", Work(800, n), 1, 9, search=True) for n in (0, 200)]
-    assert work[1] - work[0] == 20 * 200 * forward_flops(RECIPE, 1, 9)[0]
+@pytest.mark.parametrize(("every", "times"), [(0, 1), (1, 20), (5, 4), (6, 4), (50, 1)])
+def test_a_search_run_is_validated_as_often_as_evaluate_every_says_and_at_its_end(
+    every: int, times: int
+) -> None:
+    recipe = replace(RECIPE, evaluate_every=every)
+    work = [run_flops(recipe, "classification", Work(800, n), 1, 9, search=True) for n in (0, 200)]
+    assert work[1] - work[0] == times * 200 * forward_flops(RECIPE, 1, 9)[0]
+    assert times == sum(map(recipe.validates_after, range(1, 21)))

@@ -24,7 +24,7 @@ def test_a_cell_s_cost_is_its_images_times_an_image_s() -> None:
     final = cell_flops(cells["classification/cat/s0"], wanted, images)
     assert final == 3 * 9 * 2500 * image + 2 * 10000 * 3 * forward
     search = cell_flops(cells["rotation/cat/search0"], wanted, images)
-    assert search == 3 * 9 * 2000 * (image + rotation) + 3 * 9 * 500 * forward
+    assert search == 3 * 9 * 2000 * (image + rotation) + 9 * 500 * forward
 
 
 def test_a_method_that_trains_nothing_costs_a_fit_and_one_score_of_each_test_image() -> None:
