@@ -10,17 +10,30 @@ from trainables.auxiliary import TASKS
 from trainables.mistake import Mistake
 from trainables.recipe import Recipe
 from trainables.run import MODIFIERS, check_method, parse_method
-from trainables.spaces import Space
+from trainables.spaces import Weighing
 from trainables.training_free import TRAINING_FREE
 
 if TYPE_CHECKING:
     from trainables.data.readers.request import DataRequest
     from trainables.data.readers.source import Source
 
-__all__ = ["DEFAULT_METHODS", "Benchmark"]
+__all__ = ["DEFAULT_METHODS", "Benchmark", "PaperSelection"]
 
 DEFAULT_METHODS = ("classification", "rotation")
 """What a sweep compares unless it says otherwise."""
+
+
+@dataclass(frozen=True)
+class PaperSelection:
+    """How the paper chose an auxiliary task's lambda on a benchmark, as far as it says."""
+
+    space: Weighing
+    for_each: str
+    """What has a lambda of its own: a "holdout" or the "benchmark"."""
+    known: str
+    """What the paper says of it, a noun phrase."""
+    inferred: str
+    """What it does not say, and what is done here instead."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +47,7 @@ class Benchmark:
     methods: tuple[str, ...]
     """Method parts that can run on it, in the order in which "+" joins them."""
     lambda_trials: int
-    spaces: Mapping[str, Space] = field(default_factory=dict)
+    spaces: Mapping[str, Weighing] = field(default_factory=dict)
     """Search spaces of auxiliary tasks' weights; others have the task's own."""
     classes: tuple[str, ...] | None = None
     """None if the data determines them."""
@@ -54,6 +67,8 @@ class Benchmark:
     """Tables of the paper with numbers for this benchmark."""
     total_batch: int | None = None
     """Images per step of all workers together, in the paper."""
+    paper_selection: Mapping[str, PaperSelection] = field(default_factory=dict)
+    """By auxiliary task, how the paper chose lambda; empty if it has none of this benchmark."""
 
     def recipe_for(self, methods: tuple[str, ...]) -> Recipe:
         """Return the recipe shared by all runs of a sweep over these methods."""
@@ -73,7 +88,7 @@ class Benchmark:
         """Return the auxiliary tasks of these methods, each once, in the order of `methods`."""
         return self._ordered({task for method in methods for task in parse_method(method).auxiliary})
 
-    def space(self, task: str) -> Space:
+    def space(self, task: str) -> Weighing:
         """Return where an auxiliary task's weight is searched: here, or wherever the task is used."""
         return self.spaces.get(task) or TASKS.find(task).space
 

@@ -35,7 +35,7 @@ accuracy, AP (MSP), AP (ODIN). The skew is the AP that a random detector reaches
 
 from __future__ import annotations
 
-from search_spaces.benchmark import Benchmark
+from search_spaces.benchmark import Benchmark, PaperSelection
 from trainables.data.readers.imagenet_classes import SUBSETS, TRAIN_TOTALS
 from trainables.recipe import Recipe
 from trainables.spaces import Grid, LogUniform
@@ -43,6 +43,21 @@ from trainables.spaces import Grid, LogUniform
 TRAIN_IMAGES_PER_CLASS = 1300
 TEST_IMAGES_PER_CLASS = 50
 CPC_NETWORK = {"stem_stride": 2, "padding": "symmetric"}
+
+PAPER_SELECTION = {
+    "rotation": PaperSelection(
+        Grid((0.5, 1.0)),
+        "holdout",
+        known='"a mix of 0.5 and 1.0"',
+        inferred="that both are tried, and that each held-out class has its own",
+    ),
+    "cpc": PaperSelection(
+        Grid((0.1, 1.0, 10.0, 20.0, 50.0)),
+        "benchmark",
+        known='the list of five, and 10.0 "for all experiments"',
+        inferred="that validation accuracies are averaged over the held-out classes of this benchmark alone",
+    ),
+}
 
 
 def benchmarks() -> dict[str, Benchmark]:
@@ -68,6 +83,7 @@ def benchmarks() -> dict[str, Benchmark]:
             reference={"epoch_length": "kept"},
             paper_tables=("5", "6"),
             total_batch=64,
+            paper_selection=PAPER_SELECTION,
         )
     return found
 

@@ -10,7 +10,7 @@ import io
 import math
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -41,9 +41,14 @@ class CellRun:
         workers: Workers | None = None,
         detectors: Sequence[str] = DEFAULT_DETECTORS,
         image_sets: Sequence[ImageTable] = (),
+        rungs: Collection[int] = (),
     ) -> None:
-        """Open the run's data; `detectors` score a final run's test images, and image sets beside them."""
+        """Open the run's data; `detectors` score a final run's test images, and image sets beside them.
+
+        A search run is validated after the epochs of `rungs`, too.
+        """
         self.run = run
+        self._rungs = rungs
         self.workers = workers or Workers()
         self._access_log = AccessLog()
         prepared = prepared.with_access_log(self._access_log)
@@ -73,13 +78,15 @@ class CellRun:
         """
         return self._access_log.close()
 
-    def epochs(self) -> Iterator[dict[str, float]]:
-        """Train the remaining epochs one by one and yield each one's row of the history.
+    def epochs(self, until: int | None = None) -> Iterator[dict[str, float]]:
+        """Train the remaining epochs, up to one of them, one by one and yield each one's row of the history.
+
+        The learning rate's schedule is that of all epochs, wherever this stops.
 
         If the loss, the weights or the network's outputs are not finite, a search run ends at once with
         `diverged` set, and a final run raises Diverged.
         """
-        while self.training.epoch < self.run.recipe.epochs:
+        while self.training.epoch < (until or self.run.recipe.epochs):
             try:
                 metrics = {**self.training.train_epoch(), **self._evaluate()}
             except Diverged:
@@ -95,7 +102,11 @@ class CellRun:
     def _evaluate(self) -> dict[str, float]:
         recipe = self.run.recipe
         epoch = self.training.epoch
-        if not (recipe.validates_after(epoch) if self.run.search else recipe.evaluates_after(epoch)):
+        if self.run.search:
+            due = recipe.validates_after(epoch) or epoch in self._rungs
+        else:
+            due = recipe.evaluates_after(epoch)
+        if not due:
             return {}
         if recipe.batch_norm_statistics == "recalibrated":
             self.training.recalibrate()
@@ -123,6 +134,10 @@ class CellRun:
                 f"the network's answers were not finite after epoch {self.training.epoch}: the training "
                 "diverged; a smaller learning_rate or lambda may help."
             )
+
+    def validated(self, epoch: int) -> float | None:
+        """Return a search run's validation accuracy after an epoch; None if it was not validated then."""
+        return next((row.get("val/accuracy") for row in self.history if row["epoch"] == epoch), None)
 
     def result(self) -> dict[str, float]:
         """Return the reported values, once every epoch is done.

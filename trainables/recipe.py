@@ -33,7 +33,9 @@ class Recipe:
     groups: int = setting(
         3, "groups of residual blocks; a fourth keeps the third's width", at_least=3, at_most=4
     )
-    dropout: float = setting(0.0, "dropout inside the residual blocks", at_least=0, less_than=1)
+    dropout: float = setting(
+        0.0, "dropout inside the residual blocks", at_least=0, less_than=1, scale="linear"
+    )
     stem_stride: int = setting(1, "stride of the first convolution", at_least=1, at_most=4)
     stem_pool: bool = setting(
         False,
@@ -44,20 +46,28 @@ class Recipe:
     image_size: int = setting(32, "side in pixels of the network's input", at_least=8, at_most=1024)
     stored_size: int = setting(0, "side of the prepared images, 0 for image_size", at_least=0, at_most=2048)
     crop_padding: float = setting(
-        0.125, "reflected border before the random crop, a share of the side", at_least=0, at_most=0.5
+        0.125,
+        "reflected border before the random crop, a share of the side",
+        at_least=0,
+        at_most=0.5,
+        scale="linear",
     )
-    flip: bool = setting(True, "random reflections of training images")
+    flip: bool = setting(True, "random reflections of training images", scale="choice")
 
     epochs: int = setting(200, "passes over the training images", at_least=1, at_most=MOST_EPOCHS)
-    batch_size: int = setting(128, "images per step and worker", at_least=2, at_most=MOST_IMAGES)
+    batch_size: int = setting(128, "images per step and worker", at_least=2, at_most=MOST_IMAGES, scale="log")
     micro_batch: int = setting(
         0, "images normalised together within a batch, 0 for all", at_least=0, at_most=MOST_IMAGES
     )
     learning_rate: float = setting(
-        0.1, "learning rate; divided by 5 after 0.3, 0.6 and 0.8 of the steps", more_than=0, at_most=100
+        0.1,
+        "learning rate; divided by 5 after 0.3, 0.6 and 0.8 of the steps",
+        more_than=0,
+        at_most=100,
+        scale="log",
     )
-    momentum: float = setting(0.9, "Nesterov momentum", at_least=0, less_than=1)
-    weight_decay: float = setting(5e-4, "L2 penalty", at_least=0, at_most=1)
+    momentum: float = setting(0.9, "Nesterov momentum", at_least=0, less_than=1, scale="linear")
+    weight_decay: float = setting(5e-4, "L2 penalty", at_least=0, at_most=1, scale="log")
 
     train_fraction: float = setting(
         1.0, "stratified share of the training images that is used", more_than=0, at_most=1
@@ -103,7 +113,7 @@ class Recipe:
     epoch_length: str = setting(
         "kept", "images that make an epoch: those of the kept or of all classes", choices=("kept", "whole")
     )
-    decay: str = setting("all", "parameters that L2 applies to", choices=("all", "weights"))
+    decay: str = setting("all", "parameters that L2 applies to", choices=("all", "weights"), scale="choice")
     odin_units: str = setting("unit", "pixel units of ODIN's step: 0..1 or 0..255", choices=("unit", "byte"))
 
     def __post_init__(self) -> None:

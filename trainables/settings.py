@@ -24,6 +24,8 @@ class Valid:
     choices: tuple[str, ...] | None = None
     later: bool = False
     """Whether version 0.1 did not have it."""
+    scale: str | None = None
+    """How a range of it is searched, "log" or "linear", or "choice" if only lists are; None: not at all."""
 
     def words(self, kind: type) -> str:
         """Return the valid values in words, such as "a whole number of at least 1"."""
@@ -75,13 +77,16 @@ def setting(
     less_than: float | None = None,
     choices: Sequence[str] | None = None,
     later: bool = False,
+    scale: str | None = None,
 ) -> Any:
     """Return a data class field that `--set` can change, with its meaning and valid values.
 
     One that was added `later`, after version 0.1, is not among the `values_of` that leave it at its default.
+    One with a `scale` can be searched: then it changes neither the data nor the network's size nor how long
+    it is trained, so that validation accuracies can be compared.
     """
     allowed = tuple(choices) if choices else None
-    valid = Valid(meaning, at_least, more_than, at_most, less_than, allowed, later)
+    valid = Valid(meaning, at_least, more_than, at_most, less_than, allowed, later, scale)
     return dataclasses.field(default=default, metadata={"valid": valid})
 
 
@@ -134,15 +139,19 @@ def parse(kind: type, name: str, text: str, valid: Valid) -> Any:
     return value
 
 
-def split_assignments(assignments: Iterable[str]) -> dict[str, str]:
-    """Return {"key": "value"} from words like key=value; raise Mistake for other words and contradictions."""
+def split_assignments(assignments: Iterable[str], option: str = "--set") -> dict[str, str]:
+    """Return {"key": "value"} from an option's words like key=value.
+
+    Raise Mistake for other words and contradictions.
+    """
     pairs: dict[str, str] = {}
     for word in assignments:
         name, equals, value = word.partition("=")
         if not equals or not name or not value:
-            raise Mistake(f"--set takes key=value pairs, such as epochs=20, but was given {word!r}.")
+            example = "learning_rate=0.01..0.3" if option == "--search" else "epochs=20"
+            raise Mistake(f"{option} takes key=value pairs, such as {example}, but was given {word!r}.")
         if pairs.get(name, value) != value:
-            raise Mistake(f"--set gives {name} twice, as {pairs[name]} and as {value}: keep one.")
+            raise Mistake(f"{option} gives {name} twice, as {pairs[name]} and as {value}: keep one.")
         pairs[name] = value
     return pairs
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trainables.networks.flops import training_flops
 from trainables.recipe import Recipe
-from trainables.spaces import Space
+from trainables.spaces import Weighing
 
 # Plans are made of tasks, which must not cost the import of torch.
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class AuxiliaryTask(ABC):
 
     name: str
     """The public name, a part of methods' names."""
-    space: Space
+    space: Weighing
     """Where its weight, lambda, is searched unless a benchmark says otherwise."""
     weight_decay: bool = True
     """Whether its optimiser applies L2."""
