@@ -85,8 +85,12 @@ def finish(
     access_log: list[dict[str, Any]] | None = None,
     values: dict[str, Any] | None = None,
     scores: pa.Table | None = None,
+    stated: dict[str, Any] | None = None,
 ) -> None:
-    """Write a cell as done: cell.json, curves, scores if it is final, and result.json."""
+    """Write a cell as done: cell.json, curves, scores if it is final, and result.json.
+
+    `stated` is what result.json says beside.
+    """
     if weights is None:
         number = search_weight(cell) if cell.phase == SEARCH else 0.4
         weights = dict.fromkeys(wanted.tasks(cell.method), number)
@@ -106,7 +110,7 @@ def finish(
     ledger.finish(
         cell.key,
         attempt,
-        {"phase": cell.phase, "aux_weights": weights, "values": reported},
+        {"phase": cell.phase, "aux_weights": weights, "values": reported, **(stated or {})},
         {"number": attempt, "seconds": 1.5, "finished_at": 1000.0},
         scores=scores,
         curves=curve_rows(wanted, cell, reported) if parse_method(cell.method).trains else None,

@@ -10,7 +10,14 @@ from typing import Any
 from orchestrator.cli.parser import WIDTH, Parser, number, plain_name, whole_number, wide
 from orchestrator.ledger.storage import absolute_path
 from orchestrator.planning.request import DEFAULT_DATA, Request
-from orchestrator.planning.specification import RunSettings, Specification
+from orchestrator.planning.specification import (
+    CHOICES,
+    OWN,
+    PAPER,
+    RunSettings,
+    Specification,
+    searched_fields,
+)
 from search_spaces import all_benchmarks
 from trainables.data.named_images import RESIZES
 from trainables.detectors import DETECTORS
@@ -42,8 +49,10 @@ def value_of(name: str, value: Any) -> Any:
     if value is None:
         return None
     option = f"--{name.replace('_', '-')}"
-    if name in ("seeds", "lambda_trials", "workers", "max_concurrent", "crops_per_image"):
+    if name in ("seeds", "lambda_trials", "search_seeds", "workers", "max_concurrent", "crops_per_image"):
         return whole_number(option, value)
+    if name == "halving":
+        return whole_number(option, value, at_least=2)
     if name == "ood_seed":
         return whole_number(option, value, at_least=0, at_most=LARGEST_SEED)
     if name == "ood":
@@ -133,6 +142,36 @@ def _what(group: argparse._ArgumentGroup) -> None:
         help="lambdas that a study tries in a range (default: the benchmark's)",
     )
     add("--aux-weight", nargs="+", metavar="X", help="lambda given instead of searched: X, or task=X")
+    add(
+        "--search",
+        nargs="+",
+        action="extend",
+        metavar="FIELD=SPACE",
+        help="fields of the recipe searched beside lambda, for every method alike: "
+        f"{', '.join(searched_fields())} (docs/search.md)",
+    )
+    add(
+        "--search-seeds",
+        metavar="K",
+        help=f"seeds of which a lambda's validation accuracy is the mean (default: {DEFAULTS.search_seeds})",
+    )
+    add(
+        "--choose",
+        choices=CHOICES,
+        help="the best value, the best mean with its neighbours, or the smallest lambda within a standard "
+        f"error of the best (default: {DEFAULTS.choose})",
+    )
+    add(
+        "--halving",
+        metavar="ETA",
+        help="train a study's trials in rungs, from each of which the best 1/ETA go on (default: all to the "
+        "end)",
+    )
+    add(
+        "--protocol",
+        choices=(OWN, PAPER),
+        help="paper: choose lambda as the paper did, where it is known (default: default)",
+    )
     add(
         "--detectors",
         nargs="+",

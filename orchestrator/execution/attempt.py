@@ -22,12 +22,13 @@ import pyarrow as pa
 import torch
 
 from orchestrator.execution.interruption import Interrupted, stop
+from orchestrator.execution.stopped_trials import stop_at_rung
 from orchestrator.ledger import attempts
 from orchestrator.ledger.attempts import ONE_CPU, Usage
 from orchestrator.ledger.ledger import Ledger, Superseded
-from orchestrator.planning.cells import FINAL, Cell, run_of
+from orchestrator.planning.cells import FINAL, run_of
+from orchestrator.planning.plan import Assignment
 from orchestrator.planning.plugins import load
-from orchestrator.planning.specification import Weights
 from orchestrator.planning.sweep import Sweep
 from trainables.cell import CellRun, History
 from trainables.data.cache import prepare
@@ -54,24 +55,31 @@ PATIENCE_SECONDS = 300.0
 """How long an attempt waits for a storage that does not answer, so that a hiccup costs no attempt."""
 
 
+RUNG, VALUE = "rung", "value"
+"""What an attempt that ended at a rung returns: the rung's epoch, and the validation accuracy there."""
+
+
 def run_attempt(
     sweep: Sweep,
-    cell: Cell,
-    aux_weights: Weights,
+    assignment: Assignment,
     report: Report,
     workers: Workers | None = None,
     usage: Usage = ONE_CPU,
 ) -> dict[str, Any]:
     """Run a cell to its end, write its result into the ledger and return it.
 
+    A search cell that is to train to a rung stops there with a checkpoint and a record of its validation
+    accuracy, and {RUNG: epoch, VALUE: accuracy} is returned.
+
     With several workers each of them calls this; the first one writes, and all of them report and return
     alike. `usage` is what all of them take. A cell that is done already, by an attempt that died before it
     could say so, is left as it is. Raises PermanentFailure, such as Diverged if a final cell's loss is not
     finite, Superseded if another attempt has taken over, and Interrupted if it was asked to stop.
     """
+    cell = assignment.cell
     load(sweep.plugins)
     workers, trains = workers or Workers(), parse_method(cell.method).trains
-    wanted = sweep.specification.workers if trains else 1
+    wanted = sweep.specification.workers if trains and not assignment.stops else 1
     if workers.size != wanted:
         raise ValueError(f"a cell of {wanted} workers was given {workers.size}")
     torch.set_num_threads(sweep.specification.threads)
@@ -80,12 +88,14 @@ def run_attempt(
         report(cell.key, sweep.specification.recipe.epochs)
         return dict(there)
     started = time.time()
-    run = run_of(cell, sweep.specification, aux_weights)
+    if assignment.stops:
+        return stop_at_rung(sweep, assignment, _device_name(sweep), usage)
+    run = run_of(cell, sweep.specification, assignment.what)
     prepared = _prepared(sweep.data, sweep.fingerprint)
     named = sweep.settings.image_sets if cell.phase == FINAL else ()
     sets = [_image_set(each, prepared.side, prepared.channels) for each in named]
     running = (
-        CellRun(run, prepared, workers, sweep.settings.detectors, sets)
+        CellRun(run, prepared, workers, sweep.settings.detectors, sets, assignment.rungs)
         if trains
         else TrainingFreeRun(run, prepared, sets)
     )
@@ -101,7 +111,10 @@ def run_attempt(
     with _Account(sweep.ledger, cell.key, attempt, leads=workers.leads) as account:
         if isinstance(running, CellRun):
             account.resumed = _restore(running, sweep.ledger, cell.key)
-            _train(sweep, cell.key, attempt, running, report)
+            _train(sweep, cell.key, attempt, running, report, assignment.until)
+            if assignment.until is not None and not running.diverged:
+                account.paused = True
+                return _at_rung(sweep.ledger, cell.key, attempt, running, assignment.until)
         else:
             running.score()
         about = {
@@ -112,7 +125,7 @@ def run_attempt(
             "seconds": time.time() - started,
             "finished_at": time.time(),
         }
-        result = _write_result(sweep, cell, attempt, running, aux_weights, about)
+        result = _write_result(sweep, assignment, attempt, running, about)
         account.outdone = workers.leads and result["attempt"]["number"] != attempt
     if workers.leads and not sweep.settings.keep_checkpoints:
         sweep.ledger.remove_checkpoints(cell.key)
@@ -133,6 +146,8 @@ class _Account:
         self.resumed = 0
         self.outdone = False
         """Whether another attempt's result counts."""
+        self.paused = False
+        """Whether it has reached the rung to which it was to train."""
 
     def __enter__(self) -> _Account:
         return self
@@ -140,7 +155,7 @@ class _Account:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if not self._leads:
             return
-        ending = attempts.SUPERSEDED if self.outdone else attempts.DONE
+        ending = attempts.SUPERSEDED if self.outdone else attempts.PAUSED if self.paused else attempts.DONE
         if isinstance(error, Superseded):
             ending = attempts.SUPERSEDED
         elif error is not None:
@@ -151,24 +166,37 @@ class _Account:
             self._ledger.end_attempt(self._key, self._attempt, ending, said, resumed=self.resumed)
 
 
-def _train(sweep: Sweep, key: str, attempt: int, running: CellRun, report: Report) -> None:
-    """Train the epochs that are left, writing checkpoints beside the training."""
+def _train(
+    sweep: Sweep, key: str, attempt: int, running: CellRun, report: Report, until: int | None = None
+) -> None:
+    """Train the epochs that are left, or those up to a rung, writing checkpoints beside the training."""
     workers, recorded = running.workers, _recorded(sweep.ledger, key)
     with _Writer(sweep, key, attempt) as writer:
-        for row in running.epochs():
+        for row in running.epochs(until):
             epoch = int(row["epoch"])
             row.update(recorded.get(epoch, {}))
-            last = epoch == running.run.recipe.epochs
-            ends = stop.asked and not last
-            if workers.leads and (sweep.settings.keep_checkpoints if last else writer.due() or ends):
+            last, at_rung = epoch == running.run.recipe.epochs, epoch == until
+            ends = stop.asked and not last and not at_rung
+            due = sweep.settings.keep_checkpoints if last else writer.due() or ends or at_rung
+            if workers.leads and due:
                 writer.put(epoch, running.snapshot(), list(running.history))
-            if workers.leads and ends:
+            if workers.leads and (ends or at_rung):
                 writer.wait()
             written, ends = workers.from_leader((writer.take_written(), ends))
             for held in written:
                 report(key, held)
             if ends:
                 raise Interrupted(f"stopped after epoch {epoch}, as was asked")
+
+
+def _at_rung(ledger: Ledger, key: str, attempt: int, running: CellRun, rung: int) -> dict[str, Any]:
+    """Write the record of a rung, which a checkpoint holds, and return what the attempt returns."""
+    value = running.validated(rung)
+    if value is None:
+        raise RuntimeError(f"the checkpoint of another sweep: it was not validated after epoch {rung}")
+    if running.workers.leads:
+        ledger.write_rung(key, attempt, rung, value)
+    return {RUNG: rung, VALUE: value}
 
 
 @functools.lru_cache(maxsize=2)
@@ -371,21 +399,25 @@ def _files(
 
 def _write_result(
     sweep: Sweep,
-    cell: Cell,
+    assignment: Assignment,
     attempt: int,
     running: CellRun | TrainingFreeRun,
-    aux_weights: Weights,
     about: dict[str, Any],
 ) -> dict[str, Any]:
     """Write curves, scores, weights and result."""
+    cell = assignment.cell
     files = _prepared(sweep.data, sweep.fingerprint).test_files
-    values = running.result()
+    stated = {"phase": cell.phase, **assignment.what.as_json(), "values": running.result()}
+    if assignment.rungs and isinstance(running, CellRun):
+        stated["rungs"] = {
+            str(rung): value for rung in assignment.rungs if (value := running.validated(rung)) is not None
+        }
     if isinstance(running, CellRun) and not running.workers.leads:
-        return {"values": values}
+        return stated
     return sweep.ledger.finish(
         cell.key,
         attempt,
-        {"phase": cell.phase, "aux_weights": aux_weights, "values": values, **_detectors(running)},
+        {**stated, **_detectors(running)},
         about,
         **_files(running, files, keep_weights=cell.phase == FINAL and sweep.settings.keep_weights),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.execution.interruption import stop
 from orchestrator.execution.progress import Progress
 from orchestrator.planning.plan import Assignment, Plan
+from orchestrator.planning.studies import Outcome
 from orchestrator.tracking.tracker import Tracker
 from trainables.mistake import one_line
 
@@ -35,9 +36,16 @@ class Dispatcher:
         if self._tracker is not None:
             self._tracker.progressed(key)
 
-    def done(self, key: str, value: float | None) -> None:
-        """Take note that a cell's result is in the ledger; `value` is a search cell's validation accuracy."""
-        self.plan.done(key, value)
+    def reached(self, key: str, rung: int, value: float) -> None:
+        """Take note that a search cell has reached a rung, with its validation accuracy there."""
+        self.plan.reached(key, rung, value)
+        self.progress.update(self.plan.counts(), quietly=True)
+        if self._tracker is not None:
+            self._tracker.progressed(key)
+
+    def done(self, key: str, outcome: Outcome) -> None:
+        """Take note that a cell's result is in the ledger, and of what it says."""
+        self.plan.done(key, outcome)
         self.progress.finished(key)
         # The next cell is about to be asked for: a line printed now would count one too few as running.
         self.progress.update(self.plan.counts(), quietly=True)

@@ -23,7 +23,7 @@ from orchestrator.ledger.provenance import provenance
 from orchestrator.planning.cells import Cells, lay_out
 from orchestrator.planning.costs import Images, flops_by_key
 from orchestrator.planning.data import check_data, check_image_sets
-from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan import Plan, Rungs
 from orchestrator.planning.request import Draft, Request
 from orchestrator.planning.specification import StoredSweep, read_stored
 from orchestrator.planning.studies import Outcome, suggest
@@ -161,6 +161,15 @@ def _tracker(request: Request, sweep: Sweep, executor: Executor, cells: Cells) -
     return tracker
 
 
+def _rungs(ledger: Ledger, cells: Cells, done: Collection[str]) -> Rungs:
+    """Return the rungs that cells have reached which are not done; damaged records are moved aside."""
+    halved = [study for study in cells.studies if study.definition.halving]
+    searches = [cell.key for study in halved for row in study.searches for cell in row]
+    found, damaged = ledger.read_rungs(key for key in searches if key not in done)
+    _set_aside(ledger, damaged)
+    return found
+
+
 def _dispatcher(
     sweep: Sweep,
     prepared: Prepared,
@@ -168,10 +177,12 @@ def _dispatcher(
     results: Mapping[str, Mapping[str, Any]],
     tracker: Tracker | None,
 ) -> Dispatcher:
-    done = {key: Outcome(r["aux_weights"], r["values"].get("value")) for key, r in results.items()}
+    done = {key: Outcome.of(result) for key, result in results.items()}
     if tracker is not None:
         tracker.catch_up(results)
     images = Images.of_counts(prepared.classes, prepared.counts, prepared.channels)
     work = flops_by_key(cells.all(), sweep.specification, images)
-    plan = Plan(cells, suggest, done, retries=sweep.settings.retries)
+    plan = Plan(
+        cells, suggest, done, reached=_rungs(sweep.ledger, cells, done), retries=sweep.settings.retries
+    )
     return Dispatcher(plan, Progress(work, set(done)), tracker)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.cli.supervisor import tell
-from orchestrator.execution.attempt import run_attempt
+from orchestrator.execution.attempt import RUNG, VALUE, run_attempt
 from orchestrator.execution.dispatcher import Dispatcher, describe
 from orchestrator.execution.executor import Executor
 from orchestrator.execution.interruption import Interrupted
@@ -14,6 +14,7 @@ from orchestrator.execution.watching import OwnSigns, Watch
 from orchestrator.machines.devices import check_gpus, check_gpus_here, device_kind
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
+from orchestrator.planning.studies import Outcome
 from orchestrator.planning.sweep import Sweep
 from trainables.failures import PermanentFailure
 from trainables.heartbeat import listening
@@ -54,9 +55,7 @@ class InlineExecutor(Executor):
                 own.trial = cell.key
                 dog.began(cell.key, cell.key, cell.label)
                 try:
-                    result = run_attempt(
-                        sweep, cell, assignment.aux_weights, dispatcher.progressed, usage=usage
-                    )
+                    result = run_attempt(sweep, assignment, dispatcher.progressed, usage=usage)
                 except Interrupted:
                     return
                 except (Exception, SystemExit) as error:  # whatever a cell dies of, the others go on
@@ -66,7 +65,10 @@ class InlineExecutor(Executor):
                     retryable = not (isinstance(error, PermanentFailure) or short)
                     dispatcher.failed(cell.key, cell.label, said, retryable=retryable)
                 else:
-                    dispatcher.done(cell.key, result["values"].get("value"))
+                    if RUNG in result:
+                        dispatcher.reached(cell.key, result[RUNG], result[VALUE])
+                    else:
+                        dispatcher.done(cell.key, Outcome.of(result))
                 finally:
                     dog.ended(cell.key)
                 tell(cell="")

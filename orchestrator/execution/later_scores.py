@@ -21,6 +21,7 @@ from orchestrator.ledger.later_scores import sources
 from orchestrator.ledger.ledger import SCORES, Ledger
 from orchestrator.planning.cells import FINAL, Cell, lay_out, run_of
 from orchestrator.planning.data import check_named, open_data
+from orchestrator.planning.hyperparameters import Hyperparameters
 from orchestrator.planning.request import DEFAULT_DATA, Request
 from orchestrator.planning.specification import StoredSweep, data_request
 from trainables.data.prepared import Prepared
@@ -173,7 +174,7 @@ class LaterScoring:
             return
         started, last, result = time.time(), self.last(cell), self.results[cell.key]
         try:
-            run = run_of(cell, self._specification, result["aux_weights"])
+            run = run_of(cell, self._specification, Hyperparameters.of(result))
             found = score_network(names, run, self.trained(cell), self.prepared, last, self.device)
         except (UnusableWeights, NotReproduced) as error:
             self._failures.append(
@@ -192,7 +193,8 @@ class LaterScoring:
         weights = self._ledger.read_weights(self.results[cell.key])
         if weights is None:
             raise UnusableWeights("their file is missing or damaged")
-        return from_bytes(weights, self._specification.recipe, self.prepared.channels)
+        recipe = Hyperparameters.of(self.results[cell.key]).of_recipe(self._specification.recipe)
+        return from_bytes(weights, recipe, self.prepared.channels)
 
     @property
     def device(self) -> torch.device:

@@ -16,6 +16,7 @@ from orchestrator.ledger.later_scores import counted_sets, sources
 from orchestrator.ledger.ledger import LATER_SETS, SCORES, Ledger
 from orchestrator.planning.cells import Cell, run_of
 from orchestrator.planning.data import check_image_sets
+from orchestrator.planning.hyperparameters import Hyperparameters
 from orchestrator.planning.request import Request, image_sets
 from orchestrator.planning.specification import SETTINGS, StoredSweep
 from trainables.data.image_sets import load_set
@@ -133,7 +134,7 @@ class LaterSets:
 
     def _score(self, cell: Cell, missing: list[NamedImages]) -> None:
         started, result = time.time(), self._scoring.results[cell.key]
-        run = run_of(cell, self._stored.specification, result["aux_weights"])
+        run = run_of(cell, self._stored.specification, Hyperparameters.of(result))
         tables = [self._tables[each.name] for each in missing]
         score = self._by_network if parse_method(cell.method).trains else self._without_network
         scores, values, opened = score(cell, run, tables)

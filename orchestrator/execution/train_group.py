@@ -20,9 +20,8 @@ from orchestrator.execution.interruption import Interrupted, stop
 from orchestrator.execution.memory import RanOut, short_of
 from orchestrator.execution.pulse import beating
 from orchestrator.execution.resources import Resources
-from orchestrator.execution.trial_reports import done, failed, interrupted
-from orchestrator.planning.cells import Cell
-from orchestrator.planning.specification import Weights
+from orchestrator.execution.trial_reports import ended, failed, interrupted
+from orchestrator.planning.plan import Assignment
 from orchestrator.planning.sweep import Sweep
 from trainables.failures import PermanentFailure
 from trainables.workers import Workers
@@ -30,8 +29,7 @@ from trainables.workers import Workers
 
 def run_group(
     sweep: Sweep,
-    cell: Cell,
-    aux_weights: Weights,
+    assignment: Assignment,
     resources: Resources,
     scratch: str,
     pulse: str,
@@ -45,13 +43,12 @@ def run_group(
     what the workers' CPUs suggest.
     """
     cuda = sweep.specification.device == "cuda"
-    attempt = sweep.ledger.attempts(cell.key) + 1
+    attempt = sweep.ledger.attempts(assignment.cell.key) + 1
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
             "sweep": sweep,
-            "cell": cell,
-            "aux_weights": aux_weights,
+            "assignment": assignment,
             "pulse": pulse,
             "trial": trial,
             "usage": resources.usage,
@@ -61,7 +58,7 @@ def run_group(
             num_workers=resources.workers, use_gpu=cuda, resources_per_worker=resources.worker
         ),
         run_config=RunConfig(  # type: ignore[call-arg]  # Ray types the older RunConfig
-            name=f"{cell.key}-{attempt}",
+            name=f"{assignment.cell.key}-{attempt}",
             worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}} if threads else None,
             storage_path=scratch,
             callbacks=[TuneReportCallback()],  # type: ignore[list-item]
@@ -116,8 +113,7 @@ def _attempt(config: dict[str, Any], workers: Workers) -> None:
     try:
         result = run_attempt(
             sweep,
-            config["cell"],
-            config["aux_weights"],
+            config["assignment"],
             lambda _, epoch: train.report({"epoch": epoch}),
             workers,
             config["usage"],
@@ -128,4 +124,4 @@ def _attempt(config: dict[str, Any], workers: Workers) -> None:
     except Interrupted as error:  # as above
         train.report(interrupted(str(error)))
         return
-    train.report(done(result, sweep.specification.recipe.epochs))
+    train.report(ended(result, sweep.specification.recipe.epochs))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from orchestrator.execution.attempt import RUNG, VALUE
 
-def done(result: dict[str, Any], epochs: int) -> dict[str, Any]:
-    """Return the report of a cell that is done, with its value if it is a search cell."""
-    return {"epoch": epochs, "ending": "done", "value": result["values"].get("value")}
+OF_A_RESULT = ("aux_weights", "fields", "rungs", "stopped_at")
+
+
+def ended(result: dict[str, Any], epochs: int) -> dict[str, Any]:
+    """Return the report of an attempt that ended well: its cell is done, or has reached a rung."""
+    if RUNG in result:
+        return {"epoch": result[RUNG], "ending": "at a rung", "value": result[VALUE]}
+    outcome = {name: result[name] for name in OF_A_RESULT if name in result}
+    values = {name: result["values"][name] for name in ("value", "diverged") if name in result["values"]}
+    return {"epoch": epochs, "ending": "done", "outcome": json.dumps({**outcome, "values": values})}
 
 
 def failed(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import logging
 import os
 import secrets
@@ -34,7 +35,7 @@ from orchestrator.execution.ray_watch import ended_with, output_kept
 from orchestrator.execution.resources import Resources, cells_at_once, check_fits
 from orchestrator.execution.scratch import scratch_folder
 from orchestrator.execution.trial_deaths import Deaths, ends_by_ray_are_deaths
-from orchestrator.execution.trial_reports import done, failed, interrupted
+from orchestrator.execution.trial_reports import ended, failed, interrupted
 from orchestrator.execution.watchdog import REPORTING, Stall, Watchdog
 from orchestrator.ledger import attempts
 from orchestrator.ledger.ledger import Ledger
@@ -43,6 +44,8 @@ from orchestrator.machines.nodes import TOKEN_HINT, check_listens, token_is_miss
 from orchestrator.machines.preflight import check_nodes
 from orchestrator.machines.ray_token import has_private_token
 from orchestrator.planning.cells import Cell
+from orchestrator.planning.plan import Assignment
+from orchestrator.planning.studies import Outcome
 from orchestrator.planning.sweep import Sweep
 from trainables.failures import PermanentFailure
 from trainables.heartbeat import beat, rest
@@ -189,8 +192,7 @@ class CellSearcher(Searcher):
         self._dog.began(trial_id, cell.key, cell.label)
         short = self._short.get(cell.key)
         return {
-            "cell": dataclasses.asdict(cell),
-            "aux_weights": assignment.aux_weights,
+            **assignment.as_json(),
             "trial": trial_id,
             "alone": dataclasses.asdict(self._resources.alone(short, self._nodes)) if short else None,
         }
@@ -210,7 +212,9 @@ class CellSearcher(Searcher):
             why = self._deaths.why(trial_id)
             result = failed(why, retryable=True, short_of=short_by(why), lost_workers=True)
         if result["ending"] == "done":
-            self._dispatcher.done(cell.key, result["value"])
+            self._dispatcher.done(cell.key, Outcome.of(json.loads(result["outcome"])))
+        elif result["ending"] == "at a rung":
+            self._dispatcher.reached(cell.key, result["epoch"], result["value"])
         elif stall is not None:
             self._stalled(cell, stall)
         elif result["ending"] == "interrupted":
@@ -270,7 +274,8 @@ def _streak() -> FailureStreak:
 
 def tune_trial(config: dict[str, Any], sweep: Sweep, resources: Resources, scratch: str, pulse: str) -> None:
     """Make one attempt at one cell: the function that Tune runs in a trial's process."""
-    together = resources.workers > 1 and parse_method(config["cell"]["method"]).trains
+    trains = parse_method(config["cell"]["method"]).trains and not config["stops"]
+    together = resources.workers > 1 and trains
     stop.withdraw()
     with beating(pulse, config["trial"], asked=stop.ask, guards=together):
         _attempt(config, sweep, resources, scratch, pulse, together=together)
@@ -279,20 +284,18 @@ def tune_trial(config: dict[str, Any], sweep: Sweep, resources: Resources, scrat
 def _attempt(
     config: dict[str, Any], sweep: Sweep, resources: Resources, scratch: str, pulse: str, *, together: bool
 ) -> None:
-    cell, weights = Cell(**config["cell"]), config["aux_weights"]
+    assignment = Assignment.of(config)
     taken = Resources(**config["alone"]) if config["alone"] else resources
     threads = resources.threads if config["alone"] else None
     try:
         if together:
             from orchestrator.execution.train_group import run_group  # takes seconds to import
 
-            run_group(sweep, cell, weights, taken, scratch, pulse, config["trial"], threads)
+            run_group(sweep, assignment, taken, scratch, pulse, config["trial"], threads)
         else:
             usage = dataclasses.replace(taken, workers=1).usage
-            result = run_attempt(
-                sweep, cell, weights, lambda _, epoch: _report({"epoch": epoch}), usage=usage
-            )
-            _report(done(result, sweep.specification.recipe.epochs))
+            result = run_attempt(sweep, assignment, lambda _, epoch: _report({"epoch": epoch}), usage=usage)
+            _report(ended(result, sweep.specification.recipe.epochs))
     except PermanentFailure as error:  # reported, so that the process can take the next cell
         _report(failed(describe(error), retryable=False, short_of=short_of(error)))
     except Interrupted as error:

@@ -14,6 +14,8 @@ from orchestrator.ledger.digest import Unsound, unseal
 
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
 SUPERSEDED, STALLED, LOST = "superseded", "stalled", "lost"
+PAUSED = "paused"
+"""At a rung, where the cell waits for the others."""
 OPEN = (RUNNING, LOST)
 """Endings that the attempt itself, if it lives after all, replaces by its own."""
 

@@ -54,6 +54,15 @@ def read_result(data: bytes, key: str) -> Json:
     return values
 
 
+def read_rung(data: bytes) -> Json:
+    """Return a cell's record of a rung that it has reached; raise Unsound."""
+    values, sealed = unseal(data)
+    if not sealed:
+        raise Unsound("has no digest")
+    check(values, shapes.RUNG, lacking=False)
+    return values
+
+
 def read_later(data: bytes, *, detector: bool) -> Json:
     """Return the record of a detector, or an image set, that came later; raise Unsound."""
     values, sealed = unseal(data)

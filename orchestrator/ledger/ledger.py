@@ -539,6 +539,33 @@ class Ledger:
         """Remove what a cell that is done no longer needs."""
         self._remove_folder(CELLS, key, CHECKPOINTS)
 
+    # Cells: rungs
+
+    def write_rung(self, key: str, attempt: int, epoch: int, value: float) -> None:
+        """Write a search cell's validation accuracy at a rung; raise Superseded for an older attempt."""
+        self._write_as(key, attempt, seal({"epoch": epoch, "value": value}), rung_name(epoch))
+
+    def read_rungs(self, keys: Iterable[str]) -> tuple[dict[str, dict[int, float]], list[Damage]]:
+        """Return the values of cells at the rungs that they have reached, and the damaged records."""
+        present = self.keys()
+        wanted = [key for key in keys if key in present]
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = dict(zip(wanted, pool.map(self._rungs_at, wanted), strict=True))
+        values = {key: values for key, (values, _) in found.items() if values}
+        return values, [each for _, damages in found.values() for each in damages]
+
+    def _rungs_at(self, key: str) -> tuple[dict[int, float], list[Damage]]:
+        names = [info.base_name for info in self._files.listing(self._path(CELLS, key))]
+        values: dict[int, float] = {}
+        found: list[Damage] = []
+        for name in sorted(filter(_is_rung, names)):
+            record, problem = self._sound(damage.read_rung, CELLS, key, name, cell=False)
+            if record is not None and rung_name(record["epoch"]) == name:
+                values[record["epoch"]] = record["value"]
+            elif problem is not None or record is not None:
+                found.append(problem or Damage(f"{CELLS}/{key}/{name}", "is of another rung"))
+        return values, found
+
     # Cells: curves, scores, results
 
     def write_curves(self, key: str, attempt: int, rows: Rows) -> None:
@@ -706,7 +733,7 @@ class Ledger:
 
     def _examine_beside(self, key: str, result: Json | None) -> list[Damage]:
         """Return what is wrong with a cell's records, none of which its being done needs, and its weights."""
-        found = []
+        found: list[Damage | None] = [*self._rungs_at(key)[1]]
         for number in self._attempt_numbers(key):
             read = functools.partial(attempts.read, number=number)
             parts = (CELLS, key, ATTEMPTS, attempts.file_name(number))
@@ -874,6 +901,15 @@ def _curves(rows: Rows) -> pa.Table:
 def _is_checkpoint(info: pafs.FileInfo) -> bool:
     """Return whether a file is a checkpoint, and not what somebody else has put beside them."""
     return re.fullmatch(r"[0-9]+-[0-9]+\.pt", info.base_name) is not None
+
+
+def rung_name(epoch: int) -> str:
+    """Return the name of a cell's record of a rung."""
+    return f"rung-{epoch}.json"
+
+
+def _is_rung(name: str) -> bool:
+    return re.fullmatch(r"rung-[1-9][0-9]{0,8}\.json", name) is not None
 
 
 def _latest_epoch(checkpoints: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -69,6 +70,17 @@ def _finite(value: object) -> bool:
     return number(value) and math.isfinite(value)  # type: ignore[arg-type]
 
 
+def searched(value: object) -> bool:
+    """Return whether a value can be that of a searched field: a finite number, a word, true or false."""
+    return isinstance(value, str | bool) or _finite(value)
+
+
+def _by_epoch(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        re.fullmatch("[1-9][0-9]{0,8}", epoch) and _finite(each) for epoch, each in value.items()
+    )
+
+
 def are_curves(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether rows are of epochs, with numbers or nothing in every place."""
     return all(
@@ -95,7 +107,11 @@ RESULT = {
     "attempt": {**_ATTEMPT, "checksums": each(str), "number?": count, "resumed_after_epoch?": count},
     "detectors?": each(optional(str)),
     "weights?": optional({"sha256": str}),
+    "fields?": each(searched),
+    "rungs?": _by_epoch,
+    "stopped_at?": count,
 }
+RUNG = {"epoch": count, "value": _finite}
 OF_A_SEARCH = {"value": _finite, "diverged": bool}
 OF_A_FINAL = {"epochs": count}
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.ledger.attempts import RUNNING, Usage
+from orchestrator.ledger.attempts import PAUSED, RUNNING, Usage
 from orchestrator.ledger.ledger import Ledger
 
 Json = Mapping[str, Any]
@@ -110,7 +110,8 @@ def spending(
         ended = _end(record, about if is_result else {}, finished)
         took = max(0.0, ended - record["started"])
         under_way = record["ending"] == RUNNING and not later and result is None
-        lost = 0.0 if is_result or under_way else max(0.0, ended - max(kept or 0.0, record["started"]))
+        kept_all = is_result or under_way or record["ending"] == PAUSED
+        lost = 0.0 if kept_all else max(0.0, ended - max(kept or 0.0, record["started"]))
         total += Spending(
             1, record["gpus"] * took, record["cpus"] * took, record["gpus"] * lost, record["cpus"] * lost
         )

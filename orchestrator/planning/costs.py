@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from orchestrator.planning.cells import SEARCH, Cell
+from orchestrator.planning.cells import SEARCH, Cell, define
+from orchestrator.planning.halving import share_of_training
 from orchestrator.planning.specification import Specification
 from search_spaces.benchmark import Benchmark
 from trainables.flops import Work, run_flops
@@ -52,7 +53,10 @@ def flops_by_key(cells: Iterable[Cell], specification: Specification, images: Im
 
 
 def cell_flops(cell: Cell, specification: Specification, images: Images) -> int:
-    """Return the floating-point operations of a cell, evaluations included."""
+    """Return the floating-point operations of a cell, evaluations included.
+
+    Of a search whose trials are halved it is the mean of a study's cells.
+    """
     recipe = specification.recipe
     kept = [count for name, count in zip(images.classes, images.train, strict=True) if name != cell.holdout]
     search = cell.phase == SEARCH
@@ -62,4 +66,8 @@ def cell_flops(cell: Cell, specification: Specification, images: Images) -> int:
     trained = sum(images.train) if whole else used - validated
     work = Work(trained, validated if search else sum(images.test))
     classes = len(kept) if cell.holdout != NO_HOLDOUT else len(images.classes)
-    return run_flops(recipe, cell.method, work, images.channels, classes, search=search)
+    whole_run = run_flops(recipe, cell.method, work, images.channels, classes, search=search)
+    if not (search and specification.halving):
+        return whole_run
+    trials = define(specification, cell.method, (cell.holdout,)).trials
+    return round(whole_run * share_of_training(recipe.epochs, specification.halving, trials))

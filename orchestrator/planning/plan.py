@@ -1,40 +1,72 @@
 """The plan of a sweep as one state machine: which cell comes next, and which cells are left.
 
-It knows no scheduler, tracker, storage or clock. It is told which cells are done and which failed, and asks
-a study for its next lambda only when every earlier round of that study is done. So the lambdas do not depend
-on the order in which cells happen to run.
+It knows no scheduler, tracker, storage or clock. It is told which cells are done, which have reached a rung
+and which failed, and asks a study what to try next only when every earlier round of that study is done. So
+neither lambdas nor the decisions at rungs depend on the order in which cells happen to run.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from orchestrator.planning.cells import FINAL, SEARCH, Cell, Cells, Definition, Study
-from orchestrator.planning.specification import Weights
-from orchestrator.planning.studies import History, Outcome, choose, tried
+from orchestrator.planning.halving import promoted
+from orchestrator.planning.hyperparameters import Hyperparameters
+from orchestrator.planning.studies import (
+    History,
+    Outcome,
+    Tried,
+    choose,
+    history,
+    mean_value,
+    opens_until,
+    tried,
+)
 
 WAITING, READY, RUNNING, DONE, FAILED = "waiting", "ready", "running", "done", "failed"
 
-Suggest = Callable[[Definition, History, int], Weights]
+Suggest = Callable[[Definition, History, int], Hyperparameters]
+Rungs = Mapping[str, Mapping[int, float]]
+"""By cell's key and epoch, the validation accuracies of cells that have reached rungs."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A cell to run now, with its weights."""
+    """A cell to run now, with what it is trained with."""
 
     cell: Cell
-    aux_weights: Weights
+    what: Hyperparameters
+    until: int | None = None
+    """The epoch of the rung to which it trains; None for the end."""
+    stops: bool = False
+    """Whether it goes no further than that rung, which it has reached: its result is to be written."""
+    rungs: tuple[int, ...] = ()
+    """The epochs of all rungs of its study before the end."""
+
+    @staticmethod
+    def of(values: Mapping[str, Any]) -> Assignment:
+        """Return the assignment that `as_json` described."""
+        cell, rungs = Cell(**values["cell"]), tuple(values["rungs"])
+        return Assignment(cell, Hyperparameters.of(values), values["until"], values["stops"], rungs)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        how = {"until": self.until, "stops": self.stops, "rungs": list(self.rungs)}
+        return {"cell": asdict(self.cell), **self.what.as_json(), **how}
 
 
 @dataclass
 class _StudyState:
     study: Study
-    history: list[tuple[Weights, float]] = field(default_factory=list)
+    history: list[Tried] = field(default_factory=list)
     opened: int = 0
     """How many search indices have been handed out."""
-    chosen: Weights | None = None
+    chosen: Hyperparameters | None = None
+    tries: dict[int, Hyperparameters] = field(default_factory=dict)
+    """What each search index that was asked for tries."""
 
 
 class Plan:
@@ -46,18 +78,20 @@ class Plan:
         suggest: Suggest,
         done: Mapping[str, Outcome] | None = None,
         *,
+        reached: Rungs | None = None,
         retries: int = 3,
     ) -> None:
-        """Start from what is done already, outcomes given by key."""
+        """Start from what is done already, and from the rungs that other cells have reached, by key."""
         self._cells = cells.all()
         self._suggest = suggest
         self._retries = retries
         self._status = {cell.key: WAITING for cell in self._cells}
         self._by_key = {cell.key: cell for cell in self._cells}
         self._outcomes: dict[str, Outcome] = {}
+        self._reached = {key: dict(values) for key, values in (reached or {}).items()}
         self._errors: dict[str, str] = {}
         self._failures: Counter[str] = Counter()
-        self._reached: dict[str, int] = {}
+        self._epochs: dict[str, int] = {}
         """The most epochs that the ledger was seen to hold of each cell."""
         self._counts = Counter({WAITING: len(self._cells)})
         self._ready: dict[str, deque[str]] = {SEARCH: deque(), FINAL: deque()}
@@ -65,14 +99,14 @@ class Plan:
         self._study_of = {
             cell.key: state for state in self._studies for row in state.study.searches for cell in row
         }
-        self._weights: dict[str, Weights] = {}
+        self._assignments: dict[str, Assignment] = {}
         for key, outcome in (done or {}).items():
             if key in self._status:
                 self._finish(key, outcome)
         for state in self._studies:
             self._advance(state)
-        for cell, weights in cells.free.items():
-            self._release(cell, weights)
+        for cell, what in cells.free.items():
+            self._release(Assignment(cell, what))
 
     def next(self) -> Assignment | None:
         """Return the next cell to run, or None if none is ready (ask again once one is done)."""
@@ -80,15 +114,22 @@ class Plan:
             if self._ready[phase]:
                 key = self._ready[phase].popleft()
                 self._set(key, RUNNING)
-                return Assignment(self._by_key[key], self._weights[key])
+                return self._assignments[key]
         return None
 
-    def done(self, key: str, value: float | None = None) -> None:
-        """Take the result of a running cell; `value` is a search cell's validation accuracy."""
-        self._finish(key, Outcome(self._weights[key], value))
+    def done(self, key: str, outcome: Outcome | None = None) -> None:
+        """Take the result of a running cell; that of a search cell has its value."""
+        self._finish(key, outcome or Outcome(self._assignments[key].what))
         state = self._study_of.get(key)
         if state is not None:
             self._advance(state)
+
+    def reached(self, key: str, rung: int, value: float) -> None:
+        """Take the validation accuracy of a running cell at the rung to which it was to train."""
+        self._reached.setdefault(key, {})[rung] = value
+        self._errors.pop(key, None)
+        self._set(key, WAITING)
+        self._advance(self._study_of[key])
 
     def progressed(self, key: str, epoch: int) -> None:
         """Take note that the ledger holds this many epochs of a running cell, and forgive earlier failures.
@@ -96,8 +137,8 @@ class Plan:
         So a long cell whose machines are taken away again and again is not given up as long as it advances;
         and since its epochs are finite, it is not tried for ever either.
         """
-        if epoch > self._reached.get(key, 0):
-            self._reached[key] = epoch
+        if epoch > self._epochs.get(key, 0):
+            self._epochs[key] = epoch
             self._failures[key] = 0
 
     def failed(self, key: str, error: str, *, retryable: bool = True) -> bool:
@@ -130,8 +171,8 @@ class Plan:
         """Return the cells that wait for a search cell that failed, once the plan is finished."""
         return [self._by_key[key] for key, status in self._status.items() if status == WAITING]
 
-    def chosen(self) -> dict[str, Weights]:
-        """Return the weights that each finished study chose, by the study's label."""
+    def chosen(self) -> dict[str, Hyperparameters]:
+        """Return what each finished study chose, by the study's label."""
         return {s.study.label: s.chosen for s in self._studies if s.chosen is not None}
 
     def _set(self, key: str, status: str) -> None:
@@ -144,9 +185,10 @@ class Plan:
         self._errors.pop(key, None)
         self._set(key, DONE)
 
-    def _release(self, cell: Cell, weights: Weights) -> None:
+    def _release(self, assignment: Assignment) -> None:
+        cell = assignment.cell
         if self._status[cell.key] == WAITING:
-            self._weights[cell.key] = weights
+            self._assignments[cell.key] = assignment
             self._make_ready(cell)
 
     def _make_ready(self, cell: Cell) -> None:
@@ -154,7 +196,10 @@ class Plan:
         self._ready[cell.phase].append(cell.key)
 
     def _advance(self, state: _StudyState) -> None:
-        """Take the values that are complete, open the next round, and choose once all values are there."""
+        """Take the values that are complete, open what follows from them, and choose once all are there."""
+        if state.study.definition.halving:
+            self._halve(state)
+            return
         rows = state.study.searches
         while len(state.history) < len(rows):
             result = tried(state.study, len(state.history), self._outcomes)
@@ -162,22 +207,70 @@ class Plan:
                 break
             state.history.append(result)
         if len(state.history) == len(rows):
-            if state.chosen is None:
-                state.chosen = choose(state.history)
-                for cell in state.study.finals:
-                    self._release(cell, state.chosen)
+            self._choose(state)
             return
-        size = state.study.definition.search_round
-        round_end = min((len(state.history) // size + 1) * size, len(rows))
-        for index in range(state.opened, round_end):
-            weights = self._weights_of(state, index)
+        until = opens_until(state.study.definition, len(state.history))
+        for index in range(state.opened, until):
+            what = self._what(state, index)
             for cell in rows[index]:
-                self._release(cell, weights)
-        state.opened = max(state.opened, round_end)
+                self._release(Assignment(cell, what))
+        state.opened = max(state.opened, until)
 
-    def _weights_of(self, state: _StudyState, index: int) -> Weights:
-        """Return a search index's weights: the ledger's for one of its cells, or what the study suggests."""
+    def _choose(self, state: _StudyState) -> None:
+        if state.chosen is None:
+            state.chosen = choose(state.history, state.study.definition.choose)
+            for cell in state.study.finals:
+                self._release(Assignment(cell, state.chosen))
+
+    def _halve(self, state: _StudyState) -> None:
+        """Decide every rung whose values are all there, have the others trained to theirs, and choose."""
+        study, definition = state.study, state.study.definition
+        *before, end = definition.rungs
+        going = list(range(definition.trials))
+        for rung in (*before, end):
+            found = {index: self._at(study, index, rung, last=rung == end) for index in going}
+            values = {index: value for index, value in found.items() if value is not None}
+            if len(values) < len(found):
+                for index in found.keys() - values.keys():
+                    self._train_to(state, index, rung, last=rung == end)
+                return
+            if rung != end:
+                on = promoted(values, definition.halving)
+                for index in values.keys() - set(on):
+                    self._stop_at(state, index, rung)
+                going = on
+        state.history = history(study, self._outcomes)
+        self._choose(state)
+
+    def _at(self, study: Study, index: int, rung: int, *, last: bool) -> float | None:
+        """Return a trial's value at a rung, None until all of its cells have reached it."""
+        found = []
+        for cell in study.searches[index]:
+            outcome = self._outcomes.get(cell.key)
+            reached = self._reached.get(cell.key, {}).get(rung)
+            found.append(outcome.at(rung, last=last) if outcome else reached)
+        values = [value for value in found if value is not None]
+        return mean_value(study.searches[index], values)[0] if len(values) == len(found) else None
+
+    def _train_to(self, state: _StudyState, index: int, rung: int, *, last: bool) -> None:
+        """Release those cells of a trial that have not reached a rung."""
+        what, before = self._what(state, index), state.study.definition.rungs[:-1]
         for cell in state.study.searches[index]:
-            if cell.key in self._outcomes:
-                return self._outcomes[cell.key].aux_weights
-        return self._suggest(state.study.definition, state.history, index)
+            if last or rung not in self._reached.get(cell.key, {}):
+                self._release(Assignment(cell, what, None if last else rung, rungs=before))
+
+    def _stop_at(self, state: _StudyState, index: int, rung: int) -> None:
+        what, before = self._what(state, index), state.study.definition.rungs[:-1]
+        for cell in state.study.searches[index]:
+            self._release(Assignment(cell, what, rung, stops=True, rungs=before))
+
+    def _what(self, state: _StudyState, index: int) -> Hyperparameters:
+        """Return what a search index tries: what the ledger says of its cells, or what the study suggests."""
+        if index not in state.tries:
+            recorded = [
+                self._outcomes[c.key].what for c in state.study.searches[index] if c.key in self._outcomes
+            ]
+            state.tries[index] = (
+                recorded[0] if recorded else self._suggest(state.study.definition, state.history, index)
+            )
+        return state.tries[index]

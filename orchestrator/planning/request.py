@@ -8,12 +8,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from orchestrator.planning.cells import Definition, define
+from orchestrator.planning.hyperparameters import Weights
 from orchestrator.planning.named_sets import named_sets
 from orchestrator.planning.plugins import Plugin, load, read_plugin
-from orchestrator.planning.specification import RunSettings, Specification, Weights
+from orchestrator.planning.specification import (
+    BEST,
+    ONE_SE,
+    OWN,
+    PAPER,
+    SMOOTHED,
+    SPACED_STARTS,
+    RunSettings,
+    Specification,
+    read_searched,
+)
 from search_spaces import DEFAULT, find_benchmark
 from search_spaces.benchmark import DEFAULT_METHODS, Benchmark
 from trainables.auxiliary import TASKS, find_task
@@ -23,7 +36,7 @@ from trainables.mistake import Mistake, unknown
 from trainables.recipe import Recipe, with_fidelity
 from trainables.run import NO_HOLDOUT, check_fits
 from trainables.settings import assign, split_assignments, valid_of
-from trainables.spaces import Grid, Space, parse_space
+from trainables.spaces import Choices, Grid, Integers, Space, Weighing, parse_space
 
 T = TypeVar("T")
 
@@ -49,6 +62,13 @@ class Request:
     assignments: tuple[str, ...] = ()
     """Words of --set, key=value."""
     workers: int = 1
+    search: tuple[str, ...] = ()
+    """Words FIELD=SPACE: fields of the recipe that are searched for every method, beside lambda."""
+    search_seeds: int = 1
+    choose: str = BEST
+    halving: int = 0
+    """0 for none."""
+    protocol: str = OWN
 
     detectors: tuple[str, ...] = DEFAULT_DETECTORS
     """What scores the test images."""
@@ -102,6 +122,7 @@ WHAT = frozenset(
     (
         *("benchmark", "methods", "holdouts", "seeds", "select"),
         *("lambda_trials", "aux_weight", "assignments", "workers"),
+        *("search", "search_seeds", "choose", "halving", "protocol"),
     )
 )
 """The fields of a request that say what the sweep is."""
@@ -143,21 +164,13 @@ def draft(request: Request) -> Draft:
         benchmark.check_method(method)
     methods = _unique("--methods", tuple(map(benchmark.canonical, request.methods)))
     given = split_assignments(request.assignments)
-    searched = {
-        name.removeprefix("lambda."): parse_space(text)
-        for name, text in given.items()
-        if name.startswith("lambda.")
-    }
     fields = {name: text for name, text in given.items() if not name.startswith("lambda.")}
     _check_known(fields)
     recipe = _recipe(benchmark, request.workers, methods, fields)
     for method in methods:
         check_fits(method, recipe)
     tasks = benchmark.tasks(methods)
-    unused = sorted(searched.keys() - set(tasks))
-    if unused:
-        raise Mistake(f"--set lambda.{unused[0]} has no use: no method of this sweep trains {unused[0]}.")
-    spaces = {**{task: benchmark.space(task) for task in tasks}, **searched}
+    spaces, one_lambda = _spaces(request, benchmark, tasks, given)
     specification = Specification(
         benchmark=benchmark.name,
         methods=methods,
@@ -171,6 +184,12 @@ def draft(request: Request) -> Draft:
         workers=request.workers,
         threads=request.threads,
         plugins={name: brought[name] for name in (benchmark.name, *tasks) if name in brought},
+        search=_searched(request, recipe, methods, fields),
+        search_seeds=request.search_seeds,
+        choose=request.choose,
+        halving=request.halving,
+        protocol=request.protocol,
+        one_lambda=one_lambda,
     )
     specification = _assigned(specification, fields)
     if request.lambda_trials is not None:
@@ -178,10 +197,117 @@ def draft(request: Request) -> Draft:
         if "lambda_trials" in fields:
             raise Mistake("--lambda-trials and --set lambda_trials say the same thing: give one of them.")
         specification = dataclasses.replace(specification, lambda_trials=request.lambda_trials)
+    specification = _with_starts(specification)
+    _check_studies(request, specification)
     settings = dataclasses.replace(
         _assigned(RunSettings(), fields), detectors=request.detectors, image_sets=image_sets(request)
     )
     return Draft(request, settings, plugins, "precision" in fields, specification)
+
+
+def _spaces(
+    request: Request, benchmark: Benchmark, tasks: tuple[str, ...], given: dict[str, str]
+) -> tuple[dict[str, Weighing], tuple[str, ...]]:
+    """Return where each task's lambda is searched, and the tasks that have one for the benchmark."""
+    said = {n.removeprefix("lambda."): parse_space(t) for n, t in given.items() if n.startswith("lambda.")}
+    unused = sorted(said.keys() - set(tasks))
+    if unused:
+        raise Mistake(f"--set lambda.{unused[0]} has no use: no method of this sweep trains {unused[0]}.")
+    if request.protocol == OWN:
+        return {**{task: benchmark.space(task) for task in tasks}, **said}, ()
+    _check_protocol(request, benchmark, tasks, said)
+    paper = {task: benchmark.paper_selection[task] for task in tasks}
+    pooled = tuple(task for task, selection in paper.items() if selection.for_each == "benchmark")
+    return {task: selection.space for task, selection in paper.items()}, pooled
+
+
+def _check_protocol(
+    request: Request, benchmark: Benchmark, tasks: tuple[str, ...], said: Collection[str]
+) -> None:
+    """Raise Mistake if the paper's protocol is not known, or something else of it is asked for."""
+    unknown_tasks = [task for task in tasks if task not in benchmark.paper_selection]
+    if not tasks or unknown_tasks:
+        what = f"lambda of {unknown_tasks[0]}" if unknown_tasks else "lambda, which no method here has"
+        raise Mistake(
+            f"--protocol {PAPER} is not known for {benchmark.name}: the paper chose no {what}; leave it out."
+        )
+    others = {
+        "--select": request.select != Request.select,
+        "--set lambda.<task>": bool(said),
+        "--aux-weight": bool(request.aux_weight),
+        "--search": bool(request.search),
+        "--search-seeds": request.search_seeds != 1,
+        "--choose": request.choose != BEST,
+        "--halving": bool(request.halving),
+    }
+    for option, is_given in others.items():
+        if is_given:
+            raise Mistake(
+                f"--protocol {PAPER} says how lambda is chosen, and {option} says it otherwise: leave one of "
+                "them out."
+            )
+
+
+def _searched(
+    request: Request, recipe: Recipe, methods: tuple[str, ...], fields: dict[str, str]
+) -> dict[str, Space]:
+    """Return where fields of the recipe are searched; raise Mistake for what no method could train with."""
+    words = split_assignments(request.search, "--search")
+    for name in words.keys() & fields.keys():
+        raise Mistake(f"--search {name} and --set {name} contradict each other: leave one of them out.")
+    found = {name: read_searched(name, text) for name, text in words.items()}
+    for name, space in found.items():
+        ends = space.values if isinstance(space, Grid | Choices) else (space.low, space.high)
+        some = (ends[0] + 1, *ends) if isinstance(space, Integers) else ends  # type: ignore[operator]
+        for value in some:
+            tried = dataclasses.replace(recipe, **{name: value})  # type: ignore[arg-type]
+            for method in methods:
+                check_fits(method, tried)
+    return found
+
+
+def _with_starts(specification: Specification) -> Specification:
+    """Return a new sweep's specification; how studies begin is said only where it matters."""
+    ranged = specification.searches_ranges
+    return dataclasses.replace(specification, starts=SPACED_STARTS) if ranged else specification
+
+
+def _study(specification: Specification, method: str) -> Definition:
+    return define(specification, method, specification.holdouts)
+
+
+def _check_studies(request: Request, specification: Specification) -> None:
+    """Raise Mistake for an option of searches that has no use, or that a study of the sweep cannot do."""
+    studies = [_study(specification, m) for m in specification.methods if specification.searches(m)]
+    asked = {
+        "--search-seeds": request.search_seeds != 1,
+        "--choose": request.choose != BEST,
+        "--halving": bool(request.halving),
+    }
+    for option, is_given in asked.items():
+        if is_given and not studies:
+            raise Mistake(f"{option} has no use: this sweep searches nothing; leave it out.")
+    if request.choose == ONE_SE and request.search_seeds < 2:
+        raise Mistake(
+            f"--choose {ONE_SE} needs the spread over seeds: add --search-seeds 3, or another number above 1."
+        )
+    if request.choose == SMOOTHED and request.halving:
+        raise Mistake(
+            f"--choose {SMOOTHED} compares neighbours, and --halving trains few of them to the end: leave "
+            "one of them out."
+        )
+    for study in studies:
+        if request.choose != BEST and len(study.dimensions) != 1:
+            names = ", ".join(name for name, _ in study.dimensions)
+            raise Mistake(
+                f"--choose {request.choose} orders what was tried by one number, and the study of "
+                f"{study.method} searches {names}: leave it out."
+            )
+        if request.choose != BEST and isinstance(study.dimensions[0][1], Choices):
+            raise Mistake(
+                f"--choose {request.choose} orders what was tried by its size, which "
+                f"{study.dimensions[0][0]} has not: leave it out."
+            )
 
 
 def image_sets(request: Request) -> tuple[NamedImages, ...]:
@@ -261,8 +387,10 @@ def _unique(option: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _check_trials(request: Request, spaces: dict[str, Space]) -> None:
+def _check_trials(request: Request, spaces: dict[str, Weighing]) -> None:
     """Raise Mistake if a number of lambdas to try was given and would change nothing."""
+    if request.search:
+        return
     if request.aux_weight:
         raise Mistake("--lambda-trials has no use beside --aux-weight: lambda is given, so none is searched.")
     if spaces and all(isinstance(space, Grid) for space in spaces.values()):

@@ -13,16 +13,17 @@ from typing import Any
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.provenance import Made
 from orchestrator.ledger.typed_json import Unexpected, typed, typed_fields
+from orchestrator.planning.hyperparameters import Weights
 from search_spaces import find_benchmark
 from trainables.data.named_images import RESIZES, SET_NAME, NamedImages
 from trainables.data.readers.request import DataRequest
 from trainables.detectors import DEFAULT_DETECTORS, DEFAULT_LABELS, DETECTORS
 from trainables.detectors.contract import FEATURES
-from trainables.mistake import Mistake
+from trainables.mistake import Mistake, unknown
 from trainables.recipe import Recipe
 from trainables.run import NO_HOLDOUT, parse_method
-from trainables.settings import check, setting, values_of
-from trainables.spaces import Space, parse_space
+from trainables.settings import check, setting, valid_of, values_of
+from trainables.spaces import LOG, Choices, Grid, Space, Weighing, parse_searched, parse_space
 
 MOST = 10_000
 """Seeds, lambdas, workers and cells at once: more is a slip of the finger."""
@@ -33,8 +34,14 @@ GROWING = ("methods", "holdouts", "seeds")
 SETTINGS = "conduct"
 """The key of the run settings in sweep.json, which keeps the name that version 0.1 gave it."""
 
-Weights = dict[str, float]
-"""lambda by auxiliary task."""
+RANDOM_STARTS, SPACED_STARTS = "random", "spaced"
+"""How a study of ranges begins: as in version 0.1, or evenly spaced."""
+BEST, SMOOTHED, ONE_SE = "best", "smoothed", "one-se"
+"""What a study chooses: the highest value, the highest mean with its neighbours, or the smallest lambda whose
+value is within one standard error of the highest."""
+CHOICES = (BEST, SMOOTHED, ONE_SE)
+OWN, PAPER = "default", "paper"
+"""Protocols: this project's, and the paper's where it is known."""
 
 Rule = tuple[str, object, str, bool]
 """A place in sweep.json, its value, what belongs there, and whether this is it."""
@@ -88,7 +95,7 @@ class Specification:
     holdouts: tuple[str, ...]
     seeds: int
     recipe: Recipe
-    spaces: dict[str, Space]
+    spaces: dict[str, Weighing]
     """Where each auxiliary task's weight is searched."""
     aux_weights: Weights | None = None
     """Weights that were given, by task: then nothing is searched."""
@@ -102,6 +109,18 @@ class Specification:
     device: str = "cpu"
     plugins: dict[str, str] = dataclasses.field(default_factory=dict)
     """By benchmark or auxiliary task that a plug-in defines, the digest of its source."""
+    search: dict[str, Space] = dataclasses.field(default_factory=dict)
+    """Fields of the recipe that are searched, and where."""
+    starts: str = RANDOM_STARTS
+    """How studies of ranges begin; a sweep of version 0.1 says nothing of it."""
+    search_seeds: int = 1
+    """A search cell for each of so many seeds, 0 to N-1; a lambda's value is their mean."""
+    choose: str = BEST
+    halving: int = 0
+    """Of so many trials one goes on from a rung; 0 trains all of them to the end."""
+    protocol: str = OWN
+    one_lambda: tuple[str, ...] = ()
+    """Auxiliary tasks that have one lambda for the benchmark, even if others have one per held-out class."""
 
     def __post_init__(self) -> None:
         """Raise Mistake for a setting that is not valid."""
@@ -114,9 +133,11 @@ class Specification:
         """
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["recipe"] = values_of(self.recipe)
-        values["spaces"] = {task: str(space) for task, space in self.spaces.items()}
-        if not self.plugins:
-            del values["plugins"]
+        for name in ("spaces", "search"):
+            values[name] = {searched: str(space) for searched, space in values[name].items()}
+        for name, default in LATER.items():
+            if values[name] == default:
+                del values[name]
         return dict(json.loads(json.dumps(values)))
 
     @staticmethod
@@ -125,9 +146,11 @@ class Specification:
 
         Raise Unexpected for what is none, and Mistake for a setting that is not valid.
         """
-        fields = typed_fields(Specification, values, "specification", {"spaces": dict[str, str]})
+        texts = {"spaces": dict[str, str], "search": dict[str, str]}
+        fields = typed_fields(Specification, values, "specification", texts)
         spaces = {task: parse_space(text) for task, text in fields["spaces"].items()}
-        return Specification(**{**fields, "spaces": spaces})
+        search = {name: read_searched(name, text, LOG) for name, text in fields.get("search", {}).items()}
+        return Specification(**{**fields, "spaces": spaces, "search": search})
 
     def default_name(self) -> str:
         """The benchmark and a short hash of the specification."""
@@ -148,18 +171,62 @@ class Specification:
         return parse_method(method).auxiliary
 
     def searches(self, method: str) -> bool:
-        """Return whether the method's weights are searched."""
-        return bool(self.tasks(method)) and self.aux_weights is None
+        """Return whether anything of a method is searched: its weights, or fields of the recipe."""
+        weighed = bool(self.tasks(method)) and self.aux_weights is None
+        return weighed or (bool(self.search) and parse_method(method).trains)
 
     def given_weights(self, method: str) -> Weights | None:
         """Return the weights that a method has without a search, or None if they are searched.
 
         A method without auxiliary tasks has none to search: {}.
         """
-        if self.searches(method):
+        if self.aux_weights is None and self.tasks(method):
             return None
         given = self.aux_weights or {}
         return {task: given[task] for task in self.tasks(method)}
+
+    @property
+    def searches_ranges(self) -> bool:
+        """Whether anything is searched in a range, so that it matters how a study begins."""
+        tasks = {task for method in self.methods for task in self.tasks(method)}
+        weighed = [self.spaces[task] for task in tasks] if self.aux_weights is None else []
+        fields = self.search.values() if self.trained else ()
+        return any(not isinstance(space, Grid | Choices) for space in (*weighed, *fields))
+
+    def lambda_of(self, method: str) -> str:
+        """Return what a method's lambda is chosen for, "holdout" or "benchmark"."""
+        return "benchmark" if set(self.tasks(method)) & set(self.one_lambda) else self.select
+
+
+LATER = {
+    name: field.default_factory() if callable(field.default_factory) else field.default
+    for name, field in Specification.__dataclass_fields__.items()
+    if name in ("plugins", "search", "starts", "search_seeds", "choose", "halving", "protocol", "one_lambda")
+}
+"""Fields that version 0.1 did not have, and their defaults."""
+
+
+def searched_fields() -> list[str]:
+    """Return the fields of the recipe that can be searched."""
+    return sorted(field for field, (_, valid) in valid_of(Recipe).items() if valid.scale)
+
+
+def read_searched(name: str, text: str, scale: str | None = None) -> Space:
+    """Return the space of a field of the recipe; raise Mistake if there is no such field or space.
+
+    The scale is the one of a range that names none, the field's own by default.
+    """
+    fields, searched = valid_of(Recipe), searched_fields()
+    if name not in fields:
+        raise unknown("field to search", name, searched)
+    kind, valid = fields[name]
+    if valid.scale is None:
+        raise Mistake(
+            f"{name} is not searched, since it changes the data, the network, the length of training or what "
+            f"is scored, and validation accuracies could not be compared: search {', '.join(searched)}, or "
+            f"set it with --set {name}=VALUE."
+        )
+    return parse_searched(name, text, kind, valid, scale)
 
 
 @dataclass(frozen=True)
@@ -280,9 +347,15 @@ def _about_cells(stored: StoredSweep) -> Iterator[Rule]:
         value = getattr(wanted, name)
         yield f"specification.{name}", value, f"a whole number from 1 to {MOST}", 1 <= value <= MOST
     classes = (*stored.classes, NO_HOLDOUT)
+    for name, least in (("search_seeds", 1), ("halving", 0)):
+        value = getattr(wanted, name)
+        yield f"specification.{name}", value, f"a whole number from {least} to {MOST}", least <= value <= MOST
     choices = [
         ("select", wanted.select, ("holdout", "benchmark")),
         ("device", wanted.device, ("cpu", "cuda")),
+        ("starts", wanted.starts, (RANDOM_STARTS, SPACED_STARTS)),
+        ("choose", wanted.choose, CHOICES),
+        ("protocol", wanted.protocol, (OWN, PAPER)),
     ]
     for name, value, valid in [*choices, *(("holdouts", each, classes) for each in wanted.holdouts)]:
         yield f"specification.{name}", value, f"one of {', '.join(valid)}", value in valid
@@ -346,8 +419,12 @@ def _change(field: str, before: object, after: object) -> str:
 def _grows(field: str, new: Specification, old: Specification) -> bool:
     if field == "seeds":
         return new.seeds > old.seeds
-    if field == "holdouts" and new.select == "benchmark":
+    if field == "holdouts" and (new.select == "benchmark" or new.one_lambda):
         return False
+    if field == "starts":
+        return not old.searches_ranges
+    if field == "one_lambda":
+        return set(old.one_lambda) <= set(new.one_lambda)
     if field in ("spaces", "aux_weights", "plugins"):  # more methods bring more tasks
         before, after = getattr(old, field), getattr(new, field)
         return before is not None and after is not None and before.items() <= after.items()

@@ -18,6 +18,7 @@ from orchestrator.planning.request import (
     read_plugins,
 )
 from orchestrator.planning.specification import (
+    RANDOM_STARTS,
     SETTINGS,
     DetectorColumn,
     RunSettings,
@@ -61,10 +62,27 @@ def begin(draft: Draft, device: str) -> tuple[Sweep, Prepared]:
     if request.data:
         check_named(data)
     prepared = open_data(data)
-    specification = draft.complete(device, prepared.classes)
-    ledger = Ledger(request.storage, request.name or specification.default_name())
+    specification, ledger = as_begun(draft.complete(device, prepared.classes), request)
     sweep = Sweep(specification, draft.settings, ledger, data, prepared.fingerprint, draft.plugins)
     return sweep, prepared
+
+
+def as_begun(specification: Specification, request: Request) -> tuple[Specification, Ledger]:
+    """Return what is asked for, with the ledger that it goes to.
+
+    Studies of a sweep that exists go on as they were begun, by version 0.1 with random lambdas; its default
+    name was another one.
+    """
+    before = replace(specification, starts=RANDOM_STARTS)
+    ledger = Ledger(request.storage, request.name or specification.default_name())
+    if request.name is None and not ledger.exists():
+        older = Ledger(request.storage, before.default_name())
+        ledger = older if older.exists() else ledger
+    if ledger.exists() and ledger.begun() and ledger.sweep_damage() is None:
+        stored = read_stored(ledger).specification
+        if stored.searches_ranges:
+            specification = replace(specification, starts=stored.starts)
+    return specification, ledger
 
 
 def go_on(request: Request) -> tuple[Sweep, Prepared]:

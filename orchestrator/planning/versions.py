@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from orchestrator.ledger.provenance import PROJECT, Made
 from orchestrator.planning.cells import Cells, Study
 from trainables.mistake import Mistake, counted
-from trainables.spaces import Grid
 
 ARITHMETIC = ("torch", "numpy")
 """Packages that compute what is reported."""
@@ -75,4 +74,4 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _samples(study: Study) -> bool:
     """Return whether a study asks a sampler for its lambdas; lists are tried in order."""
-    return not all(isinstance(space, Grid) for _, space in study.definition.spaces)
+    return not study.definition.lists_alone

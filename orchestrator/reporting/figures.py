@@ -13,9 +13,12 @@ import numpy as np
 
 from orchestrator.ledger.later_scores import curves_with_later
 from orchestrator.ledger.ledger import THREADS
+from orchestrator.planning.cells import Definition
+from orchestrator.planning.hyperparameters import Hyperparameters, short
 from orchestrator.planning.specification import DetectorColumn
+from orchestrator.planning.studies import parameters
 from orchestrator.reporting.results import Final, Results, Selection
-from trainables.spaces import LogUniform, Space
+from trainables.spaces import Choices, Grid, Integers, Space, Uniform, spelt
 
 # matplotlib is imported inside the functions that need it: it takes 0.6 s, and not every report is drawn.
 if TYPE_CHECKING:
@@ -52,7 +55,8 @@ def draw_figures(results: Results) -> dict[str, bytes]:
     }
     for method in results.specification.methods:
         studies = [s for s in results.selections if s.study.definition.method == method and s.points]
-        figures[f"lambda-{method}.png"] = lambda_choice(studies) if studies else None
+        name = "search" if results.specification.search else "lambda"
+        figures[f"{name}-{method}.png"] = search_choice(studies, name) if studies else None
     return {name: _png(figure) for name, figure in figures.items() if figure is not None}
 
 
@@ -213,67 +217,87 @@ def _plot(
     axes.fill_between(epochs, low, high, color=style["color"], alpha=0.15, linewidth=0)
 
 
-def lambda_choice(studies: Sequence[Selection]) -> Figure:
-    """Draw validation accuracy against each task's lambda in each study, with the chosen one marked."""
-    tasks = [task for task, _ in studies[0].study.definition.spaces]
-    shown = studies[: max(1, PANELS // len(tasks))]
-    panels = [(study, task) for study in shown for task in tasks]
+def search_choice(studies: Sequence[Selection], what: str = "lambda") -> Figure:
+    """Draw validation accuracy against what is searched in each study, with the chosen value marked."""
+    searched = [name for name, _ in studies[0].study.definition.dimensions]
+    shown = studies[: max(1, PANELS // len(searched))]
+    panels = [(study, name) for study in shown for name in searched]
     columns = min(5, len(panels))
     lines = math.ceil(len(panels) / columns)
     figure = _figure(max(5.0, 2.5 * columns), 1.2 + 2.3 * lines)
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    for axes, (study, task) in zip(grid.flat, panels, strict=False):
-        _lambda_panel(axes, study, task, several=len(tasks) > 1)
+    for axes, (study, name) in zip(grid.flat, panels, strict=False):
+        _search_panel(axes, study, name, several=len(searched) > 1)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
         axes.set_ylabel("validation\naccuracy (%)", fontsize=9)
     left_out = f" (the first {len(shown)} of {len(studies)} studies)" if len(shown) < len(studies) else ""
-    figure.suptitle(f"{studies[0].study.definition.method}: how lambda was chosen{left_out}", fontsize=11)
+    chosen = "lambda was" if what == "lambda" else "hyperparameters were"
+    figure.suptitle(f"{studies[0].study.definition.method}: how {chosen} chosen{left_out}", fontsize=11)
     _legend(figure)
     return figure
 
 
-def _lambda_panel(axes: Axes, study: Selection, task: str, *, several: bool) -> None:
-    kept = [point for point in study.points if not point.diverged]
-    weights = [point.aux_weights[task] for point in kept]
-    axes.plot(
-        weights, [100 * p.value for p in kept], "o", color=COLOURS[0], markersize=4.5, label="tried", zorder=3
-    )
-    if len(study.study.definition.holdouts) > 1:
-        by_class = [(point.aux_weights[task], 100 * v) for point in kept for v in point.by_holdout.values()]
+def _search_panel(axes: Axes, study: Selection, name: str, *, several: bool) -> None:
+    """Draw validation accuracy against one thing that is searched; with several seeds, its standard error."""
+    definition = study.study.definition
+    space, kept = dict(definition.dimensions)[name], [point for point in study.points if not point.diverged]
+
+    def at(what: Hyperparameters) -> float:
+        value = parameters(definition, what)[name]
+        return space.values.index(value) if isinstance(space, Choices) else float(value)
+
+    places, values = [at(point.tried.what) for point in kept], [100 * point.tried.value for point in kept]
+    axes.plot(places, values, "o", color=COLOURS[0], markersize=4.5, label="tried", zorder=3)
+    if definition.search_seeds > 1:
+        errors = [100 * (point.tried.error or 0.0) for point in kept]
+        axes.errorbar(places, values, errors, fmt="none", ecolor=COLOURS[0], elinewidth=1, capsize=2)
+    if len(definition.holdouts) > 1:
+        by_class = [(at(point.tried.what), 100 * v) for point in kept for v in point.by_holdout.values()]
         axes.plot(*zip(*by_class, strict=True), ".", color="0.75", markersize=4, label="each held-out class")
-    diverged = [point.aux_weights[task] for point in study.points if point.diverged]
+    diverged = [at(point.tried.what) for point in study.points if point.diverged]
     if diverged:
         bottom = axes.get_xaxis_transform()
         axes.plot(diverged, [0.04] * len(diverged), "x", color="black", transform=bottom, label="diverged")
     if study.chosen is not None:
-        value = next(point.value for point in study.points if point.aux_weights == study.chosen)
-        chosen = study.chosen[task]
+        value = next(point.tried.value for point in study.points if point.tried.what == study.chosen)
         axes.plot(
-            [chosen], [100 * value], "o", color=COLOURS[1], markersize=11, fillstyle="none",
+            [at(study.chosen)], [100 * value], "o", color=COLOURS[1], markersize=11, fillstyle="none",
             markeredgewidth=1.8, label="chosen", clip_on=False, zorder=4,
         )  # fmt: skip
     held = study.study.label.partition("/")[2]
-    axes.set_title(
-        _plain(held) + (f" (chosen: {study.chosen[task]:.3g})" if study.chosen else ""), fontsize=9
-    )
-    _lambda_axis(axes, dict(study.study.definition.spaces)[task])
-    axes.set_xlabel(f"lambda of {task}" if several else "lambda", fontsize=9)
+    chosen = f" (chosen: {short(parameters(definition, study.chosen)[name], 3)})" if study.chosen else ""
+    axes.set_title(_plain(held) + chosen, fontsize=9)
+    _search_axis(axes, space)
+    axes.set_xlabel(_axis_name(definition, name, several=several), fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(color="0.92", linewidth=0.6)
     axes.set_axisbelow(True)
 
 
-def _lambda_axis(axes: Axes, space: Space) -> None:
-    """Make the axis logarithmic over the space, with ticks at its ends and middle, or at its values."""
-    if isinstance(space, LogUniform):
-        marks = [space.low, math.sqrt(space.low * space.high), space.high]
+def _axis_name(definition: Definition, name: str, *, several: bool) -> str:
+    task = next((task for task, _ in definition.spaces if definition.parameter(task) == name), None)
+    if task is None:
+        return name
+    return f"lambda of {task}" if several else "lambda"
+
+
+def _search_axis(axes: Axes, space: Space) -> None:
+    """Scale the axis as the space is, with ticks at its ends and middle, or at its values."""
+    if isinstance(space, Choices):
+        axes.set_xlim(-0.5, len(space.values) - 0.5)
+        axes.set_xticks(range(len(space.values)), [spelt(value) for value in space.values])
+        return
+    marks = sorted(space.values) if isinstance(space, Grid) else [space.low, space.at(0.5), space.high]
+    ratio = marks[-1] / marks[0] if marks[0] > 0 else 0.0
+    if isinstance(space, Uniform) or not ratio or (isinstance(space, Integers) and not space.log):
+        room = 0.08 * (marks[-1] - marks[0])
+        axes.set_xlim(marks[0] - room, marks[-1] + room)
     else:
-        marks = sorted(space.values)
-    axes.set_xscale("log")
-    room = (marks[-1] / marks[0]) ** 0.08 if len(marks) > 1 else 2.0
-    axes.set_xlim(marks[0] / room, marks[-1] * room)
+        axes.set_xscale("log")
+        room = ratio**0.08 if ratio > 1 else 2.0
+        axes.set_xlim(marks[0] / room, marks[-1] * room)
     axes.set_xticks(marks, [f"{mark:.2g}" for mark in marks])
     axes.minorticks_off()
 

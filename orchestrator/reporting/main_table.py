@@ -8,8 +8,12 @@ from dataclasses import dataclass, replace
 from orchestrator.planning.dry_run import describe_network
 from orchestrator.planning.specification import Specification
 from orchestrator.reporting.results import ACCURACY, LAST, Results
+from orchestrator.reporting.search_sentences import how_chosen
 from orchestrator.reporting.tables import BLANK, ESTIMATE, NUMBER, SHARE, TEXT, Column, Entry, Table, to_text
+from trainables.recipe import Recipe
 from trainables.run import NO_HOLDOUT, parse_method
+from trainables.settings import valid_of
+from trainables.spaces import spelt
 from trainables.training_free import TRAINING_FREE
 
 WIDTH = 120
@@ -138,7 +142,7 @@ def _caption(results: Results) -> str:
     parts += about_untrained(specification)
     if n > 1 and len(results.held_out) > 1 and specification.trained:
         parts.append("The average's ± is the standard deviation over seeds of each seed's average.")
-    parts.append(_about_lambda(specification))
+    parts.append(how_chosen(specification))
     if results.lacks_seeds:
         parts.append(f"An asterisk marks fewer than {n} seeds.")
     if len(results.held_out) > 1 and _lacks_average(results):
@@ -153,15 +157,6 @@ def about_untrained(specification: Specification) -> list[str]:
         f"{method} trains nothing, so it has one score: {TRAINING_FREE.find(method).about}."
         for method in untrained
     ]
-
-
-def _about_lambda(specification: Specification) -> str:
-    if not any(specification.tasks(method) for method in specification.methods):
-        return ""
-    if specification.aux_weights is not None:
-        return "lambda was given."
-    each = "each held-out class" if specification.select == "holdout" else "the benchmark"
-    return f"lambda was chosen for {each}, by validation accuracy."
 
 
 def _lacks_average(results: Results) -> bool:
@@ -208,7 +203,8 @@ def _lambda_table(results: Results) -> Table | None:
         columns += _lambdas(results, method)
     if len(columns) == 1:
         return None
-    caption = f"{results.specification.benchmark}: lambda by held-out class."
+    searched = ", ".join(["lambda", *results.specification.search])
+    caption = f"{results.specification.benchmark}: {searched} by held-out class."
     table = _table(results, columns, caption, "lambda")
     return Table(table.columns, table.rows[: len(results.specification.holdouts)], caption, table.label)
 
@@ -234,7 +230,7 @@ def _filled(results: Results, column: Column, content: Content, method: str, met
 
 
 def _lambdas(results: Results, method: str) -> list[_FilledColumn]:
-    """Return a column of lambda for each of a method's auxiliary tasks."""
+    """Return a column of lambda for each of a method's auxiliary tasks, and of each searched field."""
     tasks = parse_method(method).auxiliary
     columns = []
     for task in tasks:
@@ -243,7 +239,21 @@ def _lambdas(results: Results, method: str) -> list[_FilledColumn]:
         for row in table_rows(results):
             weights.append(BLANK if row is AVERAGE else (results.weights(method, row) or {}).get(task))
         columns.append(_FilledColumn(Column(title, NUMBER, f"{method}_aux_weight_{task}", method), weights))
+    for name in results.specification.search if parse_method(method).trains else ():
+        columns.append(_FilledColumn(*_searched(results, method, name)))
     return columns
+
+
+def _searched(results: Results, method: str, name: str) -> tuple[Column, list[Entry]]:
+    """Return the column of a searched field: numbers, or words."""
+    kind = valid_of(Recipe)[name][0]
+    entries: list[Entry] = []
+    for row in table_rows(results):
+        found = None if row is AVERAGE else results.trained_with(method, row)
+        value = found.fields.get(name) if found else None
+        word = value if value is None or kind in (int, float) else spelt(value)
+        entries.append(BLANK if row is AVERAGE else word)
+    return Column(name, NUMBER if kind in (int, float) else TEXT, f"{method}_{name}", method), entries
 
 
 def _table(results: Results, columns: Sequence[_FilledColumn], caption: str, kind: str) -> Table:

@@ -35,6 +35,14 @@ def of_search(values: Json, curves: Rows) -> dict[str, float]:
     return {"value": curves[-1]["val/accuracy"]} if curves else {}
 
 
+def of_rungs(result: Json, curves: Rows) -> tuple[dict[str, float], dict[str, float]]:
+    """Return a search cell's stated values at rungs, and those of its curves, by a name for people."""
+    stated = {f"the value at rung {epoch}": value for epoch, value in result.get("rungs", {}).items()}
+    known = {row["epoch"]: row.get("val/accuracy") for row in curves}
+    again = {f"the value at rung {epoch}": known.get(int(epoch)) for epoch in result.get("rungs", {})}
+    return stated, {name: value for name, value in again.items() if value is not None}
+
+
 def of_final(values: Json, scores: pa.Table | None, curves: Rows, window: int) -> dict[str, float]:
     """Return those of a final cell's values that its scores and curves tell.
 

@@ -14,11 +14,12 @@ from orchestrator.planning.cells import Cell
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
 from orchestrator.planning.versions import mixture
-from orchestrator.reporting import sentences
+from orchestrator.reporting import search_sentences, sentences
 from orchestrator.reporting.costs import Cost, cost_csv, total
 from orchestrator.reporting.detector_table import detector_tables
 from orchestrator.reporting.figures import draw_figures
 from orchestrator.reporting.image_set_table import image_set_tables, wide_image_set_table
+from orchestrator.reporting.journal import JOURNAL, studies_journal
 from orchestrator.reporting.leak_check import Verdict, check_leaks
 from orchestrator.reporting.main_table import WIDTH, main_tables, wide_table
 from orchestrator.reporting.paper import Pair, Published, difference_tables, pair_with_paper, paper_tables
@@ -104,6 +105,9 @@ class Report:
             *sentences.image_sets(results, self._set_command),
             *sentences.edited(results, self._score_command),
             *sentences.selection(results),
+            *search_sentences.protocol(results.specification, self.benchmark),
+            *search_sentences.certainty(results),
+            *search_sentences.halving(results),
             *sentences.nothing_learned(results),
             *mixture(results.stored.made),
             *sentences.recipe_departures(results, self.benchmark),
@@ -156,8 +160,13 @@ class Report:
             "cells.csv": cells_csv(self.results).encode(),
             "cost.csv": self._cost_csv().encode(),
             **self._image_set_files(),
+            **self._journal(),
             **draw_figures(self.results),
         }
+
+    def _journal(self) -> dict[str, bytes]:
+        journal = studies_journal(self.results)
+        return {} if journal is None else {JOURNAL: journal}
 
     def _cost_csv(self) -> str:
         results = self.results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,19 +14,20 @@ from orchestrator.ledger.damage import Damage
 from orchestrator.ledger.later_scores import counted_later, counted_sets, sources, with_later, with_sets
 from orchestrator.ledger.ledger import LATER_SETS, Ledger
 from orchestrator.ledger.spending import Spending, spent_on
-from orchestrator.planning.cells import FINAL, Cell, Cells, Study, lay_out
+from orchestrator.planning.cells import FINAL, SEARCH, Cell, Cells, Study, lay_out
+from orchestrator.planning.hyperparameters import Hyperparameters, Weights
 from orchestrator.planning.specification import (
     DetectorColumn,
     Specification,
     StoredSweep,
-    Weights,
     read_stored,
 )
-from orchestrator.planning.studies import Outcome, choose, history
+from orchestrator.planning.studies import History, Outcome, Tried, choose, history, mean_value
 from orchestrator.reporting.costs import assumed_usage
 from orchestrator.reporting.statistics import Estimate, average_over_classes, estimate, paired_differences
 from trainables.data.named_images import NamedImages
 from trainables.run import NO_HOLDOUT, parse_method
+from trainables.spaces import Value
 
 ACCURACY = "test_accuracy"
 BASELINE = "classification"
@@ -39,10 +41,10 @@ DONE, BEGUN, BLOCKED, NOT_BEGUN = "done", "begun", "blocked", "not begun"
 
 @dataclass(frozen=True)
 class Final:
-    """A final cell that is done: its weights, its values in 0..1, and the attempt as result.json has it."""
+    """A final cell that is done: what it was trained with, its values in 0..1, and its last attempt."""
 
     cell: Cell
-    aux_weights: Weights
+    what: Hyperparameters
     values: Mapping[str, float]
     attempt: Mapping[str, Any]
     later: Mapping[str, Mapping[str, Any]]
@@ -69,10 +71,7 @@ class Final:
 class SearchPoint:
     """A search index of a study with all of its cells done."""
 
-    index: int
-    aux_weights: Weights
-    value: float
-    """Mean validation accuracy over the held-out classes."""
+    tried: Tried
     by_holdout: Mapping[str, float]
     """Validation accuracy by held-out class."""
     diverged: bool
@@ -81,30 +80,39 @@ class SearchPoint:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a study tried, the weights that this chooses, and those that its final cells were trained with."""
+    """What a study tried, what this chooses, and what its final cells were trained with."""
 
     study: Study
     points: tuple[SearchPoint, ...]
-    """By search index, up to the first that is not complete."""
-    recorded: tuple[Weights, ...]
-    """The distinct weights of the study's final cells that are done."""
+    """Of what was trained to the end, by search index, up to the first that is not complete."""
+    stopped: Mapping[int, int]
+    """Search indices that did not go on from a rung, and its epoch."""
+    rungs: Mapping[int, Mapping[int, float]]
+    """By search index and rung, the values of what is done; the last rung is the end of training."""
+    recorded: tuple[Hyperparameters, ...]
+    """What the study's final cells that are done were trained with, each once."""
 
     @property
     def complete(self) -> bool:
         """Whether every search cell of the study is done."""
-        return len(self.points) == len(self.study.searches)
+        return len(self.points) + len(self.stopped) == len(self.study.searches)
 
     @cached_property
-    def chosen(self) -> Weights | None:
-        """The weights that the search values choose; None until the search is complete."""
+    def chosen(self) -> Hyperparameters | None:
+        """What the search values choose; None until the search is complete."""
         if not self.complete or not self.points:
             return None
-        return choose([(point.aux_weights, point.value) for point in self.points])
+        return choose(self.history, self.study.definition.choose)
+
+    @property
+    def history(self) -> History:
+        """What was trained to the end, as the study's choice takes it."""
+        return [point.tried for point in self.points]
 
     @property
     def disagrees(self) -> bool:
-        """Whether any final cell was trained with weights other than the chosen ones."""
-        return any(weights != self.chosen for weights in self.recorded)
+        """Whether any final cell was trained with something else than was chosen."""
+        return any(what != self.chosen for what in self.recorded)
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,10 @@ class Results:
     """Files that keep cells from being done."""
     spent: Mapping[str, Spending]
     """What every cell that has begun has taken so far, by key."""
+    searched: Mapping[str, Mapping[str, Any]]
+    """Results of the search cells that are done, by key."""
+    records: Mapping[str, Sequence[Mapping[str, Any]]]
+    """Records of the attempts at each cell, by key; version 0.1 left none."""
     strangers: tuple[str, ...]
     """Keys of cells in the ledger that are none of the sweep's, as sweep.json describes it."""
     stored: StoredSweep
@@ -282,19 +294,25 @@ class Results:
         known = [share for share in shares if share is not None]
         return sum(known) / len(known) if known and len(known) == len(shares) else None
 
-    def weights(self, method: str, holdout: str) -> Weights | None:
-        """Return the weights that a method's final cells were trained with or, if none is done, will be.
+    def trained_with(self, method: str, holdout: str) -> Hyperparameters | None:
+        """Return what a method's final cells were trained with or, if none is done, will be.
 
-        Those are given or its study's choice; None if there is no choice yet.
+        That is given or its study's choice; None if there is no choice yet.
         """
         finals = self.finals_of(method, holdout)
         if finals:
-            return finals[0].aux_weights
+            return finals[0].what
         for selection in self.selections:
             definition = selection.study.definition
             if definition.method == method and holdout in definition.holdouts:
                 return selection.chosen
-        return self.specification.given_weights(method) or None
+        given = self.specification.given_weights(method)
+        return Hyperparameters(given) if given else None
+
+    def weights(self, method: str, holdout: str) -> Weights | None:
+        """Return the weights of `trained_with`; None if they are not known yet, or there are none."""
+        found = self.trained_with(method, holdout)
+        return found.aux_weights or None if found else None
 
     def differences(self, method: str, metric: str) -> dict[str, float]:
         """Return, by held-out class, the method minus classification over the seeds that both have.
@@ -356,6 +374,8 @@ def collect(ledger: Ledger) -> Results:
         done=frozenset(found),
         damaged=tuple(damaged),
         spent=spent_on(ledger, records, cell_files, found, assumed_usage(stored.specification)),
+        searched={cell.key: found[cell.key] for cell in every if cell.phase == SEARCH and cell.key in found},
+        records=records,
         strangers=tuple(sorted(ledger.keys() - set(keys))),
         stored=stored,
     )
@@ -366,18 +386,21 @@ def cells_csv(results: Results) -> str:
     finals = {final.cell.key: final for final in results.finals}
     methods = results.specification.methods
     tasks = list(dict.fromkeys(task for method in methods for task in results.specification.tasks(method)))
+    searched = list(results.specification.search)
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     head = ["benchmark", "holdout", "method", "seed", "state", "key"]
     writer.writerow(
-        [*head, *(f"aux_weight_{task}" for task in tasks), *results.values, "attempts", "seconds"]
+        [*head, *(f"aux_weight_{task}" for task in tasks), *searched, *results.values, "attempts", "seconds"]
     )
     for cell, state in results.states.items():
         if cell.phase != FINAL:
             continue
         about = [results.specification.benchmark, cell.holdout, cell.method, cell.seed, state, cell.key]
         final = finals.get(cell.key)
-        weights = [final.aux_weights.get(task) if final else None for task in tasks]
+        weights: list[Value | None]
+        weights = [final.what.aux_weights.get(task) if final else None for task in tasks]
+        weights += [final.what.fields.get(name) if final else None for name in searched]
         values = [final.value(name) if final else None for name in results.values]
         seconds = final.attempt.get("seconds") if final else None
         writer.writerow([*about, *weights, *values, results.attempts(cell), seconds])
@@ -393,7 +416,7 @@ def _final(
     counting, counting_sets = counted_later(result, later), counted_sets(result, sets)
     values = with_sets(with_later(result, counting), counting_sets)
     used = sources(result, counting)
-    return Final(cell, result["aux_weights"], values, result["attempt"], counting, counting_sets, used)
+    return Final(cell, Hyperparameters.of(result), values, result["attempt"], counting, counting_sets, used)
 
 
 def _columns(own: tuple[DetectorColumn, ...], finals: Sequence[Final]) -> tuple[DetectorColumn, ...]:
@@ -407,22 +430,41 @@ def _columns(own: tuple[DetectorColumn, ...], finals: Sequence[Final]) -> tuple[
 
 
 def _selection(study: Study, found: Mapping[str, Mapping[str, Any]]) -> Selection:
-    """Return what a study tried, up to the first search index that is not complete."""
-    outcomes = {
-        cell.key: Outcome(found[cell.key]["aux_weights"], found[cell.key]["values"]["value"])
-        for row in study.searches
-        for cell in row
-        if cell.key in found
-    }
+    """Return what a study tried, and chose."""
+    searches = {cell.key: cell for row in study.searches for cell in row if cell.key in found}
+    outcomes = {key: Outcome.of(found[key]) for key in searches}
     points = []
-    for index, (weights, value) in enumerate(history(study, outcomes)):
-        values = {cell.holdout: found[cell.key]["values"] for cell in study.searches[index]}
-        by_holdout = {holdout: each["value"] for holdout, each in values.items()}
-        diverged = any(each["diverged"] for each in values.values())
-        points.append(SearchPoint(index, weights, value, by_holdout, diverged))
-    recorded: list[Weights] = []
+    for each in history(study, outcomes):
+        row = study.searches[each.index]
+        by_holdout = {
+            holdout: statistics.fmean(outcomes[c.key].value or 0.0 for c in row if c.holdout == holdout)
+            for holdout in study.definition.holdouts
+        }
+        diverged = any(outcomes[cell.key].diverged for cell in row)
+        points.append(SearchPoint(each, by_holdout, diverged))
+    stopped = {
+        index: max(rungs)
+        for index, row in enumerate(study.searches)
+        if len(rungs := [o.stopped_at for c in row if (o := outcomes.get(c.key)) and o.stopped_at])
+        == len(row)
+    }
+    recorded: list[Hyperparameters] = []
     for cell in study.finals:
-        used = found[cell.key]["aux_weights"] if cell.key in found else None
+        used = Hyperparameters.of(found[cell.key]) if cell.key in found else None
         if used is not None and used not in recorded:
             recorded.append(used)
-    return Selection(study, tuple(points), tuple(recorded))
+    return Selection(study, tuple(points), stopped, _rungs(study, outcomes), tuple(recorded))
+
+
+def _rungs(study: Study, outcomes: Mapping[str, Outcome]) -> dict[int, dict[int, float]]:
+    """Return the values at rungs of the search indices that are done."""
+    found: dict[int, dict[int, float]] = {}
+    for index, row in enumerate(study.searches):
+        if all(cell.key in outcomes for cell in row):
+            for rung in study.definition.rungs:
+                last = rung == study.definition.epochs
+                values = [outcomes[cell.key].at(rung, last=last) for cell in row]
+                known = [value for value in values if value is not None]
+                if len(known) == len(row):
+                    found.setdefault(index, {})[rung] = mean_value(row, known)[0]
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from orchestrator.planning.cells import Cell
-from orchestrator.planning.specification import Weights
+from orchestrator.planning.hyperparameters import Hyperparameters
 from orchestrator.reporting.collapse import collapsed
 from orchestrator.reporting.paper import Pair, Published, comparable, departures, describe_absent
 from orchestrator.reporting.results import (
@@ -174,8 +174,8 @@ def about_paper(
 
 
 def _disagreement(study: Selection) -> str:
-    used = " and ".join(_weights(weights) for weights in study.recorded)
-    chosen = "nothing, being incomplete" if study.chosen is None else _weights(study.chosen)
+    used = " and ".join(map(str, study.recorded))
+    chosen = "nothing, being incomplete" if study.chosen is None else str(study.chosen)
     return f"final cells of {study.study.label} were trained with {used}, its search chooses {chosen}"
 
 
@@ -184,8 +184,8 @@ def _not_as_given(results: Results) -> list[str]:
     found = []
     for final in results.finals:
         expected = results.specification.given_weights(final.cell.method)
-        if expected is not None and final.aux_weights != expected:
-            used, wanted = _weights(final.aux_weights), _weights(expected)
+        if expected is not None and final.what.aux_weights != expected:
+            used, wanted = Hyperparameters(final.what.aux_weights), Hyperparameters(expected)
             found.append(f"{final.cell.label} was trained with {used}, given was {wanted}")
     return found
 
@@ -193,10 +193,6 @@ def _not_as_given(results: Results) -> list[str]:
 def _with_attempts(results: Results, cell: Cell) -> str:
     attempts = results.attempts(cell)
     return f"{cell.label} ({attempts} attempts)" if attempts > 1 else cell.label
-
-
-def _weights(weights: Weights) -> str:
-    return ", ".join(f"{task} {weight:.4g}" for task, weight in weights.items())
 
 
 def _listed(names: Sequence[str], between: str = ", ") -> str:

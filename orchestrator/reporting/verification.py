@@ -32,6 +32,8 @@ from orchestrator.ledger.ledger import (
     Ledger,
 )
 from orchestrator.planning.cells import SEARCH, Cell, run_of
+from orchestrator.planning.halving import stopped
+from orchestrator.planning.hyperparameters import Hyperparameters
 from orchestrator.planning.request import Request
 from orchestrator.reporting import recomputed
 from orchestrator.reporting.report import Report
@@ -42,7 +44,7 @@ NAMED = 5
 """Most names in a list; it counts the others."""
 HALF_WRITTEN = ".part"
 OF_A_CELL = re.compile(
-    r"(cell|result)\.json|(curves|scores|window)\.parquet|weights\.safetensors|checkpoint/[0-9]+-[0-9]+\.pt"
+    r"(cell|result|rung-[0-9]+)\.json|(curves|scores|window)\.parquet|weights\.safetensors|checkpoint/[0-9]+-[0-9]+\.pt"
     r"|attempts/[0-9]+\.json|(detectors|ood/later)/[^/]+\.(json|parquet)|ood/[^/]+\.parquet"
 )
 """Files that a cell may have, within its folder."""
@@ -108,6 +110,7 @@ def verify_ledger(report: Report, *, driven: bool) -> Findings:
         findings.found.append(Finding("leak", report.verdict.sentence))
     doubtful = {damage.key for finding in findings.found for damage in finding.damages if damage.key}
     findings.found += _about_lambda(results, commands, doubtful)
+    findings.found += _about_rungs(results, commands, doubtful)
     return findings
 
 
@@ -202,7 +205,7 @@ class _CellCheck:
         if about.get("cell") != dataclasses.asdict(cell) or result["phase"] != cell.phase:
             self._wrong("foreign", "describes another cell", CELL)
             return False
-        planned = _plain(dataclasses.asdict(run_of(cell, specification, result["aux_weights"])))
+        planned = _plain(dataclasses.asdict(run_of(cell, specification, Hyperparameters.of(result))))
         odd = [
             f"{name} was {stated!r}, and the plan says {wanted!r}"
             for name, stated, wanted in _unequal(about.get("run", {}), planned)
@@ -216,6 +219,7 @@ class _CellCheck:
         values, curves = result["values"], (self._table(CURVES) or pa.table({})).to_pylist()
         if self._cell.phase == SEARCH:
             again = recomputed.of_search(values, curves)
+            self._compare(RESULT, *recomputed.of_rungs(result, curves))
         else:
             scores, window = self._table(SCORES), self._results.specification.recipe.ap_window
             again = recomputed.of_final(values, scores, curves, window)
@@ -320,24 +324,49 @@ def _about_lambda(results: Results, commands: _Commands, doubtful: Collection[st
         searched = {cell.key for row in selection.study.searches for cell in row}
         if selection.complete and selection.disagrees and not searched & set(doubtful):
             done = [cell for cell in selection.study.finals if cell in finals]
-            odd = [cell for cell in done if finals[cell].aux_weights != selection.chosen]
+            odd = [cell for cell in done if finals[cell].what != selection.chosen]
             found.append(_odd_lambda(selection, odd, commands))
     for cell, final in finals.items():
         given = results.specification.given_weights(cell.method)
-        if given is not None and final.aux_weights != given:
-            used = _weights(final.aux_weights)
-            words = f"{cell.label} was trained with lambda {used}, given was {_weights(given)}."
+        if given is not None and final.what.aux_weights != given:
+            used = _exactly(Hyperparameters(final.what.aux_weights))
+            words = (
+                f"{cell.label} was trained with lambda {used}, given was {_exactly(Hyperparameters(given))}."
+            )
             found.append(Finding("lambda", words, commands.repair, _results_of([cell])))
+    return found
+
+
+def _about_rungs(results: Results, commands: _Commands, doubtful: Collection[str]) -> list[Finding]:
+    """Return the trials that stopped at another rung than the values of their study decide."""
+    found = []
+    for selection in results.selections:
+        study, eta = selection.study, selection.study.definition.halving
+        cells = [cell for row in study.searches for cell in row]
+        if not eta or not selection.complete or {cell.key for cell in cells} & set(doubtful):
+            continue
+        epochs = study.definition.epochs
+        decided, until = stopped(selection.rungs, study.definition.rungs, eta)
+        for index, row in enumerate(study.searches):
+            end, wanted = selection.stopped.get(index, epochs), decided.get(index)
+            if wanted is None and end < until:
+                said = f"ended after epoch {end}, and by the values of its study it goes on"
+            elif wanted is not None and end != wanted:
+                said = f"ended after epoch {end}, and by the values of its study it ends after epoch {wanted}"
+            else:
+                continue
+            words = f"{row[0].label} {said}."
+            found.append(Finding("rung", words, commands.repair, _results_of(row, "ended elsewhere")))
     return found
 
 
 def _odd_lambda(selection: Selection, odd: Sequence[Cell], commands: _Commands) -> Finding:
     assert selection.chosen is not None
     labels = _listed([cell.label for cell in odd])
-    used = " and ".join(_weights(w) for w in selection.recorded if w != selection.chosen)
+    used = " and ".join(_exactly(what) for what in selection.recorded if what != selection.chosen)
     sentence = (
         f"{labels} {'was' if len(odd) == 1 else 'were'} trained with lambda {used}, and the search's values "
-        f"choose {_weights(selection.chosen)}."
+        f"choose {_exactly(selection.chosen)}."
     )
     return Finding("lambda", sentence, commands.repair, _results_of(odd))
 
@@ -347,13 +376,14 @@ def _aside(paths: Iterable[str]) -> tuple[Damage, ...]:
     return tuple(Damage(path, "belongs to no cell") for path in paths)
 
 
-def _results_of(cells: Iterable[Cell]) -> tuple[Damage, ...]:
+def _results_of(cells: Iterable[Cell], problem: str = "has another lambda") -> tuple[Damage, ...]:
     """Return the results of cells that have to run again."""
-    return tuple(Damage(f"{CELLS}/{c.key}/{RESULT}", "has another lambda", c.key) for c in cells)
+    return tuple(Damage(f"{CELLS}/{cell.key}/{RESULT}", problem, cell.key) for cell in cells)
 
 
-def _weights(weights: Mapping[str, float]) -> str:
-    return ", ".join(f"{task} {weight!r}" for task, weight in weights.items()) or "none"
+def _exactly(what: Hyperparameters) -> str:
+    values = {**what.aux_weights, **what.fields}
+    return ", ".join(f"{name} {value!r}" for name, value in values.items()) or "none"
 
 
 def _plain(values: Any) -> Any:

@@ -18,6 +18,7 @@ from orchestrator.ledger.later_scores import counted_later, counted_sets, own_va
 from orchestrator.ledger.ledger import LATER_SETS, Ledger
 from orchestrator.ledger.spending import NOTHING, cost_metrics, spending
 from orchestrator.planning.cells import FINAL, Cell
+from orchestrator.planning.hyperparameters import Hyperparameters
 from orchestrator.planning.specification import GROWING, Specification
 
 NOT_METRICS = ("epoch", "speed/finished_at")
@@ -56,7 +57,9 @@ class Record:
 def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Record:
     """Return a cell's run as far as the ledger holds it: its curves, and its values if it is done."""
     about = ledger.read_cell(cell.key)
-    weights = about.get("run", {}).get("aux_weights", {})
+    run = about.get("run", {})
+    fields = {name: run.get("recipe", {}).get(name) for name in specification.search}
+    what = Hyperparameters(run.get("aux_weights", {}), {n: v for n, v in fields.items() if v is not None})
     result = ledger.read_result(cell.key)
     points, later_points, ended = _curves(ledger, cell.key), [], None
     held_back: list[Point] = []
@@ -92,8 +95,8 @@ def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Rec
     if result is not None:
         points += _cost_points(cell, ledger, about, result)
     # A cell that failed before it wrote cell.json has no weights yet, and a param can be written only once.
-    known = bool(about) or not specification.tasks(cell.method)
-    params = _params(cell, specification, weights if known else None)
+    known = bool(about) or not (specification.tasks(cell.method) or specification.search)
+    params = _params(cell, specification, what if known else None)
     return Record(
         cell.label,
         tags,
@@ -122,22 +125,27 @@ def summary_record(
     return Record(ledger.name, tags, params, points, finished=True)
 
 
-def _params(cell: Cell, specification: Specification, weights: dict[str, float] | None) -> dict[str, str]:
+def _params(cell: Cell, specification: Specification, what: Hyperparameters | None) -> dict[str, str]:
+    """Return a cell's params; those that are searched are left out as long as they are not known (None)."""
     number = {"seed": cell.seed} if cell.search_index is None else {"search_index": cell.search_index}
-    lambdas: dict[str, float]
-    if weights is None:
-        lambdas = {}
-    elif len(weights) > 1:
-        lambdas = {f"aux_weight.{task}": weight for task, weight in weights.items()}
+    if cell.search_index is not None and specification.search_seeds > 1:
+        number["seed"] = cell.seed
+    recipe = dataclasses.asdict(specification.recipe)
+    lambdas: dict[str, float] = {}
+    if what is None:
+        recipe = {name: value for name, value in recipe.items() if name not in specification.search}
     else:
-        lambdas = {"aux_weight": next(iter(weights.values()), 0)}
+        recipe |= what.fields
+        lambdas = {f"aux_weight.{task}": weight for task, weight in what.aux_weights.items()}
+        if len(lambdas) < 2:
+            lambdas = {"aux_weight": next(iter(lambdas.values()), 0)}
     values = {
         "benchmark": specification.benchmark,
         "method": cell.method,
         "holdout": cell.holdout,
         **number,
         **lambdas,
-        **dataclasses.asdict(specification.recipe),
+        **recipe,
         "world_size": specification.workers,
     }
     return {name: _text(value) for name, value in values.items()}

@@ -86,8 +86,9 @@ def resume(ledger: Ledger) -> None:
     keys = [cell.key for cell in cells.all()]
     ledger.close_lost(keys)
     results = ledger.read_results(keys)
-    done = {key: Outcome(r["aux_weights"], r["values"].get("value")) for key, r in results.items()}
-    Plan(cells, suggest, done).counts()
+    done = {key: Outcome.of(result) for key, result in results.items()}
+    reached, _ = ledger.read_rungs(keys)
+    Plan(cells, suggest, done, reached=reached).counts()
     for key in keys:
         assert ledger.attempts(key) >= 0
         assert ledger.newest_epoch(key) >= 0

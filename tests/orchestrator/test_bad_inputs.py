@@ -108,6 +108,39 @@ def holding(file: str, data: bytes) -> Callable[[World], None]:
 
 
 TYPED = [
+    Case("sweep --search nosuch=0.1..0.3", "There is no field to search 'nosuch'; valid: batch_size, "),
+    Case("sweep --search epochs=5..10", "epochs is not searched, since it changes the data, the network, "),
+    Case("sweep --search width=1,2", "width is not searched, since it changes"),
+    Case("sweep --search learning_rate=0.3..0.1", "its first number must be below its second"),
+    Case("sweep --search dropout=log:0..0.5", "cannot be searched on a log scale, which has no 0"),
+    Case("sweep --search learning_rate=0.1", "set one value with --set learning_rate=0.1"),
+    Case("sweep --search flip=0..1", "flip takes true or false: give a list"),
+    Case("sweep --search learning_rate=odd:0.1..0.2", "has no scale 'odd': write log: or linear:"),
+    Case("sweep --search learning_rate=0.1,0.1", "lists a value twice"),
+    Case("sweep --search learning_rate", "--search takes key=value pairs, such as learning_rate=0.01..0.3"),
+    Case("sweep --search momentum=0..1", "momentum=1 is not valid"),
+    Case(
+        "sweep --search batch_size=16..32 --set micro_batch=16",
+        "micro_batch=16 does not divide batch_size=17",
+    ),
+    Case("sweep --search momentum=0..0.9 --set momentum=0.5", "contradict each other"),
+    Case("sweep --search-seeds 0", "--search-seeds 0 is not valid: give a whole number from 1"),
+    Case("sweep --search-seeds 2 --methods classification", "this sweep searches nothing"),
+    Case("sweep --halving 1", "--halving 1 is not valid: give a whole number from 2"),
+    Case("sweep --halving 10", "--halving 10 has no use with 4 trials in a study"),
+    Case("sweep --halving 2 --set epochs=2", "rungs after epochs 1, 1, 2, which are not all different"),
+    Case("sweep --halving 2 --aux-weight 0.5", "--halving has no use: this sweep searches nothing"),
+    Case("sweep --choose one-se", "--choose one-se needs the spread over seeds: add --search-seeds 3"),
+    Case("sweep --choose smoothed --halving 2", "--halving trains few of them to the end"),
+    Case("sweep --choose smoothed --search dropout=0..0.5", "searches lambda.rotation, dropout"),
+    Case(
+        "sweep --choose smoothed --search decay=all,weights --methods classification",
+        "orders what was tried by its size, which decay has not",
+    ),
+    Case("sweep --protocol paper", "--protocol paper is not known for digits"),
+    Case("sweep cifar10 --protocol paper --methods classification", "which no method here has"),
+    Case("sweep cifar10 --protocol paper --select benchmark", "and --select says it otherwise"),
+    Case("sweep cifar10 --protocol paper --halving 2", "and --halving says it otherwise"),
     Case("report ../done", "NAME '../done' is no plain word"),
     Case("report done/../done", "NAME 'done/../done' is no plain word"),
     Case("report ..", "NAME '..' is no plain word"),
@@ -155,6 +188,12 @@ REPORT, RESUME, SCORE = (
 )
 
 SPECIFIED = [
+    Case(REPORT, "specification.halving is -1, where", stating("specification.halving", -1)),
+    Case(REPORT, "epochs is not searched", stating("specification.search", {"epochs": "1..2"})),
+    Case(REPORT, "search.dropout is 5, where text", stating("specification.search", {"dropout": 5})),
+    Case(REPORT, 'starts is "odd", where one of', stating("specification.starts", "odd")),
+    Case(RESUME, 'choose is "worst", where one of', stating("specification.choose", "worst")),
+    Case(REPORT, "search_seeds is 0, where", stating("specification.search_seeds", 0)),
     Case(
         REPORT,
         'specification.seeds is "two", where a whole number belongs',

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from orchestrator.ledger.provenance import PROJECT, provenance
 from orchestrator.planning.cells import lay_out
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import read_stored
+from orchestrator.planning.studies import suggest
+from orchestrator.planning.sweep import as_begun
 from orchestrator.reporting.results import BEGUN, DONE, NOT_BEGUN, collect
 from tests.sweeps import ROOT, cells, run
 
@@ -39,16 +42,27 @@ def with_versions(storage: Path, **versions: str) -> None:
     file.write_text(json.dumps({**values, "versions": {**values["versions"], **versions}}))
 
 
-def test_the_same_request_has_the_same_specification_name_and_keys(storage: Path) -> None:
+def test_the_same_request_goes_on_with_the_same_specification_name_and_keys(storage: Path) -> None:
     stored = read_stored(Ledger(str(storage), NAME))
-    asked = draft(ASKED).complete("cpu", stored.classes)
-    assert asked == stored.specification
+    new = draft(ASKED).complete("cpu", stored.classes)
+    assert new.default_name() != NAME  # a sweep that begins now has other lambdas
+    asked, ledger = as_begun(new, replace(ASKED, storage=str(storage)))
+    assert (asked, ledger.name) == (stored.specification, NAME)
     assert asked.default_name() == NAME
     keys = {cell.label: cell.key for cell in lay_out(asked, stored.fingerprint).all()}
     for folder in (storage / NAME / "cells").iterdir():
         cell = json.loads((folder / "cell.json").read_text())["cell"]
         number = f"s{cell['seed']}" if cell["search_index"] is None else f"search{cell['search_index']}"
         assert keys[f"{cell['method']}/{cell['holdout']}/{number}"] == folder.name == cell["key"]
+
+
+def test_its_studies_ask_for_the_lambdas_that_it_began_with(storage: Path) -> None:
+    results = collect(Ledger(str(storage), NAME))
+    (selection,) = results.selections
+    definition = selection.study.definition
+    for place, tried in enumerate(selection.history):
+        weight = suggest(definition, selection.history[:place], place).aux_weights["rotation"]
+        assert weight == pytest.approx(tried.what.aux_weights["rotation"], rel=1e-9)  # another libm's log
 
 
 def test_it_is_reported_as_far_as_it_goes(storage: Path) -> None:
@@ -61,9 +75,10 @@ def test_it_is_reported_as_far_as_it_goes(storage: Path) -> None:
 def test_it_is_resumed_and_nothing_in_it_is_trained_again(storage: Path) -> None:
     before = {path: path.read_bytes() for path in storage.glob("*/cells/*/*") if path.parent.name != "report"}
     done = set(cells(storage / NAME))
-    resumed = run("--resume", "--name", NAME, "--storage", storage, "--executor", "inline")
+    words = ["--holdouts", "3", "--seeds", "2", "--lambda-trials", "2", "--set", "epochs=2", "ap_window=1"]
+    resumed = run(*words, "--storage", storage, "--executor", "inline")
     assert resumed.returncode == 0, resumed.stderr
-    assert "4 of 6 cells are done" in resumed.stdout
+    assert f"Going on with sweep {NAME}: 4 of 6 cells are done" in resumed.stdout
     after = cells(storage / NAME)
     assert set(after) - done == {"rotation/3/s0", "rotation/3/s1"}
     for path, content in before.items():

@@ -128,7 +128,7 @@ def test_concurrency_changes_nothing_and_a_sweep_can_grow(swept: tuple[Path, str
 
 
 def test_no_test_image_and_no_held_out_image_reaches_the_search(tmp_path: Path) -> None:
-    """Noise in their place: the same lambdas and validation accuracies, to the bit."""
+    """Noise in their place: the same lambdas, rungs and validation accuracies, to the bit."""
     chosen = {}
     for noisy in (False, True):
         folder, storage = tmp_path / f"images{noisy}", tmp_path / f"runs{noisy}"
@@ -145,16 +145,20 @@ def test_no_test_image_and_no_held_out_image_reaches_the_search(tmp_path: Path) 
             "4",
         ]
         words += ["--methods", "rotation", "--executor", "inline", "--storage", storage]
-        done = run(*words, "--set", "epochs=3", "image_size=8", "depth=10", "width=1", "batch_size=16")
+        words += ["--search", "learning_rate=0.03..0.3", "--halving", "2"]
+        done = run(*words, "--set", "epochs=4", "image_size=8", "depth=10", "width=1", "batch_size=16")
         assert done.returncode == 0, done.stderr
         results = {
             label: json.loads((folder / "result.json").read_text())
             for label, folder in cells(only_sweep(storage)).items()
         }
         chosen[noisy] = {
-            label: (r["aux_weights"], r["values"]) for label, r in results.items() if "search" in label
+            label: [r.get(name) for name in ("aux_weights", "fields", "values", "rungs", "stopped_at")]
+            for label, r in results.items()
+            if "search" in label
         }
-        chosen[noisy]["lambda"] = results["rotation/three/s0"]["aux_weights"]
+        final = results["rotation/three/s0"]
+        chosen[noisy]["chosen"] = [final["aux_weights"], final["fields"]]
         final = results["rotation/three/s0"]["values"]
         chosen[noisy]["final"] = final
     finals = [chosen[noisy].pop("final") for noisy in (False, True)]

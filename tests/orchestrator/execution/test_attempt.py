@@ -17,6 +17,8 @@ from orchestrator.execution.attempt import run_attempt
 from orchestrator.ledger.attempts import Usage
 from orchestrator.ledger.ledger import Ledger, Superseded
 from orchestrator.planning.cells import Cell, lay_out
+from orchestrator.planning.hyperparameters import Hyperparameters
+from orchestrator.planning.plan import Assignment
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import data_request
 from orchestrator.planning.sweep import Sweep
@@ -47,7 +49,8 @@ class Attempts:
 
     def run(self, cell: Cell) -> dict:
         weights = {"rotation": 0.5} if cell.method == "rotation" else {}
-        return run_attempt(self.sweep, cell, weights, lambda _, epoch: self.reports.append(epoch))
+        assignment = Assignment(cell, Hyperparameters(weights))
+        return run_attempt(self.sweep, assignment, lambda _, epoch: self.reports.append(epoch))
 
 
 @pytest.fixture
@@ -105,7 +108,7 @@ def test_an_attempt_that_was_taken_over_writes_no_result(attempts: Attempts) -> 
         attempts.ledger.begin(key, {})
 
     with pytest.raises(Superseded):
-        run_attempt(attempts.sweep, cell, {}, take_over)
+        run_attempt(attempts.sweep, Assignment(cell, Hyperparameters({})), take_over)
     assert attempts.ledger.read_result(cell.key) is None
 
 
@@ -130,7 +133,7 @@ def test_an_attempt_leaves_a_record_of_how_it_ended(
 
     expected = contextlib.nullcontext() if raised is None else pytest.raises(type(raised))
     with expected:
-        run_attempt(attempts.sweep, cell, {}, report, usage=Usage(cpus=2))
+        run_attempt(attempts.sweep, Assignment(cell, Hyperparameters({})), report, usage=Usage(cpus=2))
     (record,) = attempts.ledger.read_attempts([cell.key])[cell.key]
     assert (record["ending"], record["error"]) == (ending, said)
     assert (record["device"], record["cpus"], record["gpu_seconds"]) == ("cpu", 2, 0)

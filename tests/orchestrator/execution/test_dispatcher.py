@@ -9,7 +9,7 @@ from orchestrator.execution.interruption import stop
 from orchestrator.execution.progress import Progress
 from orchestrator.planning.cells import lay_out
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.studies import suggest
+from orchestrator.planning.studies import Outcome, suggest
 from tests.hand_made_ledger import specification
 
 
@@ -38,7 +38,7 @@ def test_the_tracker_hears_of_epochs_and_of_the_end(team: tuple[Dispatcher, Told
     assert assignment is not None
     key = assignment.cell.key
     dispatcher.progressed(key, 1)
-    dispatcher.done(key, None)
+    dispatcher.done(key, Outcome(assignment.what))
     assert told.words == [("progressed", key), ("done", key)]
     assert dispatcher.next() is None
 

@@ -15,7 +15,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import lay_out
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.specification import RunSettings, Specification, data_request
-from orchestrator.planning.studies import suggest
+from orchestrator.planning.studies import Outcome, suggest
 from orchestrator.planning.sweep import Sweep
 from tests.hand_made_ledger import specification
 
@@ -37,7 +37,7 @@ class Recorder(Executor):
     def run(self, dispatcher: Dispatcher, sweep: Sweep) -> None:
         self.sweeps.append(sweep)
         while (assignment := dispatcher.next()) is not None:
-            dispatcher.done(assignment.cell.key, 0.5)
+            dispatcher.done(assignment.cell.key, Outcome(assignment.what, 0.5))
 
 
 def test_attempts_wait_for_a_storage_and_the_driver_does_not(

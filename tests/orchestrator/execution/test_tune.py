@@ -15,7 +15,7 @@ from orchestrator.execution.memory import GPU, HOST
 from orchestrator.execution.progress import Progress
 from orchestrator.execution.resources import Resources
 from orchestrator.execution.trial_deaths import Deaths
-from orchestrator.execution.trial_reports import failed
+from orchestrator.execution.trial_reports import ended, failed
 from orchestrator.execution.tune import CellSearcher, FailureStreak, _placement
 from orchestrator.execution.watchdog import Watchdog
 from orchestrator.ledger.ledger import Ledger
@@ -44,7 +44,8 @@ def searcher(retries: int = 1, resources: Resources | None = None) -> tuple[Cell
 
 
 def done(value: float | None = None) -> dict:
-    return {"epoch": 10, "ending": "done", "value": value}
+    values = {} if value is None else {"value": value, "diverged": False}
+    return ended({"aux_weights": {"rotation": 0.5}, "values": values}, epochs=10)
 
 
 def test_every_cell_is_handed_out_once_and_then_it_is_finished() -> None:

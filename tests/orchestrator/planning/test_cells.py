@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.planning.cells import Cell, lay_out, run_of
+from orchestrator.planning.hyperparameters import Hyperparameters
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import Specification
 
@@ -85,8 +86,8 @@ def test_lists_are_tried_whole() -> None:
 def test_a_cell_becomes_a_run_with_its_weights() -> None:
     asked = replace(specification(), sweep_seed=5)
     cells = by_label(asked)
-    search = run_of(cells["rotation/3/search1"], asked, {"rotation": 0.7})
-    final = run_of(cells["rotation/3/s1"], asked, {"rotation": 0.7})
+    search = run_of(cells["rotation/3/search1"], asked, Hyperparameters({"rotation": 0.7}))
+    final = run_of(cells["rotation/3/s1"], asked, Hyperparameters({"rotation": 0.7}))
     assert (search.search, search.seed, search.sweep_seed) == (True, 0, 5)
     assert (final.search, final.seed, final.aux_weights) == (False, 1, {"rotation": 0.7})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import time
 from collections import Counter
@@ -9,28 +10,34 @@ from collections import Counter
 import pytest
 
 from orchestrator.planning.cells import SEARCH, Cell, Cells, Definition, lay_out
+from orchestrator.planning.hyperparameters import Hyperparameters
 from orchestrator.planning.plan import DONE, FAILED, READY, RUNNING, WAITING, Plan
 from orchestrator.planning.request import Request, draft
-from orchestrator.planning.specification import Specification, Weights
-from orchestrator.planning.studies import History, Outcome, suggest
+from orchestrator.planning.specification import RANDOM_STARTS, Specification
+from orchestrator.planning.studies import History, Outcome, Tried, suggest
 from trainables.spaces import LogUniform
 
 CLASSES = tuple(str(digit) for digit in range(10))
 
 
-def specification(**changes: object) -> Specification:
+def specification(starts: str = RANDOM_STARTS, **changes: object) -> Specification:
+    """Return a sweep whose studies ask for one lambda after another, unless they start with spaced ones."""
     request = Request(**{"seeds": 2, "holdouts": ("3", "8"), "lambda_trials": 3, **changes})  # type: ignore[arg-type]
-    return draft(request).complete("cpu", CLASSES)
+    return dataclasses.replace(draft(request).complete("cpu", CLASSES), starts=starts)
 
 
-def scripted(definition: Definition, history: History, index: int) -> Weights:
+def rotation(weight: float) -> Hyperparameters:
+    return Hyperparameters({"rotation": weight})
+
+
+def scripted(definition: Definition, history: History, index: int) -> Hyperparameters:
     """A choice that depends on the past, so that a wrong past shows."""
-    return {"rotation": 1.0 + index + sum(value for _, value in history)}
+    return rotation(1.0 + index + sum(tried.value for tried in history))
 
 
-def value_of(cell: Cell, weights: Weights) -> float:
-    """A validation accuracy that depends on cell and weights alone."""
-    return random.Random(f"{cell.holdout}/{weights}").random()
+def value_of(cell: Cell, what: Hyperparameters) -> float:
+    """A validation accuracy that depends on the cell and what it is trained with alone."""
+    return random.Random(f"{cell.holdout}/{cell.seed}/{what}").random()
 
 
 def run(
@@ -42,13 +49,12 @@ def run(
         while len(running) < at_once and (assignment := plan.next()) is not None:
             running.append(assignment)
         assignment = running.pop(rng.randrange(len(running)))
-        cell, weights = assignment.cell, assignment.aux_weights
+        cell, what = assignment.cell, assignment.what
         if rng.random() < failing:
             plan.failed(cell.key, "a random failure")
             continue
-        value = value_of(cell, weights) if cell.phase == SEARCH else None
-        plan.done(cell.key, value)
-        done[cell.key] = Outcome(weights, value)
+        done[cell.key] = Outcome(what, value_of(cell, what) if cell.phase == SEARCH else None)
+        plan.done(cell.key, done[cell.key])
         if stop_after is not None and len(done) >= stop_after:
             break
     return done
@@ -80,7 +86,7 @@ def test_a_study_waits_for_its_earlier_cells_and_others_fill_the_slots() -> None
     ]
     assert plan.next() is None
     assert not plan.finished
-    plan.done(first[0].cell.key, 0.5)  # type: ignore[union-attr]
+    plan.done(first[0].cell.key, Outcome(first[0].what, 0.5))  # type: ignore[union-attr]
     assert plan.next().cell.label == "rotation/3/search1"  # type: ignore[union-attr]
 
 
@@ -102,13 +108,13 @@ def test_lambdas_do_not_depend_on_order_concurrency_failures_or_restarts(
 
 def test_the_weights_of_the_best_value_are_handed_to_final_cells() -> None:
     cells = lay_out(specification(holdouts=("3",)), "data")
-    plan = Plan(cells, lambda definition, history, index: {"rotation": [0.5, 2.0, 1.0][index]})
+    plan = Plan(cells, lambda definition, history, index: rotation([0.5, 2.0, 1.0][index]))
     values = {0.5: 0.8, 2.0: 0.9, 1.0: 0.9}
     finals = []
     while (assignment := plan.next()) is not None:
-        cell, weights = assignment.cell, assignment.aux_weights
+        cell, weights = assignment.cell, assignment.what.aux_weights
         if cell.phase == SEARCH:
-            plan.done(cell.key, values[weights["rotation"]])
+            plan.done(cell.key, Outcome(assignment.what, values[weights["rotation"]]))
         else:
             finals.append((cell.method, weights))
             plan.done(cell.key)
@@ -116,20 +122,22 @@ def test_the_weights_of_the_best_value_are_handed_to_final_cells() -> None:
         {"rotation": 1.0}
     ] * 2  # the smaller of a tie
     assert [weights for method, weights in finals if method == "classification"] == [{}] * 2
-    assert plan.chosen() == {"rotation/3": {"rotation": 1.0}}
+    assert plan.chosen() == {"rotation/3": rotation(1.0)}
 
 
 def test_select_benchmark_tells_the_study_the_mean_over_holdouts() -> None:
     told: list[History] = []
 
-    def remember(definition: Definition, history: History, index: int) -> Weights:
+    def remember(definition: Definition, history: History, index: int) -> Hyperparameters:
         told.append(list(history))
-        return {"rotation": float(index + 1)}
+        return rotation(index + 1.0)
 
     plan = Plan(lay_out(specification(select="benchmark", methods=("rotation",)), "data"), remember)
     for value in (0.2, 0.6):
-        plan.done(plan.next().cell.key, value)  # type: ignore[union-attr]
-    assert told == [[], [({"rotation": 1.0}, pytest.approx(0.4))]]
+        assignment = plan.next()
+        assert assignment is not None
+        plan.done(assignment.cell.key, Outcome(assignment.what, value))
+    assert told == [[], [Tried(0, rotation(1.0), pytest.approx(0.4))]]  # type: ignore[arg-type]
 
 
 def test_a_cell_that_keeps_failing_is_named_and_blocks_only_what_waits_for_it() -> None:
@@ -142,7 +150,7 @@ def test_a_cell_that_keeps_failing_is_named_and_blocks_only_what_waits_for_it() 
             tries += 1
             assert plan.failed(cell.key, "out of memory") == (tries < 3)
         else:
-            plan.done(cell.key, 0.5 if cell.phase == SEARCH else None)
+            plan.done(cell.key, Outcome(assignment.what, 0.5 if cell.phase == SEARCH else None))
     assert plan.finished
     assert {cell.label: error for cell, error in plan.failures().items()} == {
         "rotation/8/search1": "out of memory"
@@ -163,7 +171,7 @@ def test_given_weights_need_no_search() -> None:
     plan = Plan(lay_out(asked, "data"), scripted)
     weights = {}
     while (assignment := plan.next()) is not None:
-        weights[assignment.cell.label] = assignment.aux_weights
+        weights[assignment.cell.label] = assignment.what.aux_weights
         plan.done(assignment.cell.key)
     assert weights["rotation/3/s0"] == {"rotation": 0.5}
     assert weights["classification/3/s0"] == {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,18 +11,24 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.planning.cells import SEARCH, Cell, Cells, lay_out
+from orchestrator.planning.hyperparameters import Hyperparameters
 from orchestrator.planning.plan import DONE, FAILED, READY, RUNNING, WAITING, Assignment, Plan
 from orchestrator.planning.request import Request, draft
-from orchestrator.planning.specification import Weights
 from orchestrator.planning.studies import Outcome, suggest
 
 CLASSES = tuple(str(digit) for digit in range(10))
-EPOCHS = 4
+EPOCHS = 9
 SHAPES = [
     {"select": select, "search_round": search_round, "lambda_trials": trials}
     for select in ("holdout", "benchmark")
     for search_round in (1, 2)
     for trials in (1, 3)
+] + [
+    {"lambda_trials": 10, "select": "benchmark"},
+    {"lambda_trials": 3, "search_seeds": 2},
+    {"lambda_trials": 4, "halving": 2},
+    {"lambda_trials": 9, "halving": 3, "select": "benchmark", "search_seeds": 2},
+    {"lambda_trials": 3, "search": ("learning_rate=0.01..0.3",), "choose": "best"},
 ]
 
 
@@ -31,25 +37,48 @@ def cells_of(shape: dict[str, object]) -> Cells:
     changes = {
         "seeds": 2,
         "holdouts": ("3", "8"),
-        "assignments": (f"search_round={asked.pop('search_round')}",),
+        "assignments": (f"search_round={asked.pop('search_round', 1)}", f"epochs={EPOCHS}"),
     }
     return lay_out(draft(Request(**changes, **asked)).complete("cpu", CLASSES), "data")  # type: ignore[arg-type]
 
 
-def value_of(cell: Cell, weights: Weights) -> float | None:
-    """A validation accuracy that depends on cell and weights alone, with ties."""
+def value_of(cell: Cell, what: Hyperparameters, epoch: int | None) -> float | None:
+    """A validation accuracy that depends on the cell, its training and the epoch alone, with ties.
+
+    None for a divergence.
+    """
+    drawn = random.Random(f"{cell.holdout}/{cell.seed}/{what}/{epoch}").random()
+    return None if drawn < 0.05 else round(drawn, 1)
+
+
+def ended(assignment: Assignment, rungs: dict[int, float]) -> Outcome | float:
+    """What an attempt leaves: a result or, at a rung, a value. `rungs` are those reached before."""
+    cell, what, until = assignment.cell, assignment.what, assignment.until
     if cell.phase != SEARCH:
-        return None
-    return round(random.Random(f"{cell.holdout}/{weights}").random(), 1)
+        return Outcome(what)
+    if until is not None and assignment.stops:
+        before = {rung: value for rung, value in rungs.items() if rung < until}
+        return Outcome(what, rungs[until], before, stopped_at=until)
+    value = value_of(cell, what, until)
+    if value is None:
+        return Outcome(what, 0.0, dict(rungs), diverged=True)
+    return Outcome(what, value, dict(rungs)) if until is None else value
 
 
 def undisturbed(cells: Cells) -> dict[str, Outcome]:
     """What one cell after another gives."""
     plan, done = Plan(cells, suggest), {}
+    rungs: dict[str, dict[int, float]] = defaultdict(dict)
     while (assignment := plan.next()) is not None:
-        value = value_of(assignment.cell, assignment.aux_weights)
-        plan.done(assignment.cell.key, value)
-        done[assignment.cell.key] = Outcome(assignment.aux_weights, value)
+        key = assignment.cell.key
+        found = ended(assignment, rungs[key])
+        if isinstance(found, Outcome):
+            plan.done(key, found)
+            done[key] = found
+        else:
+            assert assignment.until is not None
+            rungs[key][assignment.until] = found
+            plan.reached(key, assignment.until, found)
     return done
 
 
@@ -63,10 +92,11 @@ class Sweep(RuleBasedStateMachine):
         self.expected = undisturbed(self.cells)
         self.retries = retries
         self.ledger: dict[str, Outcome] = {}
+        self.rungs: dict[str, dict[int, float]] = defaultdict(dict)
         self.reload()
 
     def reload(self) -> None:
-        self.plan = Plan(self.cells, suggest, self.ledger, retries=self.retries)
+        self.plan = Plan(self.cells, suggest, self.ledger, reached=self.rungs, retries=self.retries)
         self.running: dict[str, Assignment] = {}
         self.handed_out: Counter[str] = Counter()
         self.granted: Counter[str] = Counter(dict.fromkeys(self.all, 1))
@@ -87,16 +117,25 @@ class Sweep(RuleBasedStateMachine):
         assert key not in self.running, "handed out twice at once"
         assert key not in self.ledger, "done already"
         assert key not in self.given_up, "given up"
-        assert assignment.aux_weights == self.expected[key].aux_weights, "another lambda"
+        expected = self.expected[key]
+        assert assignment.what == expected.what, "another lambda"
+        assert not assignment.stops or assignment.until == expected.stopped_at, "another decision at a rung"
+        assert (assignment.until or 0) <= (expected.stopped_at or EPOCHS), "trained beyond its rung"
         self.running[key] = assignment
         self.handed_out[key] += 1
         assert self.handed_out[key] <= self.granted[key], "tried more often than is allowed"
 
     def finish(self, key: str) -> None:
         assignment = self.running.pop(key)
-        value = value_of(assignment.cell, assignment.aux_weights)
-        self.ledger[key] = Outcome(assignment.aux_weights, value)
-        self.plan.done(key, value)
+        found = ended(assignment, self.rungs[key])
+        if isinstance(found, Outcome):
+            self.ledger[key] = found
+            self.plan.done(key, found)
+        else:
+            assert assignment.until is not None
+            self.rungs[key][assignment.until] = found
+            self.granted[key] += 1
+            self.plan.reached(key, assignment.until, found)
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
@@ -106,10 +145,15 @@ class Sweep(RuleBasedStateMachine):
     @precondition(lambda self: self.running)
     @rule(data=st.data())
     def died_after_its_result(self, data: st.DataObject) -> None:
-        """The ledger has the result, the plan hears of a failure, and the next attempt finds it done."""
+        """The ledger has what an attempt left, the plan hears of a failure, the next one finds it."""
         key = data.draw(st.sampled_from(sorted(self.running)))
         assignment = self.running.pop(key)
-        self.ledger[key] = Outcome(assignment.aux_weights, value_of(assignment.cell, assignment.aux_weights))
+        left = ended(assignment, self.rungs[key])
+        if isinstance(left, Outcome):
+            self.ledger[key] = left
+        else:
+            assert assignment.until is not None
+            self.rungs[key][assignment.until] = left
         if self.plan.failed(key, "its process died"):
             self.streak[key] += 1
             self.granted[key] += 1
@@ -175,6 +219,16 @@ class Sweep(RuleBasedStateMachine):
         del self.ledger[data.draw(st.sampled_from(sorted(self.ledger)))]
         self.reload()
 
+    @precondition(lambda self: any(self.rungs.values()))
+    @rule(data=st.data())
+    def rung_lost(self, data: st.DataObject) -> None:
+        """A record of a rung is lost while no driver runs: of a cell that is done, its result has it."""
+        key = data.draw(st.sampled_from(sorted(key for key, values in self.rungs.items() if values)))
+        del self.rungs[key][data.draw(st.sampled_from(sorted(self.rungs[key])))]
+        if key in self.ledger and not data.draw(st.booleans()):
+            self.rungs[key] = {}
+        self.reload()
+
     # What must hold
 
     @invariant()
@@ -215,7 +269,7 @@ class Sweep(RuleBasedStateMachine):
         assert self.ledger == self.expected
         assert self.plan.chosen() == self.chosen_in_peace()
 
-    def chosen_in_peace(self) -> dict[str, Weights]:
+    def chosen_in_peace(self) -> dict[str, Hyperparameters]:
         return Plan(self.cells, suggest, self.expected).chosen()
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
-from orchestrator.reporting.figures import ap_by_class, draw_figures, lambda_choice, learning_curves
+from orchestrator.reporting.figures import ap_by_class, draw_figures, learning_curves, search_choice
 from orchestrator.reporting.results import Results, collect
 from tests.hand_made_ledger import curve_rows, finish, plain_value, specification, write_sweep
 
@@ -99,7 +99,7 @@ def test_lambda_is_shown_with_the_chosen_one_marked(tmp_path: Path) -> None:
         return {"value": 0.0, "diverged": True} if cell.search_index == 3 else {}
 
     results = swept(tmp_path, values)
-    figure = lambda_choice(results.selections)
+    figure = search_choice(results.selections)
     panel = figure.axes[0]
     assert panel.get_title() == "3 (chosen: 0.4)"
     lines = {line.get_label(): line for line in panel.lines}
@@ -115,7 +115,7 @@ def test_one_lambda_for_the_benchmark_shows_every_held_out_class(tmp_path: Path)
     def values(cell: Cell) -> dict[str, Any]:
         return {"value": 0.5 if cell.holdout == "3" else 0.7}
 
-    figure = lambda_choice(swept(tmp_path, values, select="benchmark").selections)
+    figure = search_choice(swept(tmp_path, values, select="benchmark").selections)
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     assert list(lines["tried"].get_ydata()) == pytest.approx([60.0] * 4)
     assert sorted(lines["each held-out class"].get_ydata()) == pytest.approx([50.0] * 4 + [70.0] * 4)

@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
+from orchestrator.planning.hyperparameters import Hyperparameters
 from orchestrator.reporting.results import BEGUN, BLOCKED, DONE, NOT_BEGUN, cells_csv, collect
 from tests.hand_made_ledger import finish, finish_all, opened, plain_value, specification, write_sweep
 from trainables.mistake import Mistake
@@ -92,8 +93,8 @@ def test_lambda_is_the_recorded_one_and_a_disagreement_is_found(tmp_path: Path) 
         finish(ledger, wanted, cell, weights={"rotation": 0.2} if other else None)
     results = collect(ledger)
     three, eight = results.selections
-    assert (three.chosen, three.disagrees) == ({"rotation": 0.4}, False)
-    assert (eight.chosen, eight.disagrees) == ({"rotation": 0.4}, True)
+    assert (three.chosen, three.disagrees) == (Hyperparameters({"rotation": 0.4}), False)
+    assert (eight.chosen, eight.disagrees) == (Hyperparameters({"rotation": 0.4}), True)
     assert results.weights("rotation", "8") == {"rotation": 0.2}
 
 
@@ -105,8 +106,8 @@ def test_one_lambda_for_the_benchmark_is_chosen_by_the_mean_over_held_out_classe
         found = accuracies[cell.holdout][cell.search_index] if cell.search_index is not None else 0.0
         finish(ledger, wanted, cell, values={"value": found} if cell.phase == SEARCH else None)
     (study,) = collect(ledger).selections
-    assert [point.value for point in study.points] == pytest.approx([0.5, 0.55, 0.75, 0.1])
-    assert study.chosen == {"rotation": 0.4}
+    assert [point.tried.value for point in study.points] == pytest.approx([0.5, 0.55, 0.75, 0.1])
+    assert study.chosen == Hyperparameters({"rotation": 0.4})
     assert not study.disagrees
 
 
@@ -129,7 +130,7 @@ def test_ties_go_by_the_order_of_the_tasks_not_of_json(tmp_path: Path) -> None:
             weights = {"rotation": rotation, "cpc": cpc}
             finish(ledger, wanted, cell, classes=classes, weights=weights, values={"value": value})
     (study,) = collect(ledger).selections
-    assert study.chosen == {"rotation": 1.0, "cpc": 2.0}
+    assert study.chosen == Hyperparameters({"rotation": 1.0, "cpc": 2.0})
 
 
 def test_cells_csv_has_every_final_cell(tmp_path: Path) -> None:
