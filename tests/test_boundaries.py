@@ -51,7 +51,7 @@ RAY_SIDE = (
 ONLY_IN = {
     "ray": {f"{name.replace('.', '/')}.py" for name in RAY_SIDE},
     "mlflow": {"orchestrator/tracking/tracker.py"},
-    "optuna": {"orchestrator/planning/studies.py"},
+    "optuna": {"orchestrator/planning/studies.py", "orchestrator/reporting/journal.py"},
 }
 BENCHMARKS_WORDS = re.compile("digits|imagenet", re.IGNORECASE)
 """Names of benchmarks, with which nothing but their own files has to do."""

@@ -27,7 +27,7 @@ Curves = Mapping[str, Mapping[int, float]]
 def studies_journal(results: Results) -> bytes | None:
     """Return the journal's bytes, lines of JSON; None if nothing of a study has begun.
 
-    A study has the name of the sweep's, such as rotation/3. A trial is a search index: complete, pruned at a
+    A study is called METHOD/HOLDOUT. A trial is a search index: complete, pruned at a
     rung, failed, or still running. Its value and its intermediate values, by epoch, are means over its cells,
     which its user attributes name.
     """
