@@ -13,6 +13,9 @@ from trainables.settings import Valid, parse
 
 LOG, LINEAR, CHOICE = "log", "linear", "choice"
 
+FEW = 8
+"""A range of at most so many whole numbers is the list of them."""
+
 Value = float | int | str | bool
 """What a searched field can be."""
 
@@ -168,6 +171,8 @@ def parse_searched(name: str, text: str, kind: type, valid: Valid, scale: str | 
             f"{name}={text} cannot be searched on a log scale, which has no {low:g}: begin above it, or "
             f"write linear:{text}."
         )
+    if kind is int and high - low < FEW:
+        return Choices(tuple(range(low, high + 1)))
     if kind is int:
         return Integers(low, high, log=scale == LOG)
     return LogUniform(low, high) if scale == LOG else Uniform(low, high)

@@ -56,6 +56,11 @@ def _command(words: Iterable[str]) -> str:
     return hinted(shlex.join(map(masked, words)))
 
 
+def verify_command(request: Request, name: str) -> str:
+    """Return the command that says what is wrong with a sweep's cells, and what mends it."""
+    return _command(["python", "-m", "orchestrator.verify", name, *_places(request)])
+
+
 def repair_command(request: Request, name: str) -> str:
     """Return the command that moves aside what is damaged, so that it is made again."""
     return _command(["python", "-m", "orchestrator.verify", name, "--repair", *_places(request)])

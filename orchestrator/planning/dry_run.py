@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections import Counter
 
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.planning.cells import FINAL, SEARCH, lay_out
+from orchestrator.planning.cells import FINAL, SEARCH, define, lay_out
 from orchestrator.planning.costs import Images, cell_flops
+from orchestrator.planning.halving import places
 from orchestrator.planning.plugins import load_with_stored
 from orchestrator.planning.request import Draft, Request, check_detectors, read_plugins
-from orchestrator.planning.specification import RunSettings, Specification, data_request, read_stored
+from orchestrator.planning.specification import (
+    BEST,
+    PAPER,
+    RunSettings,
+    Specification,
+    data_request,
+    read_stored,
+)
 from search_spaces import find_benchmark
 from trainables.auxiliary import find_task
 from trainables.data.file_errors import explained
@@ -108,9 +116,10 @@ def describe_network(specification: Specification) -> str:
         return f"images of {recipe.image_size}x{recipe.image_size}"
     groups = f" ({recipe.groups} groups)" if recipe.groups != 3 else ""
     workers = f" x {specification.workers} workers" if specification.workers > 1 else ""
+    batch = "searched" if "batch_size" in specification.search else recipe.batch_size
     return (
         f"{recipe.network_name}{groups} at {recipe.image_size}x{recipe.image_size}, "
-        f"{counted(recipe.epochs, 'epoch')}, batch {recipe.batch_size}{workers}"
+        f"{counted(recipe.epochs, 'epoch')}, batch {batch}{workers}"
     )
 
 
@@ -124,7 +133,10 @@ def readable(amount: float, unit: str = "FLOPs") -> str:
 
 def _facts(specification: Specification) -> list[str]:
     held = ", ".join(specification.holdouts) or "every class of the data"
-    shared = "per held-out class" if specification.select == "holdout" else "for the benchmark"
+    searching = [method for method in specification.methods if specification.searches(method)]
+    kinds = dict.fromkeys(map(specification.lambda_of, searching)) or [specification.select]
+    words = {"holdout": "per held-out class", "benchmark": "for the benchmark"}
+    shared = " or ".join(words[kind] for kind in kinds)
     if not specification.trained:
         return [f"held out: {held}; nothing is trained", describe_network(specification)]
     facts = [
@@ -136,11 +148,34 @@ def _facts(specification: Specification) -> list[str]:
             facts.append(f"lambda of {task}: searched in {space}")
     for task, weight in sorted((specification.aux_weights or {}).items()):
         facts.append(f"lambda of {task}: {weight:g}, given")
+    facts += [f"{name}: searched in {space}" for name, space in specification.search.items()]
+    facts += _about_studies(specification)
     total = find_benchmark(specification.benchmark).total_batch
     ours = specification.recipe.batch_size * specification.workers
     if total and ours != total:
         facts.append(f"warning: workers x batch size is {ours}, the paper's total {total}")
     return facts
+
+
+def _about_studies(specification: Specification) -> list[str]:
+    """Return what each method's studies try, and how they choose."""
+    found = {}
+    for method in specification.methods:
+        if specification.searches(method):
+            study = define(specification, method, specification.holdouts)
+            text = counted(study.trials, "trial")
+            if study.search_seeds > 1:
+                text += f" of {study.search_seeds} seeds"
+            if study.halving:
+                trained = zip(places(study.halving, study.trials), study.rungs, strict=False)
+                text += " (" + ", ".join(f"{n} to epoch {rung}" for n, rung in trained) + ")"
+            found[method] = text
+    if len(set(found.values())) == 1:
+        found = {"each": next(iter(found.values()))}
+    texts = [f"{text} for {method}" if method != "each" else f"{text} each" for method, text in found.items()]
+    how = "" if specification.choose == BEST else f"; chosen by {specification.choose}"
+    how += "; as in the paper, where that is known" if specification.protocol == PAPER else ""
+    return [f"studies: {', '.join(texts)}{how}"] if texts else []
 
 
 def _unknown(specification: Specification) -> list[str]:

@@ -22,7 +22,7 @@ def rung_epochs(epochs: int, eta: int, trials: int) -> tuple[int, ...]:
     if trials < eta:
         raise Mistake(
             f"--halving {eta} has no use with {counted(trials, 'trial')} in a study, of which none could be "
-            f"left out: give at least {eta} with --lambda-trials, or leave --halving out."
+            f"left out: have {eta} or more, by --lambda-trials or longer lists, or leave --halving out."
         )
     found = [epochs]
     while eta ** len(found) <= trials:

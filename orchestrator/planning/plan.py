@@ -7,6 +7,7 @@ neither lambdas nor the decisions at rungs depend on the order in which cells ha
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -104,6 +105,7 @@ class Plan:
             if key in self._status:
                 self._finish(key, outcome)
         for state in self._studies:
+            self._forget_rungs_beyond_a_lost_one(state.study)
             self._advance(state)
         for cell, what in cells.free.items():
             self._release(Assignment(cell, what))
@@ -215,6 +217,13 @@ class Plan:
             for cell in rows[index]:
                 self._release(Assignment(cell, what))
         state.opened = max(state.opened, until)
+
+    def _forget_rungs_beyond_a_lost_one(self, study: Study) -> None:
+        """Have a cell that lost the record of a rung train to all later ones again, in their order."""
+        for cell in (cell for row in study.searches for cell in row):
+            known = self._reached.get(cell.key, {})
+            kept = itertools.takewhile(known.__contains__, study.definition.rungs)
+            self._reached[cell.key] = {rung: known[rung] for rung in kept}
 
     def _choose(self, state: _StudyState) -> None:
         if state.chosen is None:

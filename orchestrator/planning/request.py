@@ -21,7 +21,6 @@ from orchestrator.planning.specification import (
     ONE_SE,
     OWN,
     PAPER,
-    SMOOTHED,
     SPACED_STARTS,
     RunSettings,
     Specification,
@@ -34,7 +33,7 @@ from trainables.data.named_images import NamedImages
 from trainables.detectors import DEFAULT_DETECTORS, DETECTORS
 from trainables.mistake import Mistake, unknown
 from trainables.recipe import Recipe, with_fidelity
-from trainables.run import NO_HOLDOUT, check_fits
+from trainables.run import NO_HOLDOUT, check_fits, parse_method
 from trainables.settings import assign, split_assignments, valid_of
 from trainables.spaces import Choices, Grid, Integers, Space, Weighing, parse_space
 
@@ -166,7 +165,8 @@ def draft(request: Request) -> Draft:
     given = split_assignments(request.assignments)
     fields = {name: text for name, text in given.items() if not name.startswith("lambda.")}
     _check_known(fields)
-    recipe = _recipe(benchmark, request.workers, methods, fields)
+    words = split_assignments(request.search, "--search")
+    recipe = _recipe(benchmark, request.workers, methods, fields, searched=words)
     for method in methods:
         check_fits(method, recipe)
     tasks = benchmark.tasks(methods)
@@ -184,7 +184,7 @@ def draft(request: Request) -> Draft:
         workers=request.workers,
         threads=request.threads,
         plugins={name: brought[name] for name in (benchmark.name, *tasks) if name in brought},
-        search=_searched(request, recipe, methods, fields),
+        search=_searched(words, recipe, methods, fields),
         search_seeds=request.search_seeds,
         choose=request.choose,
         halving=request.halving,
@@ -218,6 +218,13 @@ def _spaces(
     _check_protocol(request, benchmark, tasks, said)
     paper = {task: benchmark.paper_selection[task] for task in tasks}
     pooled = tuple(task for task, selection in paper.items() if selection.for_each == "benchmark")
+    for method in request.methods:
+        kinds = {paper[task].for_each for task in parse_method(method).auxiliary}
+        if len(kinds) > 1:
+            raise Mistake(
+                f"--protocol {PAPER} is not known for {method}: the paper chose lambdas of its tasks in "
+                "different ways; leave it out."
+            )
     return {task: selection.space for task, selection in paper.items()}, pooled
 
 
@@ -249,10 +256,9 @@ def _check_protocol(
 
 
 def _searched(
-    request: Request, recipe: Recipe, methods: tuple[str, ...], fields: dict[str, str]
+    words: dict[str, str], recipe: Recipe, methods: tuple[str, ...], fields: dict[str, str]
 ) -> dict[str, Space]:
     """Return where fields of the recipe are searched; raise Mistake for what no method could train with."""
-    words = split_assignments(request.search, "--search")
     for name in words.keys() & fields.keys():
         raise Mistake(f"--search {name} and --set {name} contradict each other: leave one of them out.")
     found = {name: read_searched(name, text) for name, text in words.items()}
@@ -291,12 +297,18 @@ def _check_studies(request: Request, specification: Specification) -> None:
         raise Mistake(
             f"--choose {ONE_SE} needs the spread over seeds: add --search-seeds 3, or another number above 1."
         )
-    if request.choose == SMOOTHED and request.halving:
+    if request.choose != BEST and request.halving:
         raise Mistake(
-            f"--choose {SMOOTHED} compares neighbours, and --halving trains few of them to the end: leave "
-            "one of them out."
+            f"--choose {request.choose} compares what was tried, and --halving trains little of it to the "
+            "end: leave one of them out."
         )
     for study in studies:
+        if request.search and request.lambda_trials and study.trials < request.lambda_trials:
+            raise Mistake(
+                f"--lambda-trials {request.lambda_trials} cannot be had: with --search every method has as "
+                f"many trials, and the lists of one have {study.trials} combinations; lengthen them, or "
+                "leave it out."
+            )
         if request.choose != BEST and len(study.dimensions) != 1:
             names = ", ".join(name for name, _ in study.dimensions)
             raise Mistake(
@@ -343,8 +355,14 @@ def _assigned(instance: T, fields: dict[str, str]) -> T:
     return assign(instance, {name: text for name, text in fields.items() if name in own})
 
 
-def _recipe(benchmark: Benchmark, workers: int, methods: tuple[str, ...], fields: dict[str, str]) -> Recipe:
-    """Return the recipe that --set leaves of the benchmark's."""
+def _recipe(
+    benchmark: Benchmark,
+    workers: int,
+    methods: tuple[str, ...],
+    fields: dict[str, str],
+    searched: Collection[str] = (),
+) -> Recipe:
+    """Return the recipe that --set leaves of the benchmark's, as it is where fields are `searched`."""
     recipe = benchmark.recipe_for(methods)
     if benchmark.total_batch and workers > 1:
         recipe = _shared(recipe, benchmark.total_batch, workers, benchmark.tasks(methods))
@@ -353,7 +371,8 @@ def _recipe(benchmark: Benchmark, workers: int, methods: tuple[str, ...], fields
         recipe = with_fidelity(recipe, checked.fidelity)
         if checked.fidelity == "reference":
             recipe = dataclasses.replace(recipe, **benchmark.reference_for(methods))  # type: ignore[arg-type]
-    if "batch_size" in fields and "micro_batch" not in fields and recipe.micro_batch:
+    other_batch = "batch_size" in fields or "batch_size" in searched
+    if other_batch and "micro_batch" not in fields and recipe.micro_batch:
         recipe = dataclasses.replace(recipe, micro_batch=0)
     return _assigned(recipe, {name: text for name, text in fields.items() if name != "fidelity"})
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_SPACED = 8
 """Up to so many trials, TPE finds no better lambda than evenly spaced ones (benchmarks/search_quality.py)."""
+SPACED_OF_SEVERAL = 4
+"""Of several dimensions, where so few trials are spread thinly however they are spaced."""
 
 
 @dataclass(frozen=True)
@@ -139,12 +141,12 @@ def starts_of(definition: Definition) -> int:
         return definition.trials
     if definition.starts != SPACED_STARTS:
         return 0
-    return spaced_starts(definition.trials)
+    return spaced_starts(definition.trials, len(definition.dimensions))
 
 
-def spaced_starts(trials: int) -> int:
+def spaced_starts(trials: int, dimensions: int) -> int:
     """Return how many of a study's trials are spaced evenly before TPE goes on (docs/search.md)."""
-    return min(trials, max(MOST_SPACED, math.ceil(trials / 2)))
+    return min(trials, SPACED_OF_SEVERAL if dimensions > 1 else max(MOST_SPACED, math.ceil(trials / 2)))
 
 
 def suggest(definition: Definition, past: History, index: int) -> Hyperparameters:
@@ -180,13 +182,18 @@ def choose(past: History, how: str = "best") -> Hyperparameters:
     best = min(past, key=place)
     if how == ONE_SE:
         within = [each for each in past if each.value >= best.value - (best.error or 0.0)]
-        best = min(within, key=lambda each: place(each)[1:])
+        best = min(within, key=_size)
     return best.what
+
+
+def _size(tried: Tried) -> tuple[Value, ...]:
+    """Return what orders what was tried in one dimension."""
+    return (*tried.what.aux_weights.values(), *tried.what.fields.values(), tried.index)
 
 
 def smoothed(past: History) -> dict[int, float]:
     """Return, by search index, the mean of each value and its neighbours' in the one searched dimension."""
-    by_size = sorted(past, key=lambda each: (*each.what.aux_weights.values(), *each.what.fields.values()))
+    by_size = sorted(past, key=_size)
     found = {}
     for place, each in enumerate(by_size):
         near = by_size[max(0, place - 1) : place + 2]
@@ -237,10 +244,9 @@ def _study(definition: Definition, past: History, round_number: int) -> optuna.S
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spaced = definition.starts == SPACED_STARTS
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of constant_liar
         sampler = optuna.samplers.TPESampler(
             n_startup_trials=1 if spaced else max(2, definition.trials // 3),
-            multivariate=spaced and len(definition.dimensions) > 1,
             constant_liar=definition.search_round > 1,
             seed=_seed(definition, round_number),
         )

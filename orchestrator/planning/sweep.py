@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.provenance import provenance
 from orchestrator.ledger.storage import absolute_path, open_storage
+from orchestrator.planning.cells import define
 from orchestrator.planning.data import check_named, open_data
 from orchestrator.planning.plugins import Plugin, listed, load, load_with_stored
 from orchestrator.planning.request import (
@@ -32,7 +33,7 @@ from search_spaces import find_benchmark
 from trainables.data.prepared import Prepared
 from trainables.data.readers.request import DataRequest
 from trainables.detectors import DETECTORS
-from trainables.mistake import Mistake
+from trainables.mistake import Mistake, counted
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,20 @@ def check_name(sweep: Sweep, *, must_exist: bool) -> StoredSweep | None:
     stored = read_stored(ledger)
     _check_data_is_the_same(sweep, stored)
     check_extends(sweep.specification, stored.specification, ledger.name)
+    check_studies_stay(sweep.specification, stored.specification, ledger.name)
     return stored
+
+
+def check_studies_stay(new: Specification, old: Specification, name: str) -> None:
+    """Raise Mistake if further methods change how many trials the methods that are there have."""
+    for method in old.methods:
+        if old.searches(method):
+            before, after = (define(each, method, each.holdouts).trials for each in (old, new))
+            if before != after:
+                raise Mistake(
+                    f"The sweep {name!r} has studies of {counted(before, 'trial')}, and would have {after} "
+                    "with the further methods, whose lists are shorter: choose another --name."
+                )
 
 
 def _check_data_is_the_same(sweep: Sweep, stored: StoredSweep) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.cli.next_commands import rebuild_command, resume_command
+from orchestrator.cli.next_commands import rebuild_command, resume_command, verify_command
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.storage import reason
 from orchestrator.planning.plan import Plan
@@ -20,6 +20,12 @@ def conclude(request: Request, ledger: Ledger, plan: Plan, tracker: Tracker | No
     if report is None:
         return 1
     failures = plan.failures()
+    if not failures and plan.blocked():
+        print(
+            f"{counted(len(plan.blocked()), 'cell')} cannot be run, since search cells ended otherwise than "
+            f"the values of their study decide. What to do about it: {verify_command(request, ledger.name)}"
+        )
+        return 1
     if not failures:
         return 0 if report.sound else 1
     print(f"{counted(len(failures), 'cell')} failed on every attempt:")

@@ -27,8 +27,8 @@ Curves = Mapping[str, Mapping[int, float]]
 def studies_journal(results: Results) -> bytes | None:
     """Return the journal's bytes, lines of JSON; None if nothing of a study has begun.
 
-    A study is called METHOD/HOLDOUT. A trial is a search index: complete, pruned at a
-    rung, failed, or still running. Its value and its intermediate values, by epoch, are means over its cells,
+    A study is called METHOD/HOLDOUT. A trial is a search index: complete, pruned at a rung, failed in its
+    last attempt, or still running. Its value and its intermediate values, by epoch, are means over its cells,
     which its user attributes name.
     """
     begun = [s for s in results.selections if any(c.key in results.cell_files for c in _cells(s))]
@@ -93,15 +93,16 @@ def _trial(
     done = [results.searched[cell.key] for cell in row if cell.key in results.searched]
     complete = len(done) == len(row)
     value = mean_value(row, [float(each["values"]["value"]) for each in done])[0] if complete else None
-    began, seconds = _time_of(results, begun)
+    began, ended, seconds = _time_of(results, begun)
+    state = _state(results, row, done, stopped=index in selection.stopped)
     epochs = set.intersection(*(set(curves.get(cell.key, {})) for cell in row))
     between = {e: mean_value(row, [curves[cell.key][e] for cell in row])[0] for e in sorted(epochs)}
     return FrozenTrial(
         number=index,
-        state=_state(results, row, done, stopped=index in selection.stopped),
+        state=state,
         value=value,
         datetime_start=_moment(began),
-        datetime_complete=_moment(max(r["attempt"]["finished_at"] for r in done)) if complete else None,
+        datetime_complete=_moment(ended) if state.is_finished() else None,
         params=params,
         distributions={name: d for name, d in distributions_of(definition).items() if name in params},
         user_attrs={
@@ -118,8 +119,8 @@ def _trial(
     )
 
 
-def _time_of(results: Results, cells: Iterable[Cell]) -> tuple[float, float]:
-    """Return when the first attempt at some cells began, and how many seconds all of them took."""
+def _time_of(results: Results, cells: Iterable[Cell]) -> tuple[float, float, float]:
+    """Return when the first attempt at some cells began, when the last ended, and the seconds of all."""
     spans = []
     for cell in cells:
         known = results.records.get(cell.key, ())
@@ -127,7 +128,8 @@ def _time_of(results: Results, cells: Iterable[Cell]) -> tuple[float, float]:
         if not known and cell.key in results.searched:  # by version 0.1
             last = results.searched[cell.key]["attempt"]
             spans.append((last["finished_at"] - last["seconds"], last["finished_at"]))
-    return min((start for start, _ in spans), default=0.0), sum(end - start for start, end in spans)
+    first, last = min((start for start, _ in spans), default=0.0), max((end for _, end in spans), default=0.0)
+    return first, last, sum(end - start for start, end in spans)
 
 
 def _state(

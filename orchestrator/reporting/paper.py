@@ -107,8 +107,12 @@ def departures(specification: Specification, benchmark: Benchmark) -> list[str]:
     ours, paper = specification.recipe, paper_recipe(specification, benchmark)
     if not specification.trained:
         return _changes(ours, paper, WITHOUT_TRAINING)
-    fields = [f.name for f in dataclasses.fields(Recipe) if f.name not in (*BATCH, *INERT)]
+    searched = specification.search
+    fields = [f.name for f in dataclasses.fields(Recipe) if f.name not in (*BATCH, *INERT, *searched)]
     found = _changes(ours, paper, fields)
+    found += [
+        f"{name} searched in {space} (paper: {getattr(paper, name)})" for name, space in searched.items()
+    ]
     total, paper_total = ours.batch_size * specification.workers, benchmark.total_batch or paper.batch_size
     if total != paper_total:
         product = f"{specification.workers} x {ours.batch_size} = {total}"

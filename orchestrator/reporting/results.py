@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from orchestrator.ledger.attempts import PAUSED
 from orchestrator.ledger.damage import Damage
 from orchestrator.ledger.later_scores import counted_later, counted_sets, sources, with_later, with_sets
 from orchestrator.ledger.ledger import LATER_SETS, Ledger
@@ -36,7 +37,8 @@ OWN_AP = "AP"
 LAST = " (last)"
 """Marks the title of a metric of the last evaluation alone, beside means over a window."""
 
-DONE, BEGUN, BLOCKED, NOT_BEGUN = "done", "begun", "blocked", "not begun"
+DONE, BEGUN, AT_RUNG = "done", "begun", "at a rung"
+BLOCKED, NOT_BEGUN = "blocked", "not begun"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ class Selection:
     points: tuple[SearchPoint, ...]
     """Of what was trained to the end, by search index, up to the first that is not complete."""
     stopped: Mapping[int, int]
-    """Search indices that did not go on from a rung, and its epoch."""
+    """Search indices that did not go on from a rung, and its epoch; some of their cells may have diverged."""
+    diverged: frozenset[int]
+    """Search indices of which every cell diverged, so that none reached a rung after that."""
     rungs: Mapping[int, Mapping[int, float]]
     """By search index and rung, the values of what is done; the last rung is the end of training."""
     recorded: tuple[Hyperparameters, ...]
@@ -329,14 +333,15 @@ class Results:
 
     @cached_property
     def states(self) -> dict[Cell, str]:
-        """The state of every cell: DONE, BEGUN but not done, BLOCKED by its study's search, or NOT_BEGUN."""
+        """The state of every cell: DONE, BEGUN but not done, AT_RUNG, BLOCKED by its search, or NOT_BEGUN."""
         blocked = {c.key for s in self.selections if not s.complete for c in s.study.finals}
         found = {}
         for cell in self.cells.all():
             if cell.key in self.done:
                 found[cell] = DONE
             elif self.attempts(cell):
-                found[cell] = BEGUN
+                records = self.records.get(cell.key)
+                found[cell] = AT_RUNG if records and records[-1]["ending"] == PAUSED else BEGUN
             else:
                 found[cell] = BLOCKED if cell.key in blocked else NOT_BEGUN
         return found
@@ -442,18 +447,21 @@ def _selection(study: Study, found: Mapping[str, Mapping[str, Any]]) -> Selectio
         }
         diverged = any(outcomes[cell.key].diverged for cell in row)
         points.append(SearchPoint(each, by_holdout, diverged))
-    stopped = {
-        index: max(rungs)
-        for index, row in enumerate(study.searches)
-        if len(rungs := [o.stopped_at for c in row if (o := outcomes.get(c.key)) and o.stopped_at])
-        == len(row)
-    }
+    stopped, diverged_alone = {}, set()
+    for index, row in enumerate(study.searches):
+        ends = [outcomes[cell.key] for cell in row if cell.key in outcomes]
+        rungs = [end.stopped_at for end in ends if end.stopped_at is not None]
+        if len(ends) == len(row) and rungs:
+            stopped[index] = max(rungs)
+        elif len(ends) == len(row) and all(end.diverged for end in ends):
+            diverged_alone.add(index)
     recorded: list[Hyperparameters] = []
     for cell in study.finals:
         used = Hyperparameters.of(found[cell.key]) if cell.key in found else None
         if used is not None and used not in recorded:
             recorded.append(used)
-    return Selection(study, tuple(points), stopped, _rungs(study, outcomes), tuple(recorded))
+    rungs_passed = _rungs(study, outcomes)
+    return Selection(study, tuple(points), stopped, frozenset(diverged_alone), rungs_passed, tuple(recorded))
 
 
 def _rungs(study: Study, outcomes: Mapping[str, Outcome]) -> dict[int, dict[int, float]]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
-from orchestrator.planning.specification import ONE_SE, PAPER, SMOOTHED, Specification
+from orchestrator.planning.specification import BEST, ONE_SE, PAPER, SMOOTHED, Specification
 from orchestrator.reporting.results import Results, Selection
 from search_spaces.benchmark import Benchmark
 from trainables.spaces import Choices
@@ -56,8 +56,15 @@ def protocol(specification: Specification, benchmark: Benchmark) -> list[str]:
                 f"is {paper.inferred}."
             )
             continue
-        ours = next(specification.lambda_of(m) for m in searched if task in specification.tasks(m))
-        same = ours == paper.for_each and specification.spaces[task] == paper.space
+        ours = {specification.lambda_of(m) for m in searched if task in specification.tasks(m)}
+        alike = (
+            specification.search,
+            specification.choose,
+            specification.search_seeds,
+            specification.halving,
+        )
+        same = ours == {paper.for_each} and specification.spaces[task] == paper.space
+        same = same and alike == ({}, BEST, 1, 0)
         found.append(
             f"The choice of lambda of {task} {'agrees with' if same else 'departs from'} the paper's "
             f"({paper.known}); --protocol paper follows it."
@@ -73,12 +80,12 @@ def protocol(specification: Specification, benchmark: Benchmark) -> list[str]:
 def certainty(results: Results) -> list[str]:
     """Return in how many studies the choice is not told from its neighbours, where seeds tell the noise."""
     studies = [s for s in results.selections if s.chosen is not None and len(s.points) > 1 and _ordered(s)]
-    if not studies:
+    if not studies or results.specification.halving:  # neighbours may have stopped at a rung
         return []
     if results.specification.search_seeds == 1:
         return [
-            "Each lambda was tried with one seed, so how much of their differences is noise is not known; "
-            "--search-seeds 3 would tell."
+            f"Each {_tried_things(results)} was tried with one seed, so how much of their differences is "
+            "noise is not known; --search-seeds 3 would tell."
         ]
     unsure = [study for study in studies if not _stands_out(study)]
     if not unsure:
@@ -96,12 +103,13 @@ def halving(results: Results) -> list[str]:
     if not eta:
         return []
     whole = results.specification.recipe.epochs
-    done = [int(result["values"].get("epochs", whole)) for result in results.searched.values()]
+    sound = {key: r["values"] for key, r in results.searched.items() if not r["values"].get("diverged")}
+    done = [int(values.get("epochs", whole)) for values in sound.values()]
     if not done:
         return []
     trained, share = sum(done), sum(done) / (len(done) * whole)
-    hours = sum(results.spent[key].hours for key in results.searched)
-    unit = "GPU" if any(results.spent[key].on_gpus for key in results.searched) else "CPU"
+    hours = sum(results.spent[key].hours for key in sound)
+    unit = "GPU" if any(results.spent[key].on_gpus for key in sound) else "CPU"
     found = [
         f"Halving by {eta}: search cells that are done trained {trained} of {len(done) * whole} epochs "
         f"({100 * share:.0f}%), which saved about {hours * (1 / share - 1):.3g} {unit}-hours."
@@ -118,13 +126,19 @@ def _leaders(study: Selection) -> Iterator[bool]:
     """Yield, for each rung that several trials passed, whether the best of them is the best at the next."""
     rungs = study.study.definition.rungs
     for lower, higher in pairwise(rungs):
-        both = [i for i, values in study.rungs.items() if lower in values and higher in values]
+        known = {i: values for i, values in study.rungs.items() if i not in study.diverged}
+        both = [i for i, values in known.items() if lower in values and higher in values]
         if len(both) > 1:
             yield _leader(study.rungs, both, lower) == _leader(study.rungs, both, higher)
 
 
 def _leader(values: Mapping[int, Mapping[int, float]], indices: list[int], rung: int) -> int:
     return min(indices, key=lambda index: (-values[index][rung], index))
+
+
+def _tried_things(results: Results) -> str:
+    tasks = any(selection.study.definition.spaces for selection in results.selections)
+    return "lambda" if tasks else "value"
 
 
 def _ordered(study: Selection) -> bool:

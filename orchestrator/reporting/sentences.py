@@ -9,6 +9,7 @@ from orchestrator.planning.hyperparameters import Hyperparameters
 from orchestrator.reporting.collapse import collapsed
 from orchestrator.reporting.paper import Pair, Published, comparable, departures, describe_absent
 from orchestrator.reporting.results import (
+    AT_RUNG,
     BASELINE,
     BEGUN,
     BLOCKED,
@@ -28,7 +29,7 @@ NAMED = 8
 
 def missing(results: Results, command: str) -> str:
     """Return which cells are not done, with the command that resumes the sweep."""
-    lists: dict[str, list[str]] = {BEGUN: [], BLOCKED: [], NOT_BEGUN: []}
+    lists: dict[str, list[str]] = {BEGUN: [], AT_RUNG: [], BLOCKED: [], NOT_BEGUN: []}
     for cell, state in results.states.items():
         if state != DONE:
             lists[state].append(_with_attempts(results, cell))
@@ -37,6 +38,7 @@ def missing(results: Results, command: str) -> str:
         return f"Missing: nothing; all {len(results.states)} cells are done."
     words = {
         BEGUN: "begun without a result (failed, or still running)",
+        AT_RUNG: "at a rung, where they wait for others",
         BLOCKED: "blocked by a search that is not complete",
         NOT_BEGUN: "not begun",
     }
@@ -96,9 +98,9 @@ def selection(results: Results) -> list[str]:
     found = []
     if odd:
         found.append(f"WARNING: lambda is not what it should be: {_listed(odd, '; ')}.")
-    diverged = sum(point.diverged for study in results.selections for point in study.points)
+    diverged = sum(bool(result["values"].get("diverged")) for result in results.searched.values())
     if diverged:
-        found.append(f"Diverged: {diverged} of the lambdas tried; a diverged cell's accuracy counts as 0.")
+        found.append(f"Diverged: {counted(diverged, 'search cell')}; a diverged cell's accuracy counts as 0.")
     return found
 
 

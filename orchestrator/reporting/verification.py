@@ -348,6 +348,8 @@ def _about_rungs(results: Results, commands: _Commands, doubtful: Collection[str
         epochs = study.definition.epochs
         decided, until = stopped(selection.rungs, study.definition.rungs, eta)
         for index, row in enumerate(study.searches):
+            if index in selection.diverged:
+                continue
             end, wanted = selection.stopped.get(index, epochs), decided.get(index)
             if wanted is None and end < until:
                 said = f"ended after epoch {end}, and by the values of its study it goes on"

@@ -92,6 +92,8 @@ def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Rec
     }
     if result is not None and result["values"].get("diverged"):
         tags["diverged"] = "true"
+    if result is not None and "stopped_at" in result:
+        tags["stopped_at"] = str(result["stopped_at"])
     if result is not None:
         points += _cost_points(cell, ledger, about, result)
     # A cell that failed before it wrote cell.json has no weights yet, and a param can be written only once.
@@ -118,7 +120,8 @@ def summary_record(
     """
     points = [Point(name, value, 0, _milliseconds(timestamp)) for name, value in metrics.items()]
     values = specification.as_json()
-    flat = {**values.pop("recipe"), **values}
+    recipe = {name: value for name, value in values.pop("recipe").items() if name not in specification.search}
+    flat = {**recipe, **values}
     params = {name: _text(value) for name, value in flat.items() if value is not None}
     tags = {"kind": "summary", "sweep": ledger.name, "ledger": ledger.identity()}
     tags |= {name: params[name] for name in GROWING}

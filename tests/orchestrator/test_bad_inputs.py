@@ -131,7 +131,17 @@ TYPED = [
     Case("sweep --halving 2 --set epochs=2", "rungs after epochs 1, 1, 2, which are not all different"),
     Case("sweep --halving 2 --aux-weight 0.5", "--halving has no use: this sweep searches nothing"),
     Case("sweep --choose one-se", "--choose one-se needs the spread over seeds: add --search-seeds 3"),
-    Case("sweep --choose smoothed --halving 2", "--halving trains few of them to the end"),
+    Case("sweep --choose smoothed --halving 2", "--halving trains little of it to the end"),
+    Case("sweep --choose one-se --halving 2 --search-seeds 2", "--halving trains little of it to the end"),
+    Case(
+        "sweep --lambda-trials 5 --search decay=all,weights --methods classification",
+        "--lambda-trials 5 cannot be had: with --search every method has as many trials, and the lists of "
+        "one have 2 combinations",
+    ),
+    Case(
+        "sweep imagenet-dog --protocol paper --methods rotation+cpc",
+        "--protocol paper is not known for rotation+cpc: the paper chose lambdas of its tasks in",
+    ),
     Case("sweep --choose smoothed --search dropout=0..0.5", "searches lambda.rotation, dropout"),
     Case(
         "sweep --choose smoothed --search decay=all,weights --methods classification",

@@ -35,6 +35,17 @@ def test_a_name_that_was_not_given_is_not_promised() -> None:
     assert "Plan of a sweep of digits (" in describe_plan(specification(), None, None)
 
 
+def test_what_studies_try_is_said() -> None:
+    asked = {"search": ("batch_size=16..64",), "halving": 3, "lambda_trials": 9}
+    searched = specification(assignments=("epochs=9", "micro_batch=0"), **asked)
+    text = describe_plan(searched, "mine", None)
+    assert "batch_size: searched in 16..64" in text
+    assert "9 epochs, batch searched" in text
+    assert "studies: 9 trials (9 to epoch 1, 3 to epoch 3, 1 to epoch 9) each" in text
+    smoothed = describe_plan(specification(search_seeds=3, choose="smoothed"), "mine", None)
+    assert "studies: 4 trials of 3 seeds each; chosen by smoothed" in smoothed
+
+
 def test_flops_are_readable() -> None:
     assert readable(3.21e12) == "3.21 TFLOPs"
     assert readable(2.6e19) == "26.00 EFLOPs"

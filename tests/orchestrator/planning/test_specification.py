@@ -9,7 +9,7 @@ import pytest
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import Specification, check_extends
 from trainables.mistake import Mistake
-from trainables.spaces import LogUniform
+from trainables.spaces import Choices, Integers, LogUniform, Space, Uniform
 
 DIGITS = tuple("0123456789")
 
@@ -69,6 +69,25 @@ def test_a_specification_survives_json_and_names_itself() -> None:
 def test_mistakes_are_sentences(changes: dict, words: str) -> None:
     with pytest.raises(Mistake, match=words):
         specification(**changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "space"),
+    [
+        ("learning_rate=0.01..0.3", LogUniform(0.01, 0.3)),
+        ("learning_rate=linear:0.01..0.3", Uniform(0.01, 0.3)),
+        ("dropout=0..0.5", Uniform(0.0, 0.5)),
+        ("batch_size=16..64", Integers(16, 64, log=True)),
+        ("batch_size=linear:16..64", Integers(16, 64, log=False)),
+        ("batch_size=16..18", Choices((16, 17, 18))),
+        ("decay=weights,all", Choices(("weights", "all"))),
+    ],
+)
+def test_a_field_s_space_has_its_own_scale_and_reads_back(text: str, space: Space) -> None:
+    found = specification(search=(text,))
+    (name,) = found.search
+    assert found.search[name] == space
+    assert Specification.from_json(json.loads(json.dumps(found.as_json()))).search == found.search
 
 
 def test_a_sweep_grows_by_holdouts_methods_and_seeds() -> None:

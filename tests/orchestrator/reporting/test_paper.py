@@ -132,6 +132,10 @@ def test_the_paper_s_own_recipe_departs_in_nothing() -> None:
         ),
         ({"assignments": ("batch_size=128",)}, ["workers x batch_size 1 x 128 = 128 (paper: 512)"]),
         ({"assignments": ("evaluate_every=5",)}, []),
+        (
+            {"search": ("learning_rate=0.01..0.3",)},
+            ["learning_rate searched in 0.01..0.3 (paper: 0.1)"],
+        ),
     ],
 )
 def test_departures_are_named_with_both_values(changes: dict, expected: list[str]) -> None:

@@ -66,6 +66,8 @@ def test_how_it_was_chosen_is_said(changes: dict, words: str) -> None:
                 "as",
             ],
         ),
+        ({"select": "benchmark", "search_seeds": 3}, ["departs from the paper's (one lambda"]),
+        ({"select": "benchmark", "halving": 2}, ["departs from the paper's (one lambda"]),
         ({"aux_weight": ("0.5",)}, []),
         ({"methods": ("classification",)}, []),
     ],
@@ -153,3 +155,47 @@ def test_what_halving_saved_is_counted(tmp_path: Path) -> None:
     assert "The best trial at a rung was the best at the next one, too, in 0 of 1." in said
     (selection,) = results.selections
     assert (selection.stopped, selection.complete) == ({0: 1, 1: 2, 3: 1}, True)
+
+
+HALVED = {"holdouts": ("3",), "halving": 2, "methods": ("rotation",), "assignments": ("epochs=4",)}
+
+
+def test_halving_says_nothing_of_a_study_in_which_all_diverge_at_once(tmp_path: Path) -> None:
+    wanted = specification(**HALVED)
+    ledger, cells = write_sweep(tmp_path, wanted)
+    for cell in cells.all():
+        if cell.phase == SEARCH:
+            finish(ledger, wanted, cell, values={"value": 0.0, "diverged": True, "epochs": 0})
+    results = collect(ledger)
+    assert search_sentences.halving(results) == []
+    (selection,) = results.selections
+    assert (selection.diverged, selection.stopped) == ({0, 1, 2, 3}, {})
+
+
+def test_a_trial_of_which_one_seed_diverged_stops_as_a_whole(tmp_path: Path) -> None:
+    wanted = specification(search_seeds=2, **HALVED)
+    ledger, cells = write_sweep(tmp_path, wanted)
+    for cell in cells.all():
+        if cell.search_index == 0 and cell.seed == 0:
+            finish(ledger, wanted, cell, values={"value": 0.0, "diverged": True, "epochs": 0})
+        elif cell.search_index == 0:
+            values = {"value": 0.5, "epochs": 1}
+            finish(ledger, wanted, cell, values=values, stated={"rungs": {}, "stopped_at": 1})
+    (selection,) = collect(ledger).selections
+    assert (selection.diverged, selection.stopped) == (set(), {0: 1})
+
+
+def test_neighbours_that_stopped_at_a_rung_tell_nothing_of_certainty(tmp_path: Path) -> None:
+    asked = {"halving": 2, "assignments": ("epochs=4",)}
+    assert search_sentences.certainty(searched(tmp_path, lambda cell: 0.5, **asked)) == []
+
+
+def test_values_are_called_values_where_no_lambda_is_searched(tmp_path: Path) -> None:
+    asked = {"methods": ("classification",), "search": ("learning_rate=0.01..0.3",)}
+    wanted = specification(holdouts=("3",), **asked)
+    ledger, cells = write_sweep(tmp_path, wanted)
+    for cell in cells.all():
+        rate = 0.02 * (1 + (cell.search_index or 0))
+        finish(ledger, wanted, cell, weights={}, stated={"fields": {"learning_rate": rate}})
+    (said,) = search_sentences.certainty(collect(ledger))
+    assert said.startswith("Each value was tried with one seed")

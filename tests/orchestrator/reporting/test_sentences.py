@@ -43,7 +43,7 @@ def test_another_lambda_than_the_chosen_one_and_divergence_are_reported(tmp_path
         "final cells of rotation/8 were trained with rotation 0.2, its search chooses rotation 0.4" in warning
     )
     assert "rotation/3" not in warning
-    assert diverged_sentence.startswith("Diverged: 2 of the lambdas tried")
+    assert diverged_sentence.startswith("Diverged: 2 search cells;")
 
 
 def test_a_given_lambda_that_was_not_used_is_reported(tmp_path: Path) -> None:
