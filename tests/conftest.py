@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweeps import SMALL, run
-
 OF_A_PERSON = (
     *("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "HOLDOUT_BUCKET"),
     *("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "AWS_PROFILE"),
@@ -85,12 +83,3 @@ def shared_data() -> Path:
     if not (folder / "cifar10_train.parquet").exists():
         pytest.skip("no real images here: name their folder in HOLDOUT_TEST_DATA")
     return folder
-
-
-@pytest.fixture(scope="session")
-def swept(_own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The storage folder and output of a small sweep through Ray."""
-    storage = tmp_path_factory.mktemp("swept")
-    done = run(*SMALL, "--storage", storage)
-    assert done.returncode == 0, done.stderr
-    return storage, done.stdout

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from tests.forks import run_forked
+
 ROOT = Path(__file__).parent.parent
 SMALL = ["--holdouts", "3", "8", "--seeds", "2", "--lambda-trials", "2", "--set", "epochs=3", "ap_window=2"]
 """2 holdouts x 2 seeds x 2 methods and 2 search cells a holdout: 12 cells, each of a second or less."""
@@ -31,11 +33,14 @@ def command(*words: object, blocked: bool = False, module: str = "orchestrator.s
 
 
 def run(
-    *words: object, blocked: bool = False, module: str = "orchestrator.sweep"
+    *words: object, blocked: bool = False, module: str = "orchestrator.sweep", folder: Path = ROOT
 ) -> subprocess.CompletedProcess:
-    """Runs it to its end, in the repository's folder."""
+    """Runs a folder's code to its end there; where no Ray starts, in a fork (tests/forks.py)."""
+    environment = {**os.environ, **PLAIN, "PYTHONPATH": str(folder)}
+    if sys.platform == "linux" and ("inline" in words or module != "orchestrator.sweep"):
+        return run_forked(module, [*map(str, words)], folder, environment, blocked=blocked)
     line = command(*words, blocked=blocked, module=module)
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **PLAIN})
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, env=environment)
 
 
 def only_sweep(storage: Path) -> Path:

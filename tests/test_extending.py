@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import Specification
-from tests.sweeps import PLAIN, ROOT, cells, command, run
+from tests.sweeps import ROOT, cells, run
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 FILES = re.findall(r"ave (?:this|it)\s+as `(\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
@@ -144,9 +144,7 @@ class Copy:
     def sweep(self, *words: object) -> Path:
         """Run a sweep in the copy, and return its folder."""
         storage = self.folder / "runs"
-        line = command(*words, "--storage", storage, "--name", "sweep", blocked=True)
-        environment = {**os.environ, **PLAIN, "PYTHONPATH": str(self.folder)}
-        done = subprocess.run(line, cwd=self.folder, capture_output=True, text=True, env=environment)
+        done = run(*words, "--storage", storage, "--name", "sweep", blocked=True, folder=self.folder)
         assert done.returncode == 0, done.stdout + done.stderr
         return storage / "sweep"
 

@@ -14,6 +14,15 @@ from tests.images import write_digits
 from tests.sweeps import SMALL, assert_equal_sweeps, cells, only_sweep, run
 
 
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The storage folder and output of a small sweep through Ray."""
+    storage = tmp_path_factory.mktemp("swept")
+    done = run(*SMALL, "--storage", storage)
+    assert done.returncode == 0, done.stderr
+    return storage, done.stdout
+
+
 def test_a_sweep_ends_with_one_table_and_the_way_to_mlflow(swept: tuple[Path, str]) -> None:
     storage, out = swept
     assert len(cells(only_sweep(storage))) == 12

@@ -16,15 +16,24 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
 from orchestrator.report import main as report
 from orchestrator.verify import main
-from tests.sweeps import ROOT, assert_equal_sweeps, cells, command, only_sweep, run
+from tests.sweeps import ROOT, SMALL, assert_equal_sweeps, cells, command, only_sweep, run
 
 FINAL, SEARCH = "rotation/3/s0", "rotation/3/search0"
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The storage folder of a sweep of 12 cells."""
+    storage = tmp_path_factory.mktemp("whole")
+    done = run(*SMALL, "--executor", "inline", "--storage", storage)
+    assert done.returncode == 0, done.stderr
+    return storage
+
+
 @pytest.fixture
-def sweep(swept: tuple[Path, str], tmp_path: Path) -> Path:
-    """A copy of a sweep of 12 cells through Ray: its folder."""
-    shutil.copytree(swept[0], tmp_path / "runs")
+def sweep(whole: Path, tmp_path: Path) -> Path:
+    """A copy of that sweep: its folder."""
+    shutil.copytree(whole, tmp_path / "runs")
     return only_sweep(tmp_path / "runs")
 
 
@@ -245,7 +254,7 @@ def test_a_sweep_that_runs_is_checked_as_far_as_it_is(
 
 
 def test_what_is_repaired_and_resumed_is_as_if_nothing_had_happened(
-    sweep: Path, swept: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+    sweep: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = cells(sweep)
     flip(folders["classification/3/s0"] / "scores.parquet")
@@ -262,7 +271,7 @@ def test_what_is_repaired_and_resumed_is_as_if_nothing_had_happened(
     assert f"Make the cells again with: python -m orchestrator.sweep --resume --name {sweep.name}" in printed
     resumed = run("--resume", "--name", sweep.name, "--storage", sweep.parent, "--executor", "inline")
     assert resumed.returncode == 0, resumed.stderr
-    assert_equal_sweeps(sweep, only_sweep(swept[0]))
+    assert_equal_sweeps(sweep, only_sweep(whole))
     assert not list(sweep.rglob("*.part.*")) or (sweep / "damaged").exists()
     assert verify(sweep) == 0, capsys.readouterr().out
     assert "damaged files set aside" in capsys.readouterr().out
