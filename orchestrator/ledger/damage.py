@@ -46,7 +46,8 @@ def read_cell(data: bytes, key: str) -> Json:
 def read_result(data: bytes, key: str) -> Json:
     """Return a cell's result; raise Unsound."""
     values, sealed = unseal(data)
-    check(values, {"checksums": dict, "attempt": {"checksums": dict}}, lacking=False)
+    check(values, {"checksums": dict, "attempt": dict}, lacking=False)
+    check(values["attempt"], {"checksums": dict}, lacking=False)
     check(values, shapes.RESULT, lacking=sealed)
     of_phase = shapes.OF_A_SEARCH if values.get("phase") == "search" else shapes.OF_A_FINAL
     check(values.get("values", {}), of_phase, lacking=sealed)

@@ -201,6 +201,7 @@ OF_0_1 = Path("digits-71fc1416", "cells")
         ),
         ("result.json", "checksums", ["x"], "has something else than was written as 'checksums'"),
         ("result.json", "attempt", "first", "has something else than was written as 'attempt'"),
+        ("result.json", "attempt", {"number": 1}, "has no 'checksums'"),
         ("cell.json", "attempts", "one", "has something else than was written as 'attempts'"),
     ],
 )
