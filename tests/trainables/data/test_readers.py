@@ -24,6 +24,7 @@ from search_spaces import find_benchmark
 from tests.images import folder_request, noise
 from trainables.data.cache import prepare
 from trainables.data.prepared import Prepared
+from trainables.data.readers.finding import applies_orientation
 from trainables.data.readers.imagenet_classes import SUBSETS
 from trainables.data.readers.request import DataRequest
 from trainables.data.readers.stl10 import labelled_stl10
@@ -335,3 +336,19 @@ def test_one_real_image_of_each_imagenet_class_is_read(shared_data: Path, tmp_pa
         assert prepared.counts["train"] == (1,) * len(members)
         # The same image is in both splits.
         np.testing.assert_array_equal(pixels(prepared, "train")[0], pixels(prepared, "test")[0])
+
+
+def test_which_images_are_turned_as_a_camera_noted_is_known_without_the_data(tmp_path: Path) -> None:
+    def applies(benchmark: str, path: Path) -> bool:
+        found = find_benchmark(benchmark)
+        assert isinstance(found.reader, str)
+        request = DataRequest(found.reader, str(path), 8, 3, classes=found.classes, name=benchmark)
+        return applies_orientation(request)
+
+    for place in (tmp_path / "gone", tmp_path / "gone.parquet"):
+        assert applies("image-folder", place)
+        assert not applies("imagenet-dog", place)
+    assert applies("cifar10", tmp_path / "gone")
+    assert not applies("cifar10", tmp_path / "gone.parquet")
+    (tmp_path / "cifar10_train.parquet").write_bytes(b"")
+    assert not applies("cifar10", tmp_path)
