@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,27 +29,30 @@ LONGEST_NAME = 255
 class Split:
     """A split in its original order: labels, int64 (n,), and each position's image and its name.
 
-    The name is for messages; `is_file` says whether it is the path of the image's own file.
+    The name is for messages; `is_file` says whether it is the path of the image's own file. Images that are
+    no files may have names of their own, `own_names`, such as the files that they once were.
     """
 
     labels: np.ndarray
     item: Callable[[int], Item]
     name: Callable[[int], str]
     is_file: bool = False
+    own_names: Sequence[str] | None = None
 
     def taking(self, positions: np.ndarray) -> Split:
         """Return the split that consists of these positions of this one, in this order."""
         at = positions.tolist()
         item, name = (lambda i: self.item(at[i])), (lambda i: self.name(at[i]))
-        return Split(self.labels[positions], item, name, self.is_file)
+        own = None if self.own_names is None else [self.own_names[i] for i in at]
+        return Split(self.labels[positions], item, name, self.is_file, own)
 
     def files(self, folder: str) -> list[str] | None:
-        """Return each position's file, relative to a folder; None if images have no files of their own.
+        """Return each position's file, relative to a folder, or its own name; None if there is neither.
 
         What is no text in a name, since it is not UTF-8, is written as escapes.
         """
         if not self.is_file:
-            return None
+            return None if self.own_names is None else list(self.own_names)
         names = (Path(self.name(i)) for i in range(len(self.labels)))
         relative = (os.path.relpath(name, folder).replace(os.sep, "/") for name in names)
         return [name.encode(errors="backslashreplace").decode() for name in relative]
