@@ -8,8 +8,8 @@ the false alarms are counted on the other one. Their number should lie inside th
 beta-binomial distribution that the rank of the threshold has.
 
 photographs: DIR holds imagenette224_subset_{train,val}.parquet, files with an image and a label column. Of
-each class 30 test images set the threshold, and the next 30 are written as files, of which nothing in the
-sweep knows, and given to `python -m orchestrator.predict`.
+each class 30 test images set the threshold, and the next 30, of which nothing in the sweep knows, are given
+to `python -m orchestrator.predict` as files. So are the held-out class's training images, which are new to it.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def photographs(scratch: Path, given: argparse.Namespace) -> None:
         table = scratch / f"{holdout}.csv"
         where = ["--storage", str(scratch / holdout), "--output", str(table)]
         rate = ["--false-alarms", str(float(given.rate)), "--detector", given.detector]
-        assert predict(["it", "--images", str(scratch / "new"), "--holdout", holdout, *rate, *where]) == 0
+        images = [str(scratch / "new"), str(scratch / "images" / "train" / holdout)]
+        assert predict(["it", "--images", *images, "--holdout", holdout, *rate, *where]) == 0
         if given.keep:
             given.keep.mkdir(exist_ok=True)
             for path in (table, table.with_suffix(".png")):
@@ -96,8 +97,8 @@ def photographs(scratch: Path, given: argparse.Namespace) -> None:
         unseen = [row["flagged"] == "true" for row in rows if Path(row["file"]).parent.name == holdout]
         known = [row["flagged"] == "true" for row in rows if Path(row["file"]).parent.name != holdout]
         print(
-            f"{holdout}: flagged {sum(unseen)} of {len(unseen)} new images of it ({np.mean(unseen):.1%}) and "
-            f"{sum(known)} of {len(known)} new images of the other classes ({np.mean(known):.1%})",
+            f"{holdout}: flagged {sum(unseen)} of {len(unseen)} images of it ({np.mean(unseen):.1%}) and "
+            f"{sum(known)} of {len(known)} images of the other classes ({np.mean(known):.1%})",
             flush=True,
         )
 

@@ -75,6 +75,7 @@ def keep_weights_command(cell: Cell, stored: StoredSweep, found: Hyperparameters
         words += ["--aux-weight", *(f"{task}={spelt(value)}" for task, value in found.aux_weights.items())]
     if stored.data and not (isinstance(benchmark.reader, str) and module_reader(benchmark.reader).embedded):
         words += ["--data", stored.data]
+    words += ["--groups", wanted.grouped_by] if wanted.grouped_by else []
     words += ["--plugin", *stored.plugins] if stored.plugins else []
     words += ["--workers", str(wanted.workers)] if wanted.workers > 1 else []
     words += ["--cpus-per-worker", str(wanted.threads)] if wanted.threads > 1 else []

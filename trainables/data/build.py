@@ -62,6 +62,12 @@ def write_folder(
         "bytes": {split: written[split].bytes for split in SPLITS},
         "skipped": [name for split in SPLITS for name in written[split].skipped],
     }
+    if request.groups:
+        manifest["train_groups"] = written["train"].groups
+        manifest["groups_in_both"] = sorted(
+            {name for groups in written["train"].groups for name in groups}
+            & {name for groups in written["test"].groups for name in groups}
+        )
     manifest["fingerprint"] = image_file.fingerprint(manifest)
     if seen.count:
         test, train = source.splits["test"], source.splits["train"]
@@ -76,11 +82,13 @@ def write_folder(
 
 @dataclass
 class _WrittenSplit:
-    """A split's file: counts and digests by class, its length in bytes, and the images left out."""
+    """A split's file: counts, digests and groups by class, its length in bytes, and the images left out."""
 
     counts: list[int] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    groups: list[list[str]] = field(default_factory=list)
+    """Of each class each image's group, if groups were asked for."""
     bytes: int = 0
 
 
@@ -168,6 +176,8 @@ def _write_class(
     seen.add(split, pixels, rows)
     written.digests.append(writer.write(decoding.name, pixels, rows))
     written.counts.append(len(rows))
+    if images.groups is not None:
+        written.groups.append([images.groups[row] for row in rows.tolist()])
 
 
 def _places_to_skip(

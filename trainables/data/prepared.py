@@ -57,6 +57,10 @@ class Prepared:
     """Bytes of each split's file: one that was cut must not be mapped, which would kill the process."""
     test_files: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
     repeated: Repeated = field(default_factory=lambda: Repeated(0, ()), repr=False, compare=False)
+    train_groups: tuple[tuple[str, ...], ...] | None = field(default=None, repr=False, compare=False)
+    """Of each class the groups of its training images, in the order of its rows; None without groups."""
+    groups_in_both: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """Groups that have training images and test images, if the data came with both."""
     access_log: AccessLog | None = field(default=None, repr=False, compare=False)
 
     def with_access_log(self, access_log: AccessLog) -> Prepared:
@@ -114,6 +118,10 @@ def _repeated(stated: Mapping[str, Any] | None) -> Repeated:
     return Repeated(int(stated["count"]), tuple((str(test), str(train)) for test, train in stated["pairs"]))
 
 
+def _groups(manifest: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(map(str, groups)) for groups in manifest["train_groups"])
+
+
 def open_folder(folder: Path) -> Prepared:
     """Return the data set in a folder, as its manifest describes it.
 
@@ -140,6 +148,8 @@ def open_folder(folder: Path) -> Prepared:
             channels=manifest["channels"],
             skipped=tuple(manifest["skipped"]),
             folder=folder,
+            train_groups=_groups(manifest) if "train_groups" in manifest else None,
+            groups_in_both=tuple(manifest.get("groups_in_both", ())),
             repeated=_repeated(manifest.get("repeated")),
             test_files=tuple(manifest["test_files"]) if "test_files" in manifest else None,
             digests={split: tuple(manifest["digests"][split]) for split in SPLITS},

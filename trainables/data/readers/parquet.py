@@ -119,6 +119,7 @@ class _LabelledFile:
                 raise ValueError(f"it claims {rows:,} rows")
             values = file.read([label])[label].combine_chunks()
             self._own_names = _own_names(file, self._image)
+            self._groups = _groups(file, request.groups, path) if request.groups else None
             self.known_names, names = _names_of(values, label, schema, path, request.classes)
         self._row_count = len(names)
         self.rows = np.arange(self._row_count)
@@ -139,7 +140,8 @@ class _LabelledFile:
         rows = self.rows.tolist()
         own = None if self._own_names is None else [self._own_names[row] for row in rows]
         name = lambda i: f"row {rows[i]} of {self.path}"  # noqa: E731
-        return Split(labels, lambda i: images[rows[i]], name, own_names=own)
+        groups = None if self._groups is None else [self._groups[row] for row in rows]
+        return Split(labels, lambda i: images[rows[i]], name, own_names=own, groups=groups)
 
 
 class _Images:
@@ -271,6 +273,21 @@ def _own_names(file: pq.ParquetFile, image: ImageColumn) -> list[str] | None:
             if not values.null_count:
                 return [str(value) for value in values.to_pylist()]
     return None
+
+
+def _groups(file: pq.ParquetFile, column: str, path: Path) -> list[str]:
+    """Return each row's group as a column of names or whole numbers has it; raise Mistake if it does not."""
+    schema = file.schema_arrow
+    if column not in schema.names:
+        raise Mistake(
+            f"--groups {column!r} names no column of {path}; its columns are {_columns(schema)}: name the "
+            "one that tells the group of a row."
+        )
+    values = file.read([column])[column].to_pylist()
+    for row, value in enumerate(values):
+        if not isinstance(value, str | int):
+            raise Mistake(f"Row {row} of {path} has no group in the column {column}: give every row one.")
+    return [str(value) for value in values]
 
 
 def _columns(schema: pa.Schema) -> str:
