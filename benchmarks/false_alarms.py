@@ -9,7 +9,7 @@ beta-binomial distribution that the rank of the threshold has.
 
 photographs: DIR holds imagenette224_subset_{train,val}.parquet, files with an image and a label column. Of
 each class 30 test images set the threshold, and the next 30, of which nothing in the sweep knows, are given
-to `python -m orchestrator.predict` as files. So are the held-out class's training images, which are new to it.
+to `python -m orchestrator.predict` as files, and so are the held-out class's training images, new to it too.
 """
 
 from __future__ import annotations
