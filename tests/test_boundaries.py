@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "orchestrator/tracking": SIDES,
     "orchestrator/execution": WORK,
     "orchestrator/reporting": WORK,
+    "orchestrator/prediction": {"orchestrator/execution", "orchestrator/reporting", *WORK},
 }
 """Beside itself, which folders a folder's modules may import; commands may import all of orchestrator.
 

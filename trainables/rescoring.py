@@ -94,7 +94,7 @@ def score_network(
     """
     log = AccessLog()
     prepared = prepared.with_access_log(log)
-    training = _training(names, run, prepared, device)
+    training = open_training(names, run, prepared, device)
     test = open_test(prepared, run).to(device)
     opened = log.close()
     network = trained.network.to(device).to(memory_format=torch.channels_last)
@@ -108,7 +108,7 @@ def score_network(
             if len(together) == 1:
                 return {together[0]: failure}
             return {name: each for alone in together for name, each in score([alone]).items()}
-        _check_reproduced(found, last)
+        check_reproduced(found, last)
         epochs = run.recipe.epochs
         return {
             name: _with_metrics(name, epochs, last, {epochs: scores}, windowed=False)
@@ -143,14 +143,14 @@ def score_image_sets(
     """
     log = AccessLog()
     prepared = prepared.with_access_log(log)
-    part = _training(names, run, prepared, device)
+    part = open_training(names, run, prepared, device)
     test = open_test(prepared, run).to(device)
     for table in sets:
         log.add(table)
     network = trained.network.to(device).to(memory_format=torch.channels_last)
     scorer = Scorer(names, run.recipe, trained.normalisation.to(device), Workers())
     found = scorer.score(network, test, part)
-    _check_reproduced(found, last)
+    check_reproduced(found, last)
     normal = {name: scores[~found.is_anomaly] for name, scores in found.by_detector.items()}
     by_set = {table.classes[0]: scorer.score_beside(network, table.to(device)) for table in sets}
     metrics: dict[str, float] = {}
@@ -159,7 +159,7 @@ def score_image_sets(
     return SetScores(by_set, metrics, log.close())
 
 
-def _training(names: Sequence[str], run: Run, prepared: Prepared, device: torch.device) -> Part | None:
+def open_training(names: Sequence[str], run: Run, prepared: Prepared, device: torch.device) -> Part | None:
     """Open the training images, if one of the detectors learns from them."""
     if not any(DETECTORS.find(name).needs == FEATURES for name in names):
         return None
@@ -183,7 +183,7 @@ def _with_metrics(
     return LaterScores(scores, windowed, aps, metrics)
 
 
-def _check_reproduced(found: Scores, last: Scores) -> None:
+def check_reproduced(found: Scores, last: Scores) -> None:
     """Raise NotReproduced unless images and, but for rounding, logits are those of the last evaluation."""
     if not np.array_equal(found.index, last.index) or found.logits.shape != last.logits.shape:
         raise NotReproduced("the test images are not those that were scored")

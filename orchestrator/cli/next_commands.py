@@ -6,13 +6,24 @@ import shlex
 from collections.abc import Iterable
 
 from orchestrator.ledger.passwords import hinted, masked
+from orchestrator.planning.cells import Cell
+from orchestrator.planning.hyperparameters import Hyperparameters
 from orchestrator.planning.request import WHAT, Request
+from orchestrator.planning.specification import Specification, StoredSweep
+from search_spaces import find_benchmark
 from trainables.data.named_images import NamedImages
+from trainables.data.readers.reader import module_reader
+from trainables.recipe import Recipe
+from trainables.settings import valid_of
+from trainables.spaces import spelt
 
 IMAGE_SETS = {"ood", "ood_resize", "crops_per_image", "ood_seed"}
 RUN_ONCE = {"name", "resume", "accept_versions", "dry_run", "given"}
 ASIDE = WHAT | IMAGE_SETS | RUN_ONCE | {"detectors", "data", "download"}
 """Fields of a request that the command that resumes it does not repeat: the ledger knows them."""
+
+OF_THE_DATA = ("sweep_seed", "skip_bad_images")
+"""Fields of the specification that decide which images a final cell is trained on, and in which order."""
 
 OPTIONS = {"plugins": "--plugin"}
 """Options that are not called like their field."""
@@ -49,6 +60,42 @@ def rebuild_command(request: Request, name: str) -> str:
     """Return the command that writes a sweep's report, and its records in MLflow, again."""
     words = [name, "--rebuild-tracking", *_places(request)]
     return _command(["python", "-m", "orchestrator.report", *words])
+
+
+def keep_weights_command(cell: Cell, stored: StoredSweep, found: Hyperparameters, name: str) -> str:
+    """Return the command that trains a final cell again, with the values that were found, in another sweep.
+
+    That sweep keeps the weights, as sweeps do unless they are told otherwise.
+    """
+    wanted = stored.specification
+    benchmark = find_benchmark(wanted.benchmark)
+    words = [wanted.benchmark, "--methods", cell.method, "--holdouts", cell.holdout]
+    words += ["--seeds", str(cell.seed + 1), "--name", f"{name}-kept"]
+    if found.aux_weights:
+        words += ["--aux-weight", *(f"{task}={spelt(value)}" for task, value in found.aux_weights.items())]
+    if stored.data and not (isinstance(benchmark.reader, str) and module_reader(benchmark.reader).embedded):
+        words += ["--data", stored.data]
+    words += ["--groups", wanted.grouped_by] if wanted.grouped_by else []
+    words += ["--plugin", *stored.plugins] if stored.plugins else []
+    words += ["--workers", str(wanted.workers)] if wanted.workers > 1 else []
+    words += ["--cpus-per-worker", str(wanted.threads)] if wanted.threads > 1 else []
+    changed = _changed(found.of_recipe(wanted.recipe), benchmark.recipe_for((cell.method,)), wanted)
+    words += ["--set", *changed] if changed else []
+    return _command(["python", "-m", "orchestrator.sweep", *words])
+
+
+def _changed(recipe: Recipe, usual: Recipe, wanted: Specification) -> list[str]:
+    """Return the words of --set by which a sweep has this recipe, and this specification's seed and images.
+
+    Some fields follow from others unless they are said, too: from the batch, the fidelity and the workers.
+    """
+    changed = {name for name in valid_of(Recipe) if getattr(recipe, name) != getattr(usual, name)}
+    if changed & {"batch_size", "fidelity"} or wanted.workers > 1:
+        changed = set(valid_of(Recipe))
+    found = {name: getattr(recipe, name) for name in valid_of(Recipe) if name in changed}
+    defaults = {field: Specification.__dataclass_fields__[field].default for field in OF_THE_DATA}
+    found |= {n: getattr(wanted, n) for n, default in defaults.items() if getattr(wanted, n) != default}
+    return [f"{name}={spelt(value)}" for name, value in found.items()]
 
 
 def _command(words: Iterable[str]) -> str:

@@ -141,6 +141,12 @@ def _what(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="lambdas that a study tries in a range (default: the benchmark's)",
     )
+    add(
+        "--groups",
+        metavar="PATTERN",
+        help="keep images of one group, such as a patient's, on one side of every split that is made: a "
+        "regular expression of paths, with the group's name in parentheses, or a column of Parquet files",
+    )
     add("--aux-weight", nargs="+", metavar="X", help="lambda given instead of searched: X, or task=X")
     add(
         "--search",

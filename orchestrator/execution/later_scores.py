@@ -24,6 +24,7 @@ from orchestrator.planning.data import check_named, open_data
 from orchestrator.planning.hyperparameters import Hyperparameters
 from orchestrator.planning.request import DEFAULT_DATA, Request
 from orchestrator.planning.specification import StoredSweep, data_request
+from search_spaces import find_benchmark
 from trainables.data.prepared import Prepared
 from trainables.detectors import DETECTORS
 from trainables.detectors.contract import LOGITS
@@ -32,7 +33,7 @@ from trainables.kept_weights import Trained, UnusableWeights, from_bytes, normal
 from trainables.mistake import Mistake, counted
 from trainables.registry import source_digest
 from trainables.rescoring import LaterScores, NotReproduced, score_logits, score_network
-from trainables.run import parse_method
+from trainables.run import Run, parse_method
 from trainables.scoring import Scores
 
 Json = dict[str, Any]
@@ -172,9 +173,9 @@ class LaterScoring:
     def _score_by_network(self, cell: Cell, names: list[str]) -> None:
         if not names:
             return
-        started, last, result = time.time(), self.last(cell), self.results[cell.key]
+        started, last = time.time(), self.last(cell)
         try:
-            run = run_of(cell, self._specification, Hyperparameters.of(result))
+            run = self.training_run(cell)
             found = score_network(names, run, self.trained(cell), self.prepared, last, self.device)
         except (UnusableWeights, NotReproduced) as error:
             self._failures.append(
@@ -188,13 +189,17 @@ class LaterScoring:
             else:
                 self._write(cell, name, last.index, each, found.opened, started)
 
+    def training_run(self, cell: Cell) -> Run:
+        """Return the training run that a finished cell was."""
+        return run_of(cell, self._specification, Hyperparameters.of(self.results[cell.key]))
+
     def trained(self, cell: Cell) -> Trained:
         """Return a cell's network; raise UnusableWeights if it is not there or not the recipe's."""
         weights = self._ledger.read_weights(self.results[cell.key])
         if weights is None:
             raise UnusableWeights("their file is missing or damaged")
-        recipe = Hyperparameters.of(self.results[cell.key]).of_recipe(self._specification.recipe)
-        return from_bytes(weights, recipe, self.prepared.channels)
+        recipe = self.training_run(cell).recipe
+        return from_bytes(weights, recipe, find_benchmark(self._specification.benchmark).channels)
 
     @property
     def device(self) -> torch.device:

@@ -14,9 +14,8 @@ from orchestrator.execution.attempt import table_beside, tables_beside
 from orchestrator.execution.later_scores import LaterScoring, show_progress
 from orchestrator.ledger.later_scores import counted_sets, sources
 from orchestrator.ledger.ledger import LATER_SETS, SCORES, Ledger
-from orchestrator.planning.cells import Cell, run_of
+from orchestrator.planning.cells import Cell
 from orchestrator.planning.data import check_image_sets
-from orchestrator.planning.hyperparameters import Hyperparameters
 from orchestrator.planning.request import Request, image_sets
 from orchestrator.planning.specification import SETTINGS, StoredSweep
 from trainables.data.image_sets import load_set
@@ -133,8 +132,7 @@ class LaterSets:
         return sources(self._scoring.results[cell.key], self._ledger.read_later(cell.key))
 
     def _score(self, cell: Cell, missing: list[NamedImages]) -> None:
-        started, result = time.time(), self._scoring.results[cell.key]
-        run = run_of(cell, self._stored.specification, Hyperparameters.of(result))
+        started, run = time.time(), self._scoring.training_run(cell)
         tables = [self._tables[each.name] for each in missing]
         score = self._by_network if parse_method(cell.method).trains else self._without_network
         scores, values, opened = score(cell, run, tables)

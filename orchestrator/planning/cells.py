@@ -191,6 +191,8 @@ class _Keys:
             "threads": specification.threads,
             "device": specification.device,
         }
+        if specification.grouped_by:  # which version 0.1 did not have
+            shared["grouped_by"] = specification.grouped_by
         self._shared = _digest(shared)
         self._plugins = specification.plugins
         self._benchmark = specification.benchmark

@@ -13,13 +13,13 @@ from rich.progress import Progress
 from orchestrator.planning.specification import Specification
 from trainables.auxiliary import find_task
 from trainables.data.cache import prepare
-from trainables.data.holdout import check_counts, kept_classes
+from trainables.data.holdout import check_counts, kept_classes, validation_by_group
 from trainables.data.image_sets import load_set
 from trainables.data.named_images import NamedImages
-from trainables.data.prepared import Prepared
+from trainables.data.prepared import Prepared, Repeated
 from trainables.data.readers.finding import find_reader
 from trainables.data.readers.request import DataRequest
-from trainables.mistake import Mistake
+from trainables.mistake import Mistake, counted, escaped
 from trainables.networks.wide_resnet import WideResNet
 from trainables.recipe import Recipe, total_batch_size, used_count, validation_count
 from trainables.run import NO_HOLDOUT, parse_method
@@ -47,7 +47,32 @@ def open_data(request: DataRequest) -> Prepared:
         )
     for name in prepared.skipped:
         console.print(f"Left out an image that cannot be read: {name}", markup=False)
+    if prepared.groups_in_both:
+        some = ", ".join(prepared.groups_in_both[:3])
+        console.print(
+            escaped(
+                f"Warning: {counted(len(prepared.groups_in_both), 'group')} with training images and test "
+                f"images, as the data has its splits, such as {some}: a network is tested on groups that it "
+                "was trained on."
+            ),
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    if prepared.repeated.count:
+        console.print(_about_repeated(prepared.repeated), markup=False, highlight=False, soft_wrap=True)
     return prepared
+
+
+def _about_repeated(repeated: Repeated) -> str:
+    """Return a warning of test images that a network is trained on."""
+    named = "; ".join(f"{test} is {train}" for test, train in repeated.pairs)
+    more = "" if repeated.count == len(repeated.pairs) else ", and so on"
+    images = counted(repeated.count, "test image")
+    return escaped(
+        f"Warning: {images} equal a training image in every pixel, so that networks are tested on what they "
+        f"were trained on: {named}{more}; take them out of one of the splits."
+    )
 
 
 def check_image_sets(wanted: Iterable[NamedImages], prepared: Prepared) -> tuple[NamedImages, ...]:
@@ -94,6 +119,9 @@ def check_data(specification: Specification, prepared: Prepared) -> None:
             if count == 0:
                 raise Mistake(f"The class {name!r} has no {split} images: every class needs some of both.")
     check_counts(prepared.classes, prepared.counts["train"], specification.recipe, searching=searching)
+    if searching and prepared.train_groups is not None:
+        for holdout in specification.holdouts:
+            validation_by_group(prepared, holdout, specification.recipe, specification.sweep_seed)
     if specification.workers > 1 and specification.trained:
         _check_workers(specification, prepared)
 

@@ -62,6 +62,8 @@ class Request:
     assignments: tuple[str, ...] = ()
     """Words of --set, key=value."""
     workers: int = 1
+    groups: str = ""
+    """What tells an image's group: a pattern of paths, or a column of Parquet files; "" for no groups."""
     search: tuple[str, ...] = ()
     """Words FIELD=SPACE: fields of the recipe that are searched for every method, beside lambda."""
     search_seeds: int = 1
@@ -122,7 +124,7 @@ WHAT = frozenset(
     (
         *("benchmark", "methods", "holdouts", "seeds", "select"),
         *("lambda_trials", "aux_weight", "assignments", "workers"),
-        *("search", "search_seeds", "choose", "halving", "protocol"),
+        *("search", "search_seeds", "choose", "halving", "protocol", "groups"),
     )
 )
 """The fields of a request that say what the sweep is."""
@@ -184,6 +186,7 @@ def draft(request: Request) -> Draft:
         lambda_trials=benchmark.lambda_trials,
         workers=request.workers,
         threads=request.threads,
+        grouped_by=request.groups,
         plugins={name: brought[name] for name in (benchmark.name, *tasks) if name in brought},
         search=_searched(words, recipe, methods, fields),
         search_seeds=request.search_seeds,

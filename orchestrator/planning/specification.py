@@ -104,6 +104,8 @@ class Specification:
     sweep_seed: int = setting(0, "what every random stream starts from", at_least=0, at_most=2**128 - 1)
     search_round: int = setting(1, "lambdas that a study asks for at a time", at_least=1, at_most=MOST)
     skip_bad_images: bool = setting(False, "go on without images that cannot be read")
+    grouped_by: str = ""
+    """What tells an image's group, of which all images stay on one side of a split; "" for no groups."""
     workers: int = 1
     threads: int = 1
     device: str = "cpu"
@@ -201,7 +203,8 @@ class Specification:
 LATER = {
     name: field.default_factory() if callable(field.default_factory) else field.default
     for name, field in Specification.__dataclass_fields__.items()
-    if name in ("plugins", "search", "starts", "search_seeds", "choose", "halving", "protocol", "one_lambda")
+    if name in ("grouped_by", "plugins", "search", "starts", "search_seeds")
+    or name in ("choose", "halving", "protocol", "one_lambda")
 }
 """Fields that version 0.1 did not have, and their defaults."""
 
@@ -450,6 +453,7 @@ def data_request(specification: Specification, path: str, *, cache: str, downloa
         cache=cache,
         download=download,
         skip_bad_images=specification.skip_bad_images,
+        groups=specification.grouped_by,
         classes=benchmark.classes,
         train_counts=benchmark.train_counts,
         test_counts=benchmark.test_counts,

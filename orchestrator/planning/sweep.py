@@ -162,6 +162,8 @@ def check_studies_stay(new: Specification, old: Specification, name: str) -> Non
 
 
 def _check_data_is_the_same(sweep: Sweep, stored: StoredSweep) -> None:
+    if stored.specification.grouped_by != sweep.specification.grouped_by:
+        return  # which makes other data, and is named as what differs
     if stored.fingerprint != sweep.fingerprint:
         raise Mistake(
             f"The sweep {sweep.ledger.name!r} was begun on other data than {sweep.data.path}: give the data "

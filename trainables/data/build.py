@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import threading
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from trainables.data.readers.request import DataRequest
 
 PREPARING = "preparing the data"
+PAIRS_NAMED = 3
+"""How many images that are in both splits are named."""
 
 FEW_IMAGES = 256
 """Number of images below which starting decoding processes does not pay."""
@@ -44,7 +47,10 @@ def write_folder(
     form = Form(request.side, request.channels, source.oriented)
     with Decoders(form, _decoding_processes(source, total)) as decoders:
         counter = _Counter(progress, total)
-        written = {split: _write_split(request, source, split, folder, decoders, counter) for split in SPLITS}
+        seen = _Seen()
+        written = {
+            split: _write_split(request, source, split, folder, decoders, counter, seen) for split in SPLITS
+        }
     manifest: dict[str, object] = {
         "format": image_file.FORMAT,
         "name": request.name,
@@ -56,7 +62,17 @@ def write_folder(
         "bytes": {split: written[split].bytes for split in SPLITS},
         "skipped": [name for split in SPLITS for name in written[split].skipped],
     }
+    if request.groups:
+        manifest["train_groups"] = written["train"].groups
+        manifest["groups_in_both"] = sorted(
+            {name for groups in written["train"].groups for name in groups}
+            & {name for groups in written["test"].groups for name in groups}
+        )
     manifest["fingerprint"] = image_file.fingerprint(manifest)
+    if seen.count:
+        test, train = source.splits["test"], source.splits["train"]
+        pairs = [[test.name(row), train.name(equal)] for row, equal in seen.pairs]
+        manifest["repeated"] = {"count": seen.count, "pairs": pairs}
     files = source.splits["test"].files(request.path)
     if files is not None:
         manifest["test_files"] = files
@@ -66,16 +82,45 @@ def write_folder(
 
 @dataclass
 class _WrittenSplit:
-    """A split's file: counts and digests by class, its length in bytes, and the images left out."""
+    """A split's file: counts, digests and groups by class, its length in bytes, and the images left out."""
 
     counts: list[int] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    groups: list[list[str]] = field(default_factory=list)
+    """Of each class each image's group, if groups were asked for."""
     bytes: int = 0
 
 
+class _Seen:
+    """The images that were written, by which test images are found that are training images, too."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.pairs: list[tuple[int, int]] = []
+        """Rows of the first few such test images, each with the row of an equal training image."""
+        self._rows: dict[bytes, int] = {}
+
+    def add(self, split: str, pixels: np.ndarray, rows: np.ndarray) -> None:
+        """Take note of training images, uint8 (n, H, W, C), or look test images up; `rows` are theirs."""
+        for image, row in zip(pixels, rows.tolist(), strict=True):
+            digest = hashlib.blake2b(image.data, digest_size=16).digest()
+            if split == "train":
+                self._rows.setdefault(digest, row)
+            elif digest in self._rows:
+                self.count += 1
+                if len(self.pairs) < PAIRS_NAMED:
+                    self.pairs.append((row, self._rows[digest]))
+
+
 def _write_split(
-    request: DataRequest, source: Source, split: str, folder: Path, decoders: Decoders, counter: _Counter
+    request: DataRequest,
+    source: Source,
+    split: str,
+    folder: Path,
+    decoders: Decoders,
+    counter: _Counter,
+    seen: _Seen,
 ) -> _WrittenSplit:
     classes = request.classes or source.class_names
     images = source.splits[split]
@@ -90,7 +135,7 @@ def _write_split(
                 begun.append(_begin(name, images, rows, decoders, counter))
             beat(PREPARING)
             if name is None or len(begun) > 1:
-                _write_class(request, split, images, begun.popleft(), writer, written)
+                _write_class(request, split, images, begun.popleft(), writer, written, seen)
     written.bytes = path.stat().st_size
     return written
 
@@ -118,6 +163,7 @@ def _write_class(
     decoding: _Decoding,
     writer: image_file.SplitWriter,
     written: _WrittenSplit,
+    seen: _Seen,
 ) -> None:
     failures = [failure for future in decoding.futures for failure in future.result()]
     rows, pixels = decoding.rows, decoding.pixels
@@ -127,8 +173,11 @@ def _write_class(
         pixels, rows = np.delete(pixels, bad, axis=0), np.delete(rows, bad)
     if not len(rows):
         raise Mistake(f"No {split} image of the class {decoding.name!r} can be read: replace them.")
+    seen.add(split, pixels, rows)
     written.digests.append(writer.write(decoding.name, pixels, rows))
     written.counts.append(len(rows))
+    if images.groups is not None:
+        written.groups.append([images.groups[row] for row in rows.tolist()])
 
 
 def _places_to_skip(

@@ -91,6 +91,7 @@ def _source_hash(request: DataRequest, reader: Reader) -> str:
             beat("listing the data")
             listing.append([os.path.abspath(path), *_size_and_time(path)])
     form = [request.side, request.channels, request.skip_bad_images, request.classes, request.name]
+    form += [request.groups] if request.groups else []
     # The reader's module in version 0.1, so that what it prepared is found and not prepared again.
     name = f"trainables.readers.{reader.identity}"
     described = json.dumps([image_file.FORMAT, name, form, listing])

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from trainables.data.image_table import ImageTable
 from trainables.data.prepared import Prepared
+from trainables.data.readers.grouping import groups_aside
 from trainables.mistake import Mistake, unknown
-from trainables.randomness import stream
+from trainables.randomness import stream, stream_seed
 from trainables.recipe import Recipe, used_count, validation_count
 from trainables.run import NO_HOLDOUT, Run
 
@@ -95,19 +97,55 @@ def check_counts(
 def open_search(prepared: Prepared, run: Run) -> SearchData:
     """Open the kept classes' training images and split each class by a seeded permutation.
 
-    The split depends on the sweep's seed and the class only, so that it is the same for all runs of a sweep.
+    The split depends on the sweep's seed and the class only, so that it is the same for all runs of a sweep;
+    with groups it depends on all kept classes, of which a group may have images. Raise Mistake for groups
+    that cannot be divided.
     """
     classes = kept_classes(prepared.classes, run.holdout)
+    aside = None
+    if prepared.train_groups is not None:
+        aside = validation_by_group(prepared, run.holdout, run.recipe, run.sweep_seed)
     images = prepared.open("train", classes)
     training, validation = [], []
-    for name in classes:
+    for place, name in enumerate(classes):
         rows = _used_rows(images, name, run)
+        if aside is not None:
+            validation.append(rows[aside[place]])
+            training.append(rows[~aside[place]])
+            continue
         held = validation_count(len(images.rows_of(name)), run.recipe)
         shuffled = rows[torch.randperm(len(rows), generator=stream(run.sweep_seed, 0, 0, f"split/{name}"))]
         validation.append(shuffled[:held].sort().values)
         training.append(shuffled[held:].sort().values)
     whole = _whole_count(prepared, run.recipe)
     return SearchData(classes, _part(images, training), _part(images, validation), whole)
+
+
+def validation_by_group(prepared: Prepared, holdout: str, recipe: Recipe, sweep_seed: int) -> list[Tensor]:
+    """Return, for each kept class, which of the images that are used are for validation: bool (n,).
+
+    Whole groups are, in all about as many images of each class as without groups. Raise Mistake if a class
+    would lack images on a side. No image is opened, and nothing of the held-out class is looked at.
+    """
+    assert prepared.train_groups is not None
+    classes, groups, labels, wanted = kept_classes(prepared.classes, holdout), [], [], []
+    for label, name in enumerate(classes):
+        of_class = prepared.train_groups[prepared.classes.index(name)]
+        used = _used_places(len(of_class), name, recipe, sweep_seed).tolist()
+        groups += [of_class[place] for place in used]
+        labels += [label] * len(used)
+        wanted.append(max(1, validation_count(len(of_class), recipe)))
+    seed = stream_seed(sweep_seed, 0, 0, "split/groups")
+    chosen = groups_aside(np.array(labels), groups, wanted, np.random.default_rng(seed))
+    aside = [torch.from_numpy(chosen[np.array(labels) == label]) for label in range(len(classes))]
+    for name, found in zip(classes, aside, strict=True):
+        if not found.any() or found.all():
+            raise Mistake(
+                f"The groups of the class {name!r} cannot be divided into training and validation images: "
+                "each class needs some that leave images of every class on both sides. Add images, or give "
+                "lambda with --aux-weight."
+            )
+    return aside
 
 
 def open_final(prepared: Prepared, run: Run) -> FinalData:
@@ -131,12 +169,17 @@ def open_test(prepared: Prepared, run: Run) -> TestData:
 
 def _used_rows(images: ImageTable, name: str, run: Run) -> Tensor:
     """Return the rows of a class that train_fraction keeps, which are the same for all runs of a sweep."""
-    rows = torch.arange(images.rows_of(name).start, images.rows_of(name).stop)
-    used = used_count(len(rows), run.recipe)
-    if used == len(rows):
-        return rows
-    order = torch.randperm(len(rows), generator=stream(run.sweep_seed, 0, 0, f"train_fraction/{name}"))
-    return rows[order[:used]].sort().values
+    rows = images.rows_of(name)
+    return rows.start + _used_places(len(rows), name, run.recipe, run.sweep_seed)
+
+
+def _used_places(count: int, name: str, recipe: Recipe, sweep_seed: int) -> Tensor:
+    """Return which of a class's `count` training images are used, by their places in it."""
+    used = used_count(count, recipe)
+    if used == count:
+        return torch.arange(count)
+    order = torch.randperm(count, generator=stream(sweep_seed, 0, 0, f"train_fraction/{name}"))
+    return order[:used].sort().values
 
 
 def _part(images: ImageTable, rows_by_class: list[Tensor]) -> Part:

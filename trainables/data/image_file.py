@@ -63,8 +63,9 @@ def class_digest(indices: np.ndarray, pixels: np.ndarray) -> str:
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a data set's content: classes, shape, counts and digests of its splits."""
-    named = ("classes", "side", "channels", "counts", "digests")
+    """Return the SHA-256 of a data set's content: classes, shape, counts, digests and groups."""
+    named = ["classes", "side", "channels", "counts", "digests"]
+    named += ["train_groups"] if "train_groups" in content else []
     described = json.dumps([content[name] for name in named], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()
 

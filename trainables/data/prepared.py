@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from trainables.data import image_file
 from trainables.data.access_log import AccessLog
@@ -22,14 +23,26 @@ DIGEST = "digest"
 
 
 @dataclass(frozen=True)
+class Repeated:
+    """How many test images are in the training split, too, and the names of the first few pairs.
+
+    A pair is a test image and a training image. Of data that an earlier version prepared it is not known.
+    """
+
+    count: int
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A prepared data set: its description, and the means to open parts of it.
 
     `fingerprint` identifies the content independently of its source: class names, shape, labels, pixels and
     order of both splits. `counts` and `digests` have a value per class for each split. `skipped` names the
-    images that could not be read and were left out. `test_files` has the file of each test image, below the
-    folder that --data named, in the split's original order; None if images are not files, and for data that
-    version 0.1 prepared.
+    images that could not be read and were left out, `repeated` the test images that are equal to a training
+    image in every prepared pixel. `test_files` has the file of each test image, below the folder that --data
+    named, or the name that its row of a Parquet file has, in the split's original order; None if images have
+    neither, and for data that version 0.1 prepared.
     """
 
     classes: tuple[str, ...]
@@ -43,6 +56,11 @@ class Prepared:
     lengths: dict[str, int] = field(repr=False)
     """Bytes of each split's file: one that was cut must not be mapped, which would kill the process."""
     test_files: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
+    repeated: Repeated = field(default_factory=lambda: Repeated(0, ()), repr=False, compare=False)
+    train_groups: tuple[tuple[str, ...], ...] | None = field(default=None, repr=False, compare=False)
+    """Of each class the groups of its training images, in the order of its rows; None without groups."""
+    groups_in_both: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """Groups that have training images and test images, if the data came with both."""
     access_log: AccessLog | None = field(default=None, repr=False, compare=False)
 
     def with_access_log(self, access_log: AccessLog) -> Prepared:
@@ -93,6 +111,17 @@ def digest(manifest: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
+def _repeated(stated: Mapping[str, Any] | None) -> Repeated:
+    """Return what a manifest says of images that are in both splits."""
+    if stated is None:
+        return Repeated(0, ())
+    return Repeated(int(stated["count"]), tuple((str(test), str(train)) for test, train in stated["pairs"]))
+
+
+def _groups(manifest: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(map(str, groups)) for groups in manifest["train_groups"])
+
+
 def open_folder(folder: Path) -> Prepared:
     """Return the data set in a folder, as its manifest describes it.
 
@@ -119,6 +148,9 @@ def open_folder(folder: Path) -> Prepared:
             channels=manifest["channels"],
             skipped=tuple(manifest["skipped"]),
             folder=folder,
+            train_groups=_groups(manifest) if "train_groups" in manifest else None,
+            groups_in_both=tuple(manifest.get("groups_in_both", ())),
+            repeated=_repeated(manifest.get("repeated")),
             test_files=tuple(manifest["test_files"]) if "test_files" in manifest else None,
             digests={split: tuple(manifest["digests"][split]) for split in SPLITS},
             lengths={split: manifest["bytes"][split] for split in SPLITS},

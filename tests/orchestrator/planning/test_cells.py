@@ -59,6 +59,7 @@ def test_one_lambda_for_the_benchmark_ties_its_cells_to_the_held_out_classes() -
         {"cpus_per_worker": 2.0},
         {"workers": 2},
         {"device": "cuda"},
+        {"groups": "/(p[0-9]+)_"},
     ],
 )
 def test_whatever_can_change_a_result_changes_every_key(changes: dict) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from orchestrator.planning.data import check_data
+from orchestrator.planning.data import check_data, open_data
 from orchestrator.planning.request import Request, draft
 from orchestrator.planning.specification import Specification
+from tests.images import folder_request, write_folder
 from trainables.data.prepared import Prepared
 from trainables.mistake import Mistake
 
@@ -115,3 +117,19 @@ def test_any_holdout_may_be_the_one_that_leaves_too_few() -> None:
     request = Request("image-folder", ("classification",), ("b", "a"), workers=5)
     said = refusal(draft(request).complete("cpu", CLASSES), prepared)
     assert "5 workers cannot share 4 training images in a final cell with 'a' held out" in said
+
+
+def test_test_images_that_are_training_images_are_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in write_folder(tmp_path / "data", {"train": {"a": 2, "b": 2}, "test": {"a": 1, "b": 1}}):
+        if "train/b" in path:
+            shutil.copy(path, tmp_path / "data" / "test" / "b" / f"again-{Path(path).name}")
+    for _ in range(2):  # the second time the prepared data is there
+        open_data(folder_request(tmp_path / "data", tmp_path / "cache"))
+        said = capsys.readouterr().err
+        assert (
+            "Warning: 2 test images equal a training image in every pixel, so that networks are tested"
+            in said
+        )
+        assert f"{tmp_path}/data/test/b/again-0000.png is {tmp_path}/data/train/b/0000.png; " in said

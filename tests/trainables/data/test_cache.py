@@ -22,7 +22,7 @@ from PIL import Image
 from tests.images import folder_request, noise, write_folder
 from trainables.data import build
 from trainables.data.cache import LOCK_TIMEOUT, prepare
-from trainables.data.prepared import Prepared
+from trainables.data.prepared import Prepared, Repeated
 from trainables.data.readers.request import DataRequest
 from trainables.mistake import Mistake
 
@@ -436,3 +436,17 @@ def test_test_images_that_were_set_aside_keep_their_files(tmp_path: Path) -> Non
 
 def test_images_without_files_have_none(digits: Prepared) -> None:
     assert digits.test_files is None
+
+
+def test_test_images_that_are_training_images_are_counted_and_named(
+    data: Path, request_: DataRequest
+) -> None:
+    assert prepare(request_).repeated == Repeated(0, ())
+    pairs = []
+    for place, name in enumerate(("ant/0000.png", "ant/0001.png", "bee/0001.png", "cow/0000.png")):
+        whole = (data / "train" / "cow" / f"000{place}.png").read_bytes()
+        (data / "test" / name).write_bytes(whole)
+        pairs.append((str(data / "test" / name), str(data / "train" / "cow" / f"000{place}.png")))
+    found = prepare(request_)
+    assert found.repeated == Repeated(4, tuple(pairs[:3]))
+    assert prepare(request_, found.fingerprint).repeated == found.repeated  # of the folder in the cache

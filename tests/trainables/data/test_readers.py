@@ -24,6 +24,7 @@ from search_spaces import find_benchmark
 from tests.images import folder_request, noise
 from trainables.data.cache import prepare
 from trainables.data.prepared import Prepared
+from trainables.data.readers.finding import applies_orientation
 from trainables.data.readers.imagenet_classes import SUBSETS
 from trainables.data.readers.request import DataRequest
 from trainables.data.readers.stl10 import labelled_stl10
@@ -269,6 +270,32 @@ def test_parquet_of_the_hub_s_kind_is_read(tmp_path: Path) -> None:
     assert sum(prepared.counts["train"]) + sum(prepared.counts["test"]) == 12
 
 
+@pytest.mark.parametrize("place", ["column", "struct"])
+def test_rows_of_parquet_keep_the_names_that_the_file_gives_them(tmp_path: Path, place: str) -> None:
+    for split, count in (("train", 6), ("test", 4)):
+        images, labels = [noise(i, 8) for i in range(count)], [i % 2 for i in range(count)]
+        names = [f"{split}-{i}.jpg" for i in range(count)]
+        path = tmp_path / f"{split}.parquet"
+        parquet(path, images, labels, **({"filename": names} if place == "column" else {}))
+        if place == "struct":
+            encoded = pq.read_table(path)["image"].to_pylist()
+            rows = [{"bytes": data, "path": name} for data, name in zip(encoded, names, strict=True)]
+            pq.write_table(pa.table({"image": rows, "label": labels}), path)
+    prepared = prepare(folder_request(tmp_path, tmp_path / "cache"))
+    assert prepared.test_files == ("test-0.jpg", "test-1.jpg", "test-2.jpg", "test-3.jpg")
+    (tmp_path / "test.parquet").unlink()  # so that some of the rows are set aside
+    files = prepare(folder_request(tmp_path, tmp_path / "cache")).test_files
+    assert files is not None
+    assert len(files) == 2
+    assert set(files) < {f"train-{i}.jpg" for i in range(6)}
+
+
+def test_parquet_in_which_a_row_has_no_name_has_none(tmp_path: Path) -> None:
+    names = ["a", "b", None, "d"]
+    parquet(tmp_path / "train.parquet", [noise(i, 8) for i in range(4)], [0, 1, 0, 1], file_name=names)
+    assert prepare(folder_request(tmp_path, tmp_path / "cache")).test_files is None
+
+
 def test_parquet_without_labels_says_which_columns_there_are(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [b"x"], "caption": ["an ant"]}), tmp_path / "train.parquet")
     with pytest.raises(Mistake, match=r"no label column.*caption \(string\)"):
@@ -335,3 +362,19 @@ def test_one_real_image_of_each_imagenet_class_is_read(shared_data: Path, tmp_pa
         assert prepared.counts["train"] == (1,) * len(members)
         # The same image is in both splits.
         np.testing.assert_array_equal(pixels(prepared, "train")[0], pixels(prepared, "test")[0])
+
+
+def test_which_images_are_turned_as_a_camera_noted_is_known_without_the_data(tmp_path: Path) -> None:
+    def applies(benchmark: str, path: Path) -> bool:
+        found = find_benchmark(benchmark)
+        assert isinstance(found.reader, str)
+        request = DataRequest(found.reader, str(path), 8, 3, classes=found.classes, name=benchmark)
+        return applies_orientation(request)
+
+    for place in (tmp_path / "gone", tmp_path / "gone.parquet"):
+        assert applies("image-folder", place)
+        assert not applies("imagenet-dog", place)
+    assert applies("cifar10", tmp_path / "gone")
+    assert not applies("cifar10", tmp_path / "gone.parquet")
+    (tmp_path / "cifar10_train.parquet").write_bytes(b"")
+    assert not applies("cifar10", tmp_path)

@@ -8,11 +8,13 @@ set aside for it. pixels.py handles colours, transparency (laid on white), 16 bi
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainables.data.readers.grouping import groups_of_paths
 from trainables.data.readers.source import Source, Split, check_names, files_under, with_test_part
 from trainables.mistake import Mistake
 
@@ -52,6 +54,8 @@ def read(request: DataRequest) -> Source:
                 f"{', '.join(sorted(EXTENSIONS))}): add some or remove the folder."
             )
     splits = [split_of(images, classes) for images in found]
+    if request.groups:
+        splits = [_grouped(split, request) for split in splits]
     if test is None:
         return with_test_part(classes, splits[0])
     return Source(classes, {"train": splits[0], "test": splits[1]})
@@ -63,6 +67,11 @@ def split_of(images: dict[str, list[str]], classes: tuple[str, ...]) -> Split:
     counts = [len(images.get(name, [])) for name in classes]
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
     return Split(labels, paths.__getitem__, paths.__getitem__, is_file=True)
+
+
+def _grouped(split: Split, request: DataRequest) -> Split:
+    """Return a split with the groups that the request's pattern tells from paths below the source's."""
+    return replace(split, groups=groups_of_paths(request.groups, split.files(request.path) or ()))
 
 
 def image_files(folder: Path) -> list[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 META = "meta.mat"
+ORIENTED = False
 SYNSET_LISTS = ("synsets.txt", "imagenet_lsvrc_2012_synsets.txt")
 WHOLE_LIST = 1000
 WHERE = (
@@ -63,7 +64,7 @@ def read(request: DataRequest) -> Source:
             f"ImageNet has {whole}: the tree is incomplete or another; unpack the training images again."
         )
     splits = {"train": split_of(train, classes), "test": split_of(test, classes)}
-    return Source(classes, splits, oriented=False)
+    return Source(classes, splits, oriented=ORIENTED)
 
 
 def class_of(label: str, classes: Sequence[str]) -> str | None:

@@ -40,6 +40,9 @@ EXPANSION, SLACK = 100, 2**28
 """How many times its size a file may unpack to, and the bytes that any file may."""
 EXPANDS = f"it unpacks to more than {EXPANSION} times its size, as no file of images does"
 
+NAME_COLUMNS = ("filename", "file_name", "file", "path", "image_path")
+"""Columns, or fields of the image column's struct, that name the file that an image was."""
+
 MOST_ROWS_IN_LITTLE = 2**20
 """Rows that a file may claim whatever its size; more take at least a byte each."""
 
@@ -115,6 +118,8 @@ class _LabelledFile:
             if rows > max(MOST_ROWS_IN_LITTLE, path.stat().st_size):
                 raise ValueError(f"it claims {rows:,} rows")
             values = file.read([label])[label].combine_chunks()
+            self._own_names = _own_names(file, self._image)
+            self._groups = _groups(file, request.groups, path) if request.groups else None
             self.known_names, names = _names_of(values, label, schema, path, request.classes)
         self._row_count = len(names)
         self.rows = np.arange(self._row_count)
@@ -133,7 +138,10 @@ class _LabelledFile:
         labels = np.array([number[name] for name in self.names], np.int64)
         images = _Images(self.path, self._image, self._row_count)
         rows = self.rows.tolist()
-        return Split(labels, lambda i: images[rows[i]], lambda i: f"row {rows[i]} of {self.path}")
+        own = None if self._own_names is None else [self._own_names[row] for row in rows]
+        name = lambda i: f"row {rows[i]} of {self.path}"  # noqa: E731
+        groups = None if self._groups is None else [self._groups[row] for row in rows]
+        return Split(labels, lambda i: images[rows[i]], name, own_names=own, groups=groups)
 
 
 class _Images:
@@ -248,6 +256,38 @@ def _label_column(schema: pa.Schema, path: Path) -> str:
         f"{path} has no label column (one of {', '.join(LABEL_COLUMNS)}), so its images cannot be sorted "
         f"into classes; its columns are {_columns(schema)}."
     )
+
+
+def _own_names(file: pq.ParquetFile, image: ImageColumn) -> list[str] | None:
+    """Return the name that each row has in the file, or None unless every row has one."""
+    schema = file.schema_arrow
+    kinds = {name: schema.field(name).type for name in NAME_COLUMNS if name in schema.names}
+    column = image.leaf.removesuffix(".bytes")
+    if image.struct:
+        inner = schema.field(column).type
+        kinds |= {f"{column}.{f.name}": f.type for f in inner if f.name in NAME_COLUMNS}
+    for leaf, kind in kinds.items():
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            values = file.read([leaf]).column(0).combine_chunks()
+            values = values.field(0) if pa.types.is_struct(values.type) else values
+            if not values.null_count:
+                return [str(value) for value in values.to_pylist()]
+    return None
+
+
+def _groups(file: pq.ParquetFile, column: str, path: Path) -> list[str]:
+    """Return each row's group as a column of names or whole numbers has it; raise Mistake if it does not."""
+    schema = file.schema_arrow
+    if column not in schema.names:
+        raise Mistake(
+            f"--groups {column!r} names no column of {path}; its columns are {_columns(schema)}: name the "
+            "one that tells the group of a row."
+        )
+    values = file.read([column])[column].to_pylist()
+    for row, value in enumerate(values):
+        if not isinstance(value, str | int):
+            raise Mistake(f"Row {row} of {path} has no group in the column {column}: give every row one.")
+    return [str(value) for value in values]
 
 
 def _columns(schema: pa.Schema) -> str:

@@ -1,9 +1,10 @@
 """What a reader offers, and where readers are found: the modules of this folder, and plug-ins' functions.
 
 A module has a function `sources`, which says which files identify the data, and a function `read`, which
-returns the images. Two more names are optional:
+returns the images. Three more names are optional:
 
 - EMBEDDED says where the images come from if no --data is needed, as the beginning of a sentence;
+- ORIENTED is False if the orientation that a camera noted in a file is not applied;
 - class_of(label, classes) says which of a benchmark's classes a label of a larger data set means, or None.
 """
 
@@ -43,6 +44,8 @@ class Reader:
     """Return the files and folders that identify the data; raise Mistake if they are missing."""
     embedded: str = ""
     """Where its images come from if it needs no --data, as the beginning of a sentence; else ""."""
+    oriented: bool = True
+    """Whether the orientation that a camera noted in a file is applied."""
     class_of: Callable[[str, Sequence[str]], str | None] | None = None
     """Which of the classes a label means, or None for none of them; without it a label is a class's name."""
 
@@ -68,6 +71,7 @@ def module_reader(name: str) -> Reader:
         read=module.read,
         sources=module.sources,
         embedded=getattr(module, "EMBEDDED", ""),
+        oriented=getattr(module, "ORIENTED", True),
         class_of=getattr(module, "class_of", None),
     )
 

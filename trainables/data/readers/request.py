@@ -39,6 +39,9 @@ class DataRequest:
     """Required number of test images of each class."""
     name: str = ""
     """The benchmark's name, which also names its Parquet files."""
+    groups: str = ""
+    """What tells an image's group, of which all images stay on one side of a split: a pattern of paths below
+    the source's, or a column of Parquet files. "" if every image is by itself."""
 
     @property
     def cache_folder(self) -> Path:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainables.data.readers.grouping import groups_aside
 from trainables.data.readers.pixels import Item
 from trainables.mistake import Mistake, escaped
 
@@ -29,27 +30,33 @@ LONGEST_NAME = 255
 class Split:
     """A split in its original order: labels, int64 (n,), and each position's image and its name.
 
-    The name is for messages; `is_file` says whether it is the path of the image's own file.
+    The name is for messages; `is_file` says whether it is the path of the image's own file. Images that are
+    no files may have names of their own, `own_names`, such as the files that they once were. `groups` has
+    each position's group, if they were asked for.
     """
 
     labels: np.ndarray
     item: Callable[[int], Item]
     name: Callable[[int], str]
     is_file: bool = False
+    own_names: Sequence[str] | None = None
+    groups: Sequence[str] | None = None
 
     def taking(self, positions: np.ndarray) -> Split:
         """Return the split that consists of these positions of this one, in this order."""
         at = positions.tolist()
         item, name = (lambda i: self.item(at[i])), (lambda i: self.name(at[i]))
-        return Split(self.labels[positions], item, name, self.is_file)
+        own = None if self.own_names is None else [self.own_names[i] for i in at]
+        groups = None if self.groups is None else [self.groups[i] for i in at]
+        return Split(self.labels[positions], item, name, self.is_file, own, groups)
 
     def files(self, folder: str) -> list[str] | None:
-        """Return each position's file, relative to a folder; None if images have no files of their own.
+        """Return each position's file, relative to a folder, or its own name; None if there is neither.
 
         What is no text in a name, since it is not UTF-8, is written as escapes.
         """
         if not self.is_file:
-            return None
+            return None if self.own_names is None else list(self.own_names)
         names = (Path(self.name(i)) for i in range(len(self.labels)))
         relative = (os.path.relpath(name, folder).replace(os.sep, "/") for name in names)
         return [name.encode(errors="backslashreplace").decode() for name in relative]
@@ -77,6 +84,11 @@ def check_source(source: Source, request: DataRequest) -> None:
     where = f"The data for {request.name} at {request.path}"
     names = source.class_names
     check_names(names, request.path)
+    if request.groups and any(source.splits[split].groups is None for split in SPLITS):
+        raise Mistake(
+            f"--groups {request.groups!r} has no use for {request.name}: groups are told by the paths of an "
+            "image folder, or by a column of Parquet files; leave it out."
+        )
     if len(names) < FEWEST_CLASSES:
         found = f"only the class {names[0]!r}" if names else "no class"
         raise Mistake(
@@ -144,7 +156,7 @@ def set_aside(labels: np.ndarray, share: float, seed: int = SPLIT_SEED) -> tuple
 def with_test_part(class_names: tuple[str, ...], whole: Split, *, oriented: bool = True) -> Source:
     """Return the source of a data set without a test split: a seeded, stratified 20% becomes one.
 
-    Raise Mistake for a class with fewer than two images.
+    Images of one group stay together. Raise Mistake for a class with fewer than two images, or groups.
     """
     counts = np.bincount(whole.labels, minlength=len(class_names))
     for name, count in zip(class_names, counts, strict=True):
@@ -153,7 +165,18 @@ def with_test_part(class_names: tuple[str, ...], whole: Split, *, oriented: bool
                 f"The class {name!r} has {count} image: without a test split {TEST_SHARE:.0%} of each class "
                 "is set aside for the test, so each needs at least 2; add images or a test split."
             )
-    train, test = set_aside(whole.labels, TEST_SHARE)
+    if whole.groups is None:
+        train, test = set_aside(whole.labels, TEST_SHARE)
+    else:
+        wanted = [max(1, round(count * TEST_SHARE)) for count in counts.tolist()]
+        aside = groups_aside(whole.labels, whole.groups, wanted, np.random.default_rng(SPLIT_SEED))
+        train, test = np.flatnonzero(~aside), np.flatnonzero(aside)
+        for label, name in enumerate(class_names):
+            if not (whole.labels[train] == label).any() or not (whole.labels[test] == label).any():
+                raise Mistake(
+                    f"The groups of the class {name!r} cannot be divided into training and test images: each "
+                    "class needs some that leave images of every class on both sides; add a test split."
+                )
     return Source(class_names, {"train": whole.taking(train), "test": whole.taking(test)}, oriented)
 
 
