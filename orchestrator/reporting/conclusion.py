@@ -80,7 +80,7 @@ def _point_to_records(
         return
     if tracker.refusals:
         print(
-            f"MLflow refused {len(tracker.refusals)} records ({tracker.refusals[0]}); "
+            f"MLflow refused {counted(len(tracker.refusals), 'record')} ({tracker.refusals[0]}); "
             f"try again with: {rebuild}"
         )
     print(f"Compare the cells in MLflow:  {tracker.ui_command()}")

@@ -28,7 +28,7 @@ from orchestrator.reporting.tables import Table, escape_markdown, to_csv, to_lat
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark
 from trainables.data.named_images import NamedImages
-from trainables.mistake import Mistake
+from trainables.mistake import Mistake, counted
 
 PAIRED = "mean difference, 95% bootstrap interval, p of Wilcoxon's signed-rank test, uncorrected"
 
@@ -246,7 +246,8 @@ class Report:
 
     def _head(self) -> str:
         ledger, total = self.results.ledger, len(self.results.states)
-        return f"Sweep {ledger.name} in {ledger.storage}: {total - len(self.missing)} of {total} cells done"
+        done = f"{total - len(self.missing)} of {counted(total, 'cell')} done"
+        return f"Sweep {ledger.name} in {ledger.storage}: {done}"
 
 
 def make_report(ledger: Ledger, request: Request | None = None) -> Report:
