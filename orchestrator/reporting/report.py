@@ -18,12 +18,15 @@ from orchestrator.reporting import search_sentences, sentences
 from orchestrator.reporting.costs import Cost, cost_csv, total
 from orchestrator.reporting.detector_table import detector_tables
 from orchestrator.reporting.figures import draw_figures
+from orchestrator.reporting.findings import findings
 from orchestrator.reporting.image_set_table import image_set_tables, wide_image_set_table
 from orchestrator.reporting.journal import JOURNAL, studies_journal
 from orchestrator.reporting.leak_check import Verdict, check_leaks
 from orchestrator.reporting.main_table import WIDTH, main_tables, wide_table
+from orchestrator.reporting.noticed import Sureness, noticed_table, noticed_tables, sureness
 from orchestrator.reporting.paper import Pair, Published, difference_tables, pair_with_paper, paper_tables
 from orchestrator.reporting.results import BEGUN, DONE, Results, cells_csv, collect
+from orchestrator.reporting.scored import Scores, read_scored
 from orchestrator.reporting.tables import Table, escape_markdown, to_csv, to_latex, to_markdown, to_text
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark
@@ -62,9 +65,27 @@ class Report:
 
     @cached_property
     def _tables(self) -> tuple[list[Table], ...]:
-        """The tables of the sweep's numbers: by held-out class, by detector, and of image sets."""
+        """The tables of the sweep's numbers: by held-out class, how sure, by detector, and of image sets."""
         found = self.results
-        return main_tables(found), detector_tables(found), image_set_tables(found)
+        return (
+            main_tables(found),
+            noticed_tables(found, self._sureness),
+            detector_tables(found),
+            image_set_tables(found),
+        )
+
+    @cached_property
+    def _scores(self) -> Scores:
+        return read_scored(self.results)
+
+    @cached_property
+    def _sureness(self) -> list[Sureness]:
+        return sureness(self.results, self._scores)
+
+    @cached_property
+    def findings(self) -> list[str]:
+        """The verdict in words: what flags best, by how much, and what is no better than guessing."""
+        return findings(self.results, self._sureness) if self.sound else []
 
     @cached_property
     def text(self) -> str:
@@ -72,6 +93,8 @@ class Report:
         parts = [self._head()]
         if not self.sound:
             parts.append(_wrap(self.verdict.sentence))
+        if self.findings:
+            parts.append("\n".join(_wrap(f"- {sentence}", "  ") for sentence in self.findings))
         for tables in self._tables:
             parts += _printed(tables)
         parts += ["\n".join(map(_wrap, self._sentences()))]
@@ -159,6 +182,7 @@ class Report:
             "table.csv": to_csv(wide_table(self.results)).encode(),
             "cells.csv": cells_csv(self.results).encode(),
             "cost.csv": self._cost_csv().encode(),
+            **self._noticed_file(),
             **self._image_set_files(),
             **self._journal(),
             **draw_figures(self.results),
@@ -171,6 +195,11 @@ class Report:
     def _cost_csv(self) -> str:
         results = self.results
         return cost_csv(results.cells.all(), results.spent, self.request.price_per_gpu_hour)
+
+    def _noticed_file(self) -> dict[str, bytes]:
+        if not self._sureness:
+            return {}
+        return {"noticed.csv": to_csv(noticed_table(self.results, self._sureness)).encode()}
 
     def _image_set_files(self) -> dict[str, bytes]:
         if not self.results.image_sets:
@@ -205,7 +234,10 @@ class Report:
     def markdown(self) -> str:
         """Return all tables and sentences as Markdown."""
         tables = [table for tables in self._tables for table in tables]
-        parts = [f"# {self._head()}", *map(to_markdown, tables)]
+        parts = [f"# {self._head()}"]
+        if self.findings:
+            parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in self.findings))
+        parts += map(to_markdown, tables)
         parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in self._sentences()))
         if self._differences or self._about_paper:
             parts.append("## Beside the paper")
