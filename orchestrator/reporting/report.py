@@ -185,7 +185,7 @@ class Report:
             **self._noticed_file(),
             **self._image_set_files(),
             **self._journal(),
-            **draw_figures(self.results),
+            **draw_figures(self.results, self._scores),
         }
 
     def _journal(self) -> dict[str, bytes]:

@@ -27,7 +27,7 @@ def swept(storage: Path, values: Any = None, **changes: Any) -> Results:
 
 
 def test_figures_are_png_files_of_a_readable_size(tmp_path: Path) -> None:
-    figures = draw_figures(swept(tmp_path))
+    figures = drawn(swept(tmp_path))
     assert set(figures) == {"ap-by-class.png", "learning-curves.png", "lambda-rotation.png"}
     for data in figures.values():
         image = Image.open(io.BytesIO(data))
