@@ -68,13 +68,40 @@ def draw_figures(results: Results, scores: Scores) -> dict[str, bytes]:
     }
     for method in results.specification.methods:
         studies = [s for s in results.selections if s.study.definition.method == method and s.points]
-        name = "search" if results.specification.search else "lambda"
-        figures[f"{name}-{method}"] = search_choice(studies, name) if studies else None
+        stem = search_stem(results)
+        figures[f"{stem}-{method}"] = search_choice(studies, stem) if studies else None
     found: dict[str, bytes] = {}
     for name, figure in figures.items():
         if figure is not None:
             found |= as_files(name, figure)
     return found
+
+
+def search_stem(results: Results) -> str:
+    """Return how the names of figures of a search begin."""
+    return "search" if results.specification.search else "lambda"
+
+
+def caption(results: Results, stem: str) -> str:
+    """Return what a figure shows, for who reads its caption or cannot see it."""
+    few = next((title for title in results.aps.values()), "AP")
+    return {
+        AP_BY_CLASS: "AP of each method by held-out class: the mean over seeds with its standard deviation, "
+        "a dot for each seed, and a dotted line where chance is.",
+        LEARNING_CURVES: "Cross-entropy, accuracy and AP of each method by epoch, for the first "
+        "held-out classes; bands are a standard deviation over seeds.",
+        CURVES_BY_CLASS: "AP of each method by epoch, a panel for each held-out class; the dotted line is "
+        "chance.",
+        PRECISION_RECALL: "Precision against recall of each method at the last evaluation, a panel for each "
+        "held-out class and a line for each seed; the dotted line is chance.",
+        HISTOGRAMS: "Histograms of the scores of kept and held-out test images at the last evaluation, a row "
+        "for each held-out class and a column for each method: the less they overlap, the better.",
+        ACCURACY_AGAINST_AP: f"{few} against accuracy on the kept classes, a point for each final cell.",
+    }.get(
+        stem,
+        f"Validation accuracy of {stem.partition('-')[2]} against what was searched, a panel for each study, "
+        "with the choice marked.",
+    )
 
 
 def ap_by_class(results: Results) -> Figure | None:
@@ -130,8 +157,7 @@ def _ap_panel(axes: Axes, results: Results, shown: list[str], title: str) -> Non
         dots = [
             (100 * v, row + offset) for row, name in enumerate(shown) for v in seeds.get(name, {}).values()
         ]
-        colour = style(number)["color"]
-        axes.plot(*zip(*dots, strict=True), ".", color=colour, markersize=4, alpha=0.5, markeredgewidth=0)
+        axes.plot(*zip(*dots, strict=True), ".", color="black", markersize=4, zorder=4)
     chance = [100 * (results.skew(name) or 0.0) for name in shown]
     edges = np.arange(len(shown) + 1) - 0.5
     axes.stairs(
@@ -190,6 +216,8 @@ def curves_by_class(results: Results) -> Figure | None:
         if skew is not None:
             axes.axhline(100 * skew, color=GREY, linestyle=":", linewidth=1.2, label=CHANCE)
         axes.set_title(plain(holdout), fontsize=9)
+        axes.set_xlabel("epoch", fontsize=9)
+        _whole_epochs(axes)
         add_grid(axes)
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
@@ -219,6 +247,7 @@ def _curve_column(panels: Sequence[Axes], results: Results, holdout: str) -> Non
     if skew is not None:
         ap.axhline(100 * skew, color=GREY, linestyle=":", linewidth=1.2, label=CHANCE)
     ap.set_xlabel("epoch")
+    _whole_epochs(ap)
     for axes in panels:
         axes.grid(color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
@@ -355,6 +384,12 @@ def _search_axis(axes: Axes, space: Space) -> None:
         axes.set_xlim(marks[0] / room, marks[-1] * room)
     axes.set_xticks(marks, [f"{mark:.2g}" for mark in marks])
     axes.minorticks_off()
+
+
+def _whole_epochs(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
 def _log_scale(axes: Axes) -> None:

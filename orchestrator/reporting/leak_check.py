@@ -13,10 +13,12 @@ from types import MappingProxyType
 from typing import Any
 
 from orchestrator.planning.cells import SEARCH, Cell
+from orchestrator.reporting.tables import NUMBER, TEXT, Column, Table
 from trainables.run import NO_HOLDOUT
 
 IMAGE_SETS = "ood/"
 """What the splits of image sets begin with."""
+SHOWN = 16
 NAMED = 5
 """Most breaches that the verdict lists; it counts the others."""
 
@@ -75,6 +77,28 @@ def _none(count: int, phase: str, past: str, verb: str) -> str:
     return (
         f"the one {phase} cell did not {verb}" if count == 1 else f"none of the {count} {phase} cells {past}"
     )
+
+
+def opened_table(
+    cells: Iterable[Cell], cell_files: Mapping[str, Mapping[str, Any]], label: str
+) -> Table | None:
+    """Return what the cells opened, by its digest, and how many of them; None if no log can be read."""
+    counts: dict[tuple[str, str, str, str, str], int] = {}
+    for cell in cells:
+        entries = (cell_files.get(cell.key) or {}).get("opened")
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, Mapping):
+                about = [str(entry.get(name, "?")) for name in ("split", "count", "digest")]
+                place = (cell.phase, cell.holdout, about[0], about[1], about[2][:SHOWN])
+                counts[place] = counts.get(place, 0) + 1
+    if not counts:
+        return None
+    titles = ("phase", "held out", "opened", "images", "digest")
+    kinds = (TEXT, TEXT, TEXT, NUMBER, TEXT)
+    columns = [Column(title, kind, title) for title, kind in zip(titles, kinds, strict=True)]
+    rows = tuple((*place, f"{number}") for place, number in counts.items())
+    caption = f"What cells opened, the first {SHOWN} characters of its SHA-256, and how many cells did."
+    return Table((*columns, Column("cells", NUMBER, "cells")), rows, caption, label)
 
 
 def check_leaks(

@@ -3,36 +3,50 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
-from orchestrator.cli.next_commands import resume_command, score_command, score_sets_command
+from orchestrator.cli.next_commands import (
+    resume_command,
+    score_command,
+    score_sets_command,
+    sweep_command,
+)
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.spending import cost_metrics
 from orchestrator.planning.cells import Cell
+from orchestrator.planning.repeat import repeating_request
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
 from orchestrator.planning.versions import mixture
-from orchestrator.reporting import search_sentences, sentences
-from orchestrator.reporting.costs import Cost, cost_csv, total
+from orchestrator.reporting import figures, search_sentences, sentences
+from orchestrator.reporting.costs import Cost, cost_csv, cost_table, total
 from orchestrator.reporting.detector_table import detector_tables
 from orchestrator.reporting.figures import draw_figures
 from orchestrator.reporting.findings import findings
 from orchestrator.reporting.image_set_table import image_set_tables, wide_image_set_table
 from orchestrator.reporting.journal import JOURNAL, studies_journal
-from orchestrator.reporting.leak_check import Verdict, check_leaks
+from orchestrator.reporting.leak_check import Verdict, check_leaks, opened_table
 from orchestrator.reporting.main_table import WIDTH, main_tables, wide_table
 from orchestrator.reporting.noticed import Sureness, noticed_table, noticed_tables, sureness
+from orchestrator.reporting.page import Figure, Section, page
 from orchestrator.reporting.paper import Pair, Published, difference_tables, pair_with_paper, paper_tables
+from orchestrator.reporting.pictures import Galleries, galleries
+from orchestrator.reporting.provenance_facts import provenance_facts
 from orchestrator.reporting.results import BEGUN, DONE, Results, cells_csv, collect
 from orchestrator.reporting.scored import Scores, read_scored
 from orchestrator.reporting.tables import Table, escape_markdown, to_csv, to_latex, to_markdown, to_text
+from orchestrator.reporting.taken_for import taken_for_table
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark
 from trainables.data.named_images import NamedImages
 from trainables.mistake import Mistake, counted
 
+T = TypeVar("T")
+
+PAGE = "report.html"
 PAIRED = "mean difference, 95% bootstrap interval, p of Wilcoxon's signed-rank test, uncorrected"
 
 
@@ -118,24 +132,50 @@ class Report:
 
     def _sentences(self) -> list[str]:
         """Return what is missing, the verdict, problems with lambda, and departures from the paper."""
-        results = self.results
         return [
-            sentences.missing(results, resume_command(self.request, results.ledger.name)),
-            *sentences.damaged(results, resume_command(self.request, results.ledger.name)),
+            *self._missing_sentences,
+            self.verdict.sentence,
+            *self._scoring_sentences,
+            *self._search_sentences,
+            *self._doubts,
+            *self._departures,
+            self.cost.sentence,
+        ]
+
+    @cached_property
+    def _missing_sentences(self) -> list[str]:
+        results, command = self.results, resume_command(self.request, self.results.ledger.name)
+        return [
+            sentences.missing(results, command),
+            *sentences.damaged(results, command),
             *sentences.strangers(results),
             *sentences.lacking(results, self._score_command(results.incomplete)),
-            self.verdict.sentence,
-            *sentences.image_sets(results, self._set_command),
-            *sentences.edited(results, self._score_command),
+        ]
+
+    @cached_property
+    def _scoring_sentences(self) -> list[str]:
+        return [
+            *sentences.image_sets(self.results, self._set_command),
+            *sentences.edited(self.results, self._score_command),
+        ]
+
+    @cached_property
+    def _search_sentences(self) -> list[str]:
+        results = self.results
+        return [
             *sentences.selection(results),
             *search_sentences.protocol(results.specification, self.benchmark),
             *search_sentences.certainty(results),
             *search_sentences.halving(results),
-            *sentences.nothing_learned(results),
-            *mixture(results.stored.made),
-            *sentences.recipe_departures(results, self.benchmark),
-            self.cost.sentence,
         ]
+
+    @cached_property
+    def _doubts(self) -> list[str]:
+        return [*sentences.nothing_learned(self.results), *mixture(self.results.stored.made)]
+
+    @cached_property
+    def _departures(self) -> list[str]:
+        return sentences.recipe_departures(self.results, self.benchmark)
 
     @property
     def cost(self) -> Cost:
@@ -175,7 +215,8 @@ class Report:
 
     @cached_property
     def files(self) -> dict[str, bytes]:
-        """The contents of tables (Markdown, LaTeX, CSV) and figures (PNG), by file name."""
+        """The contents of tables (Markdown, LaTeX, CSV), figures (PNG, PDF) and the page, by file name."""
+        drawn = draw_figures(self.results, self._scores)
         return {
             "table.md": self.markdown().encode(),
             "table.tex": self.latex().encode(),
@@ -185,7 +226,8 @@ class Report:
             **self._noticed_file(),
             **self._image_set_files(),
             **self._journal(),
-            **draw_figures(self.results, self._scores),
+            **drawn,
+            PAGE: self.html(drawn).encode(),
         }
 
     def _journal(self) -> dict[str, bytes]:
@@ -239,9 +281,11 @@ class Report:
             parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in self.findings))
         parts += map(to_markdown, tables)
         parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in self._sentences()))
+        if self._taken_for:
+            parts.append(to_markdown(self._taken_for))
         if self._differences or self._about_paper:
             parts.append("## Beside the paper")
-        for table in [*self._differences, *self._paper_tables]:
+        for table in self._beside_paper:
             parts.append(to_markdown(table))
         if self._about_paper:
             parts.append(self._about_paper)
@@ -251,10 +295,100 @@ class Report:
             parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in self._comparisons))
         return "\n\n".join(parts) + "\n"
 
+    def html(self, drawn: Mapping[str, bytes]) -> str:
+        """Return the report as a page of its own, given the figures' files by name."""
+        return page(self._head(), self._sections(drawn))
+
+    def _sections(self, drawn: Mapping[str, bytes]) -> list[Section]:
+        """Return the page's sections in their order; those without content are not shown."""
+        results, label = self.results, f"tab:{self.results.ledger.name}"
+        opened = opened_table(results.cells.all(), results.cell_files, f"{label}-opened")
+        cells, price = results.cells.all(), self.request.price_per_gpu_hour
+        shown = self._galleries
+
+        def section(title: str, *stems: str, **content: Any) -> Section:
+            return Section(title, figures=self._figures(drawn, stems), **content)
+
+        return [
+            section(
+                "Verdict", stands_out=True, items=[*self._warnings, *self.findings, *self._missing_sentences]
+            ),
+            section("Results", tables=[table for tables in self._tables for table in tables]),
+            section("Beside the paper", tables=self._beside_paper, closing=_some(self._about_paper)),
+            section(
+                "Against classification",
+                paragraphs=_some(self._comparisons and f"{PAIRED[0].upper()}{PAIRED[1:]}."),
+                items=self._comparisons,
+            ),
+            section("Average precision by held-out class", figures.AP_BY_CLASS),
+            section("Learning curves", figures.LEARNING_CURVES, figures.CURVES_BY_CLASS),
+            section("Precision and recall", figures.PRECISION_RECALL),
+            section("Scores of kept and held-out images", figures.HISTOGRAMS),
+            section("Choice of lambda", *self._search_figures, paragraphs=self._search_sentences),
+            section("Accuracy and average precision", figures.ACCURACY_AGAINST_AP),
+            section("What held-out images are taken for", tables=_some(self._taken_for)),
+            section(
+                "Most and least anomalous images",
+                paragraphs=_some(shown and shown.about),
+                galleries=shown.shown if shown else (),
+            ),
+            section("Departures from the paper", paragraphs=self._departures),
+            section("Leak certificate", paragraphs=[self.verdict.sentence], tables=_some(opened)),
+            section(
+                "Cost",
+                paragraphs=[self.cost.sentence],
+                tables=[cost_table(cells, results.spent, price, f"{label}-cost")],
+            ),
+            section("Provenance", facts=provenance_facts(results)),
+            self._repetition,
+        ]
+
+    @property
+    def _warnings(self) -> list[str]:
+        """What a reader must know before the numbers."""
+        broken = [] if self.sound else [self.verdict.sentence]
+        return [*broken, *self._doubts, *self._scoring_sentences]
+
+    @property
+    def _beside_paper(self) -> list[Table]:
+        return [*self._differences, *self._paper_tables]
+
+    @cached_property
+    def _taken_for(self) -> Table | None:
+        return taken_for_table(self.results, self._scores)
+
+    @property
+    def _search_figures(self) -> list[str]:
+        methods = self.results.specification.methods
+        return [f"{figures.search_stem(self.results)}-{method}" for method in methods]
+
+    def _figures(self, drawn: Mapping[str, bytes], stems: Iterable[str]) -> list[Figure]:
+        named = [(stem, f"{stem}.png") for stem in stems]
+        return [Figure(drawn[n], figures.caption(self.results, stem)) for stem, n in named if n in drawn]
+
+    @cached_property
+    def _galleries(self) -> Galleries | None:
+        """Images as the method scores them that has the highest AP by the first detector."""
+        results = self.results
+        methods = [m for m in results.specification.methods if any(m == method for method, _ in self._scores)]
+        if not methods:
+            return None
+        first = {m: results.average(m, next(iter(results.metrics_of(m)))) for m in methods}
+        method = max(methods, key=lambda m: found.mean if (found := first[m]) else 0.0)
+        return galleries(results, self._scores, method, self.request.cache)
+
+    @property
+    def _repetition(self) -> Section:
+        request = repeating_request(self.results.stored, self.results.ledger.storage)
+        if request is not None:
+            return Section("The command that repeats it", commands=[sweep_command(request)])
+        command = resume_command(self.request, self.results.ledger.name)
+        return Section("The command that goes on with it", commands=[command])
+
     def latex(self) -> str:
         r"""Return all tables for \input into a document with the package booktabs."""
-        tables = [*(table for tables in self._tables for table in tables), *self._differences]
-        return "\n\n".join(to_latex(table) for table in [*tables, *self._paper_tables]) + "\n"
+        tables = [*(table for tables in self._tables for table in tables), *_some(self._taken_for)]
+        return "\n\n".join(to_latex(table) for table in [*tables, *self._beside_paper]) + "\n"
 
     @cached_property
     def _paired_with_paper(self) -> tuple[list[Pair], list[Published]]:
@@ -311,6 +445,11 @@ def _benchmark(specification: Specification) -> Benchmark:
 def _printed(tables: list[Table]) -> list[str]:
     """Return tables for the terminal, and the caption of the first, which holds for all."""
     return [*map(to_text, tables), *(_wrap(table.caption) for table in tables[:1])]
+
+
+def _some(found: T | None) -> list[T]:
+    """Return a list of what is there: nothing, or one thing."""
+    return [found] if found else []
 
 
 def _wrap(text: str, indent: str = "") -> str:

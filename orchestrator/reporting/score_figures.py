@@ -86,7 +86,9 @@ def histograms(results: Results, scores: Scores) -> Figure | None:
             if (method, holdout) in scores:
                 _histogram(axes, scores[method, holdout])
             axes.set_yticks([])
-        row[0].set_ylabel(plain(holdout), rotation=0, ha="right", va="center")
+        low, high = row[0].get_ylim()
+        row[0].set_yticks([(low + high) / 2], [plain(holdout)], fontsize=10)
+        row[0].tick_params(axis="y", length=0)
     for axes, method in zip(grid[0], methods, strict=True):
         axes.set_title(label_of(results, method), fontsize=10)
     for axes in grid[-1]:
@@ -135,7 +137,6 @@ def accuracy_against_ap(results: Results) -> Figure | None:
         return None
     axes.set_xlabel("accuracy on the kept classes (%)")
     axes.set_ylabel(f"{results.aps[metric]} (%)")
-    axes.set_ylim(bottom=0)
     figure.suptitle(f"{results.specification.benchmark}: a point for each final cell", fontsize=11)
     add_grid(axes)
     add_legend(figure)

@@ -74,7 +74,7 @@ def detector_of(results: Results, method: str) -> str:
 
 
 def label_of(results: Results, method: str) -> str:
-    """Return how a sentence names a method with what scores its images, such as "rotation (MSP)"."""
+    """Return how a sentence names a method: with what scores its images in brackets."""
     if not parse_method(method).trains:
         return method
     return f"{method} ({results.detectors[0].label})"
