@@ -24,6 +24,7 @@ from orchestrator.reporting.tables import (
     Table,
     to_text,
 )
+from trainables.metrics import average_precision
 from trainables.mistake import counted
 from trainables.run import parse_method
 
@@ -85,21 +86,20 @@ def ap_interval(seeds: Sequence[Scored]) -> Interval | None:
 
     Kept and held-out images are resampled separately, the same for all seeds. Resampling repeats images,
     which raises AP; so the interval is the basic bootstrap's, which takes that back. Of random scores it lies
-    above the share of anomalies in fewer than 1 of 100 draws, a percentile interval in 10 to 18. None with
+    above the share of anomalies in at most 1 of 100 draws, a percentile interval in 10 to 18. None with
     fewer than FEWEST held-out images, or if seeds do not have the same images.
     """
     is_anomaly = seeds[0].is_anomaly
     alike = all(np.array_equal(each.is_anomaly, is_anomaly) for each in seeds)
     if int(is_anomaly.sum()) < FEWEST or not alike:
         return None
-    one = np.ones((1, len(is_anomaly)), np.int64)
-    ap = float(np.mean([_weighted_ap(each, one)[0] for each in seeds]))
-    draws = np.random.default_rng(0)
+    ap = float(np.mean([average_precision(each.scores, is_anomaly) for each in seeds]))
+    draws, ranked = np.random.default_rng(0), [_Ranked.of(each) for each in seeds]
     again: list[float] = []
     while len(again) < RESAMPLES:
         count = min(RESAMPLES - len(again), max(1, CHUNK // len(is_anomaly)))
         weights = _resampled(draws, is_anomaly, count)
-        again += list(np.mean([_weighted_ap(each, weights) for each in seeds], axis=0))
+        again += list(np.mean([each.ap(weights) for each in ranked], axis=0))
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(again, [tail, 100 - tail])
     return Interval(ap, max(0.0, 2 * ap - float(high)), min(1.0, 2 * ap - float(low)))
@@ -107,22 +107,41 @@ def ap_interval(seeds: Sequence[Scored]) -> Interval | None:
 
 def _resampled(draws: np.random.Generator, is_anomaly: np.ndarray, count: int) -> np.ndarray:
     """Return how often each image is drawn, (count, n): as many kept and held-out ones as there are."""
-    weights = np.empty((count, len(is_anomaly)), np.int64)
+    weights = np.empty((count, len(is_anomaly)), np.float32)
     for part in (is_anomaly, ~is_anomaly):
         n = int(part.sum())
-        weights[:, part] = draws.multinomial(n, np.full(n, 1 / n), count)
+        drawn = draws.integers(0, n, (count, n)) + n * np.arange(count)[:, None]
+        weights[:, part] = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)
     return weights
 
 
-def _weighted_ap(scored: Scored, weights: np.ndarray) -> np.ndarray:
-    """Return AP with images repeated by their weights (count, n), ties grouped as in trainables.metrics."""
-    order = np.argsort(-scored.scores, kind="stable")
-    ranked, drawn = scored.scores[order], weights[:, order]
-    last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
-    hits = np.cumsum(drawn * scored.is_anomaly[order], axis=1)[:, last_of_tie]
-    flagged = np.cumsum(drawn, axis=1)[:, last_of_tie]
-    gains: np.ndarray = np.diff(hits, axis=1, prepend=0)
-    return np.asarray(np.sum(hits / np.maximum(flagged, 1) * gains, axis=1) / hits[:, -1])
+@dataclass(frozen=True)
+class _Ranked:
+    """Images from the highest score on, in runs that end with the equal scores of some held-out image."""
+
+    order: np.ndarray
+    starts: np.ndarray
+    """Where each run begins."""
+    is_anomaly: np.ndarray
+
+    @staticmethod
+    def of(scored: Scored) -> _Ranked:
+        order = np.argsort(-scored.scores, kind="stable")
+        ranked, is_anomaly = scored.scores[order], scored.is_anomaly[order]
+        last_of_tie = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+        hits = np.diff(np.cumsum(is_anomaly)[last_of_tie], prepend=0)
+        ends = last_of_tie[hits > 0]
+        length = int(ends[-1]) + 1  # what is ranked lower than all held-out images does not count
+        starts = np.append(0, ends[:-1] + 1)
+        return _Ranked(order[:length], starts, is_anomaly[:length])
+
+    def ap(self, weights: np.ndarray) -> np.ndarray:
+        """Return AP with images repeated by their weights (count, n); equal scores are one threshold."""
+        drawn = weights[:, self.order]
+        flagged = np.cumsum(np.add.reduceat(drawn, self.starts, axis=1), axis=1)
+        gains = np.add.reduceat(drawn * self.is_anomaly, self.starts, axis=1)
+        hits = np.cumsum(gains, axis=1)
+        return np.asarray(np.sum(hits / np.maximum(flagged, 1) * gains, axis=1) / hits[:, -1], np.float64)
 
 
 def noticed_tables(results: Results, found: Sequence[Sureness]) -> list[Table]:

@@ -313,7 +313,7 @@ class Report:
             section(
                 "Verdict", stands_out=True, items=[*self._warnings, *self.findings, *self._missing_sentences]
             ),
-            section("Results", tables=[table for tables in self._tables for table in tables]),
+            section("Results", tables=self._wide_tables),
             section("Beside the paper", tables=self._beside_paper, closing=_some(self._about_paper)),
             section(
                 "Against classification",
@@ -341,6 +341,17 @@ class Report:
             ),
             section("Provenance", facts=provenance_facts(results)),
             self._repetition,
+        ]
+
+    @property
+    def _wide_tables(self) -> list[Table]:
+        """The tables of `_tables`, each in one, since a page can be moved sideways."""
+        main, sure, by_detector, sets = self._tables
+        return [
+            *([wide_table(self.results)] if main else []),
+            *([noticed_table(self.results, self._sureness)] if sure else []),
+            *by_detector,
+            *([wide_image_set_table(self.results)] if sets else []),
         ]
 
     @property

@@ -12,7 +12,7 @@ from trainables.mistake import counted
 
 RESAMPLES = 10_000
 FEWEST = 5
-"""Fewest classes over which an interval is given: resampling fewer shows too little of the spread."""
+"""Fewest classes over which an interval or a test is given: fewer show too little of the spread."""
 LEVEL = 0.95
 SIGNIFICANT = 1 - LEVEL
 RAISES, LOWERS, NO_CHANGE, TOO_FEW = "raises", "lowers", "no measurable change", "too few"
@@ -49,7 +49,7 @@ class Comparison:
     interval: tuple[float, float] | None
     """95% percentile interval, classes drawn with replacement; None for fewer than FEWEST classes."""
     p: float | None
-    """Two-sided p of Wilcoxon's signed-rank test; None for fewer than 2 classes."""
+    """Two-sided p of Wilcoxon's signed-rank test; None for fewer than FEWEST classes."""
 
     @property
     def smallest_p(self) -> float:
@@ -124,10 +124,9 @@ def compare(differences: Collection[float]) -> Comparison:
     # Sorted, so that the order of the classes does not change the bootstrap's draws.
     values = np.sort(np.fromiter(differences, dtype=np.float64))
     mean = math.fsum(values) / len(values)
-    if len(values) < 2:
+    if len(values) < FEWEST:
         return Comparison(len(values), mean, None, None)
-    interval = bootstrap_interval(values) if len(values) >= FEWEST else None
-    return Comparison(len(values), mean, interval, signed_rank_p(values))
+    return Comparison(len(values), mean, bootstrap_interval(values), signed_rank_p(values))
 
 
 def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
