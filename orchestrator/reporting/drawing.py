@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 # matplotlib is imported inside the functions that need it: it takes 0.6 s, and not every report is drawn.
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -59,6 +61,15 @@ def add_grid(axes: Axes) -> None:
     """Draw light lines behind what a panel shows."""
     axes.grid(color="0.92", linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def add_x_labels(grid: np.ndarray, label: str) -> None:
+    """Label the abscissa of the lowest panel of each column that is shown, with its ticks."""
+    for column in grid.T:
+        shown = [axes for axes in column if axes.get_visible()]
+        if shown:
+            shown[-1].set_xlabel(label, fontsize=9)
+            shown[-1].tick_params(labelbottom=True)
 
 
 def as_files(name: str, figure: Figure) -> dict[str, bytes]:

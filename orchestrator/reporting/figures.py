@@ -23,6 +23,7 @@ from orchestrator.reporting.drawing import (
     PANELS,
     add_grid,
     add_legend,
+    add_x_labels,
     as_files,
     new_figure,
     plain,
@@ -157,7 +158,7 @@ def _ap_panel(axes: Axes, results: Results, shown: list[str], title: str) -> Non
         dots = [
             (100 * v, row + offset) for row, name in enumerate(shown) for v in seeds.get(name, {}).values()
         ]
-        axes.plot(*zip(*dots, strict=True), ".", color="black", markersize=4, zorder=4)
+        axes.plot(*zip(*dots, strict=True), ".", color="black", markersize=3, zorder=4)
     chance = [100 * (results.skew(name) or 0.0) for name in shown]
     edges = np.arange(len(shown) + 1) - 0.5
     axes.stairs(
@@ -216,11 +217,11 @@ def curves_by_class(results: Results) -> Figure | None:
         if skew is not None:
             axes.axhline(100 * skew, color=GREY, linestyle=":", linewidth=1.2, label=CHANCE)
         axes.set_title(plain(holdout), fontsize=9)
-        axes.set_xlabel("epoch", fontsize=9)
         _whole_epochs(axes)
         add_grid(axes)
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
+    add_x_labels(grid, "epoch")
     for axes in grid[:, 0]:
         axes.set_ylabel(f"AP-{followed[0].label} (%)", fontsize=9)
     grid[0, 0].set_ylim(bottom=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.reporting.noticed import Sureness, add
-from orchestrator.reporting.results import Results
+from orchestrator.reporting.results import OWN_AP, Results
 from orchestrator.reporting.scored import label_of
 from orchestrator.reporting.statistics import FEWEST, Comparison, compare, paired_differences
 from trainables.mistake import counted
@@ -43,27 +43,28 @@ def _ranking(results: Results, title: str, metrics: dict[str, str], ranked: list
     average = results.average(best, metrics[best])
     assert average is not None
     over = counted(len(results.held_out), "held-out class", "held-out classes")
+    by = f"By {title}," if title != OWN_AP else f"By the score of what trains nothing ({title}),"
     guess = "" if chance is None else f"; guessing gives {100 * chance:.2f}%"
     if len(ranked) == 1:
         guessing = _if_guessing(results, best, metrics[best])
-        return f"By {title}, {best} has {100 * average.mean:.2f}% over {over}{guess}{guessing}."
+        return f"{by} {best} has {100 * average.mean:.2f}% over {over}{guess}{guessing}."
     by_class = [results.by_class(method, metrics[method]) for method in ranked[:2]]
     lead = compare(paired_differences(*by_class).values())
     more = f"{100 * lead.mean:.2f} points more than {ranked[1]}"
     if lead.interval is None:
         return (
-            f"By {title}, {best} has the highest mean, {100 * average.mean:.2f}% over {over}, {more}{guess}. "
+            f"{by} {best} has the highest mean, {100 * average.mean:.2f}% over {over}, {more}{guess}. "
             f"With fewer than {FEWEST} classes no interval is given, so this may be chance."
         )
     low, high = (f"{100 * bound:+.2f}" for bound in lead.interval)
     guess += _if_guessing(results, best, metrics[best])
     if not _above(lead):
         return (
-            f"By {title}, no method is measurably the best: {best} has {100 * average.mean:.2f}% over "
+            f"{by} no method is measurably the best: {best} has {100 * average.mean:.2f}% over "
             f"{over}, {more}, with a 95% interval of [{low}, {high}]{guess}."
         )
     return (
-        f"By {title}, {best} flags held-out images best: {100 * average.mean:.2f}% over {over}, {more} "
+        f"{by} {best} flags held-out images best: {100 * average.mean:.2f}% over {over}, {more} "
         f"(95% interval [{low}, {high}]){guess}."
     )
 

@@ -14,6 +14,7 @@ from orchestrator.reporting.drawing import (
     PANELS,
     add_grid,
     add_legend,
+    add_x_labels,
     new_figure,
     plain,
     style,
@@ -42,6 +43,7 @@ def precision_recall(results: Results, scores: Scores) -> Figure | None:
         _precision_panel(axes, results, scores, holdout)
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
+    add_x_labels(grid, "recall (%)")
     for axes in grid[:, 0]:
         axes.set_ylabel("precision (%)")
     grid[0, 0].set_xlim(0, 100)
@@ -68,7 +70,6 @@ def _precision_panel(axes: Axes, results: Results, scores: Scores, holdout: str)
     if skew is not None:
         axes.axhline(100 * skew, color=GREY, linestyle=":", linewidth=1.2, label=CHANCE)
     axes.set_title(f"held out: {plain(holdout)}", fontsize=10)
-    axes.set_xlabel("recall (%)", fontsize=9)
     add_grid(axes)
 
 

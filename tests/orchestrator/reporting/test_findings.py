@@ -86,6 +86,19 @@ def test_one_held_out_class_is_singular_and_seeds_count_each_image(tmp_path: Pat
     )
 
 
+def test_what_trains_nothing_has_a_sentence_of_its_own(tmp_path: Path) -> None:
+    *_, own, better, noticed, also = said(tmp_path, methods=("classification", "edge-energy"), shift=9.0)
+    assert own == (
+        "By the score of what trains nothing (AP), edge-energy has 20.00% over 2 held-out classes; guessing "
+        "gives 10.00%."
+    )
+    assert better.startswith("Every held-out class")
+    assert noticed.startswith(
+        "At 5% false alarms, 60 of 60 held-out images would be noticed by classification"
+    )
+    assert also == "At 5% false alarms, 20 of 20 held-out images would be noticed by edge-energy."
+
+
 def test_nothing_is_said_without_a_held_out_class_and_no_best_of_half_a_sweep(tmp_path: Path) -> None:
     wanted = specification(holdouts=("none",), aux_weight=("0.4",))
     ledger, cells = write_sweep(tmp_path, wanted)
