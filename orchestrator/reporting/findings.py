@@ -5,21 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.reporting.noticed import Sureness, add
-from orchestrator.reporting.results import OWN_AP, Results
+from orchestrator.reporting.results import ACCURACY, OWN_AP, Results
 from orchestrator.reporting.scored import label_of
 from orchestrator.reporting.statistics import FEWEST, Comparison, compare, paired_differences
 from trainables.mistake import counted
-from trainables.run import parse_method
+from trainables.run import NO_HOLDOUT, parse_method
 
 NAMED = 8
 """Most classes in a list; it counts the others."""
 
 
 def findings(results: Results, sure: Sequence[Sureness]) -> list[str]:
-    """Return the verdict's sentences; none if no class is held out, or no final cell is done."""
-    if not results.held_out or not results.finals:
+    """Return the verdict's sentences, on accuracy if no class is held out; none if no final cell is done."""
+    if not results.finals:
         return []
+    if not results.held_out:
+        return _accuracies(results)
     return [*_best(results), *_guessing(results, sure), *_noticed(results, sure)]
+
+
+def _accuracies(results: Results) -> list[str]:
+    known = {m: results.estimate(m, NO_HOLDOUT, ACCURACY) for m in results.specification.trained}
+    listed = [f"{method} {100 * found.mean:.2f}%" for method, found in known.items() if found is not None]
+    return [f"Accuracy on the test images: {', '.join(listed)}."] if listed else []
 
 
 def _best(results: Results) -> list[str]:
@@ -46,11 +54,13 @@ def _ranking(results: Results, title: str, metrics: dict[str, str], ranked: list
     by = f"By {title}," if title != OWN_AP else f"By the score of what trains nothing ({title}),"
     guess = "" if chance is None else f"; guessing gives {100 * chance:.2f}%"
     if len(ranked) == 1:
-        guessing = _if_guessing(results, best, metrics[best])
-        return f"{by} {best} has {100 * average.mean:.2f}% over {over}{guess}{guessing}."
+        guess += _if_guessing(results, best, metrics[best])
+        alone = "" if len(metrics) == 1 else " No other method is done with every held-out class yet."
+        return f"{by} {best} has {100 * average.mean:.2f}% over {over}{guess}.{alone}"
     by_class = [results.by_class(method, metrics[method]) for method in ranked[:2]]
     lead = compare(paired_differences(*by_class).values())
-    more = f"{100 * lead.mean:.2f} points more than {ranked[1]}"
+    more = f"{abs(100 * lead.mean):.2f} points {'more' if lead.mean >= 0 else 'less'} than {ranked[1]}"
+    more += " over the seeds that both have" if results.lacks_seeds else ""
     if lead.interval is None:
         return (
             f"{by} {best} has the highest mean, {100 * average.mean:.2f}% over {over}, {more}{guess}. "

@@ -99,14 +99,31 @@ def test_what_trains_nothing_has_a_sentence_of_its_own(tmp_path: Path) -> None:
     assert also == "At 5% false alarms, 20 of 20 held-out images would be noticed by edge-energy."
 
 
-def test_nothing_is_said_without_a_held_out_class_and_no_best_of_half_a_sweep(tmp_path: Path) -> None:
+def test_accuracy_without_a_held_out_class_and_no_best_of_half_a_sweep(tmp_path: Path) -> None:
     wanted = specification(holdouts=("none",), aux_weight=("0.4",))
     ledger, cells = write_sweep(tmp_path, wanted)
-    finish(ledger, wanted, cells.all()[0])
     assert findings(collect(ledger), []) == []
+    finish(ledger, wanted, cells.all()[0])
+    finish(ledger, wanted, cells.all()[-1])
+    assert findings(collect(ledger), []) == [
+        "Accuracy on the test images: classification 90.00%, rotation 97.00%."
+    ]
     wanted = specification(aux_weight=("0.4",))
     ledger, cells = write_sweep(tmp_path, wanted, name="half")
-    finish(ledger, wanted, cells.all()[0])
+    first, *others = cells.all()
+    finish(ledger, wanted, first)
     assert findings(collect(ledger), []) == [
         "No method is done with every held-out class yet, so nothing is said of which one flags best."
     ]
+    for cell in others:
+        if cell.method == "classification":
+            finish(ledger, wanted, cell)
+    assert findings(collect(ledger), [])[0] == (
+        "By AP-MSP, classification has 31.00% over 2 held-out classes; guessing gives 10.00%. No other "
+        "method is done with every held-out class yet."
+    )
+    for cell in others:
+        if cell.method == "rotation" and cell.seed == 0:
+            finish(ledger, wanted, cell)
+    said_now = findings(collect(ledger), [])[0]
+    assert "5.00 points more than classification over the seeds that both have" in said_now
