@@ -305,6 +305,7 @@ class Report:
         opened = opened_table(results.cells.all(), results.cell_files, f"{label}-opened")
         cells, price = results.cells.all(), self.request.price_per_gpu_hour
         shown = self._galleries
+        chosen = "hyperparameters" if results.specification.search else "lambda"
 
         def section(title: str, *stems: str, **content: Any) -> Section:
             return Section(title, figures=self._figures(drawn, stems), **content)
@@ -324,7 +325,7 @@ class Report:
             section("Learning curves", figures.LEARNING_CURVES, figures.CURVES_BY_CLASS),
             section("Precision and recall", figures.PRECISION_RECALL),
             section("Scores of kept and held-out images", figures.HISTOGRAMS),
-            section("Choice of lambda", *self._search_figures, paragraphs=self._search_sentences),
+            section(f"Choice of {chosen}", *self._search_figures, paragraphs=self._search_sentences),
             section("Accuracy and average precision", figures.ACCURACY_AGAINST_AP),
             section("What held-out images are taken for", tables=_some(self._taken_for)),
             section(
