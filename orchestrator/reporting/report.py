@@ -23,6 +23,7 @@ from orchestrator.reporting.page import page
 from orchestrator.reporting.page_sections import page_sections
 from orchestrator.reporting.results import cells_csv, collect
 from orchestrator.reporting.tables import Table, escape_markdown, to_csv, to_latex, to_markdown, to_text
+from orchestrator.tracking.records import Summary
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark
 from trainables.mistake import Mistake
@@ -72,6 +73,10 @@ class Report(Content):
                 if estimate.std is not None:
                     found[f"std/{name}"] = estimate.std
         return found | cost_metrics(self.cost.spending)
+
+    def summary(self) -> Summary:
+        """Return what MLflow is told of the sweep as a whole."""
+        return Summary(self.summary_metrics(), self.compared, "\n\n".join(map(to_markdown, self.tables[0])))
 
     @property
     def compared(self) -> list[str]:
