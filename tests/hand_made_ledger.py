@@ -117,6 +117,28 @@ def finish(
     )
 
 
+def scores_of(cell: Cell, classes: int = 10, images: int = 100, shift: float = 2.0) -> pa.Table:
+    """Return scores of images whose classes follow one another, written by class as a cell does.
+
+    Images of the held-out class score higher by `shift`, the spread of the scores being 1; the network takes
+    every kept image for what it is, and those of the held-out class for the class after it.
+    """
+    held_out = int(cell.holdout)
+    order = sorted(range(images), key=lambda number: number % classes)
+    kept = [number % classes for number in order]
+    is_anomaly = [label == held_out for label in kept]
+    labels = [-1 if label == held_out else label - (label > held_out) for label in kept]
+    columns: dict[str, Any] = {"index": order, "label": labels, "is_anomaly": is_anomaly}
+    spread = [math.sin(12.9898 * (number + 1) + cell.seed) * 1.7 for number in order]
+    values = [base + shift * odd for base, odd in zip(spread, is_anomaly, strict=True)]
+    if not parse_method(cell.method).trains:
+        return pa.table({**columns, cell.method: values})
+    answers = [held_out % (classes - 1) if label < 0 else label for label in labels]
+    logits = [[4.0 * (place == answer) for place in range(classes - 1)] for answer in answers]
+    columns["logits"] = pa.array(logits, pa.list_(pa.float32(), classes - 1))
+    return pa.table({**columns, "msp": values, "odin": values})
+
+
 def final_values(cell: Cell, value: Value, skew: float) -> dict[str, Any]:
     """Return a final cell's reported values."""
     if not parse_method(cell.method).trains:

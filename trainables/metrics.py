@@ -24,6 +24,12 @@ def average_precision(scores: np.ndarray, is_anomaly: np.ndarray) -> float:
     return float(np.sum(found / flagged * np.diff(found, prepend=0)) / positives)
 
 
+def precision_and_recall(scores: np.ndarray, is_anomaly: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return precision and recall at every distinct score, from the highest on; there must be an anomaly."""
+    found, flagged = _by_threshold(scores, is_anomaly)
+    return found / flagged, found / found[-1]
+
+
 def auroc(scores: np.ndarray, is_anomaly: np.ndarray) -> float:
     """Return the area under the ROC curve, trapezoidal.
 

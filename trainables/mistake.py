@@ -48,6 +48,6 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     return lines[0][:limit].rstrip(".") if lines else type(error).__name__
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, such as "1 cell" or "3 cells"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun, such as "1 cell" or "3 cells"; a plural in -s need not be given."""
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or f'{noun}s'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from orchestrator.ledger.passwords import hinted, masked
 from orchestrator.planning.cells import Cell
@@ -25,19 +25,31 @@ ASIDE = WHAT | IMAGE_SETS | RUN_ONCE | {"detectors", "data", "download"}
 OF_THE_DATA = ("sweep_seed", "skip_bad_images")
 """Fields of the specification that decide which images a final cell is trained on, and in which order."""
 
-OPTIONS = {"plugins": "--plugin"}
+OPTIONS = {"plugins": "--plugin", "assignments": "--set"}
 """Options that are not called like their field."""
 
 
 def resume_command(request: Request, name: str) -> str:
     """Return the command that goes on with a sweep, where and how the request ran it."""
+    words = _options(request, ASIDE)
+    return _command(["python", "-m", "orchestrator.sweep", "--resume", "--name", name, *words])
+
+
+def sweep_command(request: Request) -> str:
+    """Return the command that asks for what a request asks for."""
+    words = _options(request, RUN_ONCE - {"name"} | {"benchmark"})
+    return _command(["python", "-m", "orchestrator.sweep", request.benchmark, *words])
+
+
+def _options(request: Request, aside: Collection[str]) -> list[str]:
+    """Return the options of a request's fields, except those that are put aside or at their defaults."""
     defaults, words = Request(), []
     for field, value in vars(request).items():
-        if field not in ASIDE and value not in (getattr(defaults, field), ""):
+        if field not in aside and value not in (getattr(defaults, field), ""):
             option = OPTIONS.get(field, f"--{field.replace('_', '-')}")
             values = value if isinstance(value, tuple) else (value,)
             words += [option, *(f"{each:g}" if isinstance(each, float) else str(each) for each in values)]
-    return _command(["python", "-m", "orchestrator.sweep", "--resume", "--name", name, *words])
+    return words
 
 
 def score_command(request: Request, name: str, detectors: Iterable[str]) -> str:

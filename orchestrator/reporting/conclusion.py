@@ -80,7 +80,7 @@ def _point_to_records(
         return
     if tracker.refusals:
         print(
-            f"MLflow refused {len(tracker.refusals)} records ({tracker.refusals[0]}); "
+            f"MLflow refused {counted(len(tracker.refusals), 'record')} ({tracker.refusals[0]}); "
             f"try again with: {rebuild}"
         )
     print("\n".join(tracker.where_to_compare(ui_command(report.request, report.results.ledger.name))))

@@ -11,6 +11,7 @@ from orchestrator.ledger.attempts import Usage
 from orchestrator.ledger.spending import HOUR, Spending
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.specification import Specification
+from orchestrator.reporting.tables import BLANK, NUMBER, TEXT, Column, Table
 from trainables.mistake import counted
 
 RULE = "the time of attempts that did not end well, after the last epoch of theirs that was gone on from"
@@ -99,6 +100,28 @@ def cost_csv(cells: Sequence[Cell], spent: Mapping[str, Spending], price: float 
     writer.writeheader()
     writer.writerows(rows)
     return sink.getvalue()
+
+
+def cost_table(
+    cells: Sequence[Cell], spent: Mapping[str, Spending], price: float | None, label: str
+) -> Table:
+    """Return the hours of each phase and method, and of all, as cost.csv has them."""
+    rows = list(csv.DictReader(io.StringIO(cost_csv(cells, spent, price))))
+    unit = "GPU" if any(float(row["gpu_hours"]) for row in rows) else "CPU"
+    fields = {"cells begun": "cells_begun", "attempts": "attempts"}
+    fields |= {f"{unit}-hours": f"{unit.lower()}_hours", "of them lost": f"lost_{unit.lower()}_hours"}
+    if unit == "GPU" and price is not None:
+        fields["money"] = "money"
+    columns = [Column("phase", TEXT, "phase"), Column("method", TEXT, "method")]
+    columns += [Column(title, NUMBER, name) for title, name in fields.items()]
+
+    def shown(row: Mapping[str, str], name: str) -> str:
+        if name == "money":
+            return f"{float(row[name]):,.2f}" if row[name] else BLANK
+        return _hours(float(row[name])) if name.endswith("hours") else row[name]
+
+    body = [(row["phase"], row["method"], *(shown(row, name) for name in fields.values())) for row in rows]
+    return Table(tuple(columns), tuple(body), "", label, frozenset({len(body) - 1}))
 
 
 def _hours(hours: float) -> str:

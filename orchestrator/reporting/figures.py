@@ -1,8 +1,7 @@
-"""A sweep's figures as PNG files: AP by held-out class, learning curves, and how lambda was chosen."""
+"""A sweep's figures: AP by held-out class, learning curves, and how lambda was chosen."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,22 @@ from orchestrator.planning.cells import Definition
 from orchestrator.planning.hyperparameters import Hyperparameters, short
 from orchestrator.planning.specification import DetectorColumn
 from orchestrator.planning.studies import parameters
+from orchestrator.reporting.drawing import (
+    CHANCE,
+    COLOURS,
+    GREY,
+    PANELS,
+    add_grid,
+    add_legend,
+    add_x_labels,
+    as_files,
+    new_figure,
+    plain,
+    style,
+)
 from orchestrator.reporting.results import Final, Results, Selection
+from orchestrator.reporting.score_figures import accuracy_against_ap, histograms, precision_recall
+from orchestrator.reporting.scored import Scores
 from trainables.spaces import Choices, Grid, Integers, Space, Uniform, spelt
 
 # matplotlib is imported inside the functions that need it: it takes 0.6 s, and not every report is drawn.
@@ -26,38 +40,69 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's palette, distinguishable for colour-blind readers; markers and lines differ as well."""
-MARKERS = ("o", "s", "^", "D", "v", "P")
-GREY = "#666666"
 CURVE_HOLDOUTS = 3
 """Most held-out classes in the figure of learning curves, as in the paper's figure 1."""
-PANELS = 30
-"""Most panels, one per study and task, in a figure of lambda; the other studies are left out."""
+AP_BY_CLASS, LEARNING_CURVES, CURVES_BY_CLASS = "ap-by-class", "learning-curves", "curves-by-class"
+PRECISION_RECALL, HISTOGRAMS = "precision-recall", "score-histograms"
+ACCURACY_AGAINST_AP = "accuracy-against-ap"
+
 MOST_ACROSS = 4
 """Most panels in a line of a figure of AP."""
 AP_LINES = ("-", "-.")
 """Line styles of detectors in the figure of learning curves, which shows as many of them."""
 FEW_POINTS = 12
 """Most evaluations for which a curve shows its points."""
-CHANCE = "chance"
-DPI = 150
 
 Curve = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Epochs, means over seeds, and standard deviations (0 for one seed), each (n,)."""
 
 
-def draw_figures(results: Results) -> dict[str, bytes]:
-    """Return PNG files by name; figures that have nothing to show are left out."""
+def draw_figures(results: Results, scores: Scores) -> dict[str, bytes]:
+    """Return each figure as a PNG and a PDF file, by name; those that have nothing to show are left out."""
     figures = {
-        "ap-by-class.png": ap_by_class(results),
-        "learning-curves.png": learning_curves(results),
+        AP_BY_CLASS: ap_by_class(results),
+        LEARNING_CURVES: learning_curves(results),
+        CURVES_BY_CLASS: curves_by_class(results),
+        PRECISION_RECALL: precision_recall(results, scores),
+        HISTOGRAMS: histograms(results, scores),
+        ACCURACY_AGAINST_AP: accuracy_against_ap(results),
     }
     for method in results.specification.methods:
         studies = [s for s in results.selections if s.study.definition.method == method and s.points]
-        name = "search" if results.specification.search else "lambda"
-        figures[f"{name}-{method}.png"] = search_choice(studies, name) if studies else None
-    return {name: _png(figure) for name, figure in figures.items() if figure is not None}
+        stem = search_stem(results)
+        figures[f"{stem}-{method}"] = search_choice(studies, stem) if studies else None
+    found: dict[str, bytes] = {}
+    for name, figure in figures.items():
+        if figure is not None:
+            found |= as_files(name, figure)
+    return found
+
+
+def search_stem(results: Results) -> str:
+    """Return how the names of figures of a search begin."""
+    return "search" if results.specification.search else "lambda"
+
+
+def caption(results: Results, stem: str) -> str:
+    """Return what a figure shows, for who reads its caption or cannot see it."""
+    few = next((title for title in results.aps.values()), "AP")
+    return {
+        AP_BY_CLASS: "AP of each method by held-out class: the mean over seeds with its standard deviation, "
+        "a dot for each seed, and a dotted line where chance is.",
+        LEARNING_CURVES: "Cross-entropy, accuracy and AP of each method by epoch, for the first "
+        "held-out classes; bands are a standard deviation over seeds.",
+        CURVES_BY_CLASS: "AP of each method by epoch, a panel for each held-out class; the dotted line is "
+        "chance.",
+        PRECISION_RECALL: "Precision against recall of each method at the last evaluation, a panel for each "
+        "held-out class and a line for each seed; the dotted line is chance.",
+        HISTOGRAMS: "Histograms of the scores of kept and held-out test images at the last evaluation, a row "
+        "for each held-out class and a column for each method: the less they overlap, the better.",
+        ACCURACY_AGAINST_AP: f"{few} against accuracy on the kept classes, a point for each final cell.",
+    }.get(
+        stem,
+        f"Validation accuracy of {stem.partition('-')[2]} against what was searched, a panel for each study, "
+        "with the choice marked.",
+    )
 
 
 def ap_by_class(results: Results) -> Figure | None:
@@ -68,14 +113,14 @@ def ap_by_class(results: Results) -> Figure | None:
     columns = min(MOST_ACROSS, len(results.ap_panels))
     lines = math.ceil(len(results.ap_panels) / columns)
     height = 0.9 + len(shown) * max(0.32, 0.13 * len(results.specification.methods))
-    figure = _figure(1.1 + 4.2 * columns, 1.0 + height * lines)
+    figure = new_figure(1.1 + 4.2 * columns, 1.0 + height * lines)
     grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
     for axes, title in zip_longest(grid.flat, results.ap_panels):
         if title is None:
             axes.set_visible(False)
         else:
             _ap_panel(axes, results, shown, title)
-    grid[0, 0].set_yticks(range(len(shown)), [_plain(name) for name in shown])
+    grid[0, 0].set_yticks(range(len(shown)), [plain(name) for name in shown])
     grid[0, 0].set_ylim(len(shown) - 0.5, -0.5)
     for axes in grid[:, 0]:
         axes.set_ylabel("held-out class")
@@ -84,7 +129,7 @@ def ap_by_class(results: Results) -> Figure | None:
     if not results.specification.trained:
         spread = "nothing is trained"
     figure.suptitle(f"{results.specification.benchmark}: AP by held-out class, {spread}", fontsize=11)
-    _legend(figure)
+    add_legend(figure)
     return figure
 
 
@@ -107,8 +152,13 @@ def _ap_panel(axes: Axes, results: Results, shown: list[str], title: str) -> Non
             linestyle="none",
             capsize=2.5,
             markersize=5,
-            **_style(number),
+            **style(number),
         )
+        seeds = results.by_class(method, metric)
+        dots = [
+            (100 * v, row + offset) for row, name in enumerate(shown) for v in seeds.get(name, {}).values()
+        ]
+        axes.plot(*zip(*dots, strict=True), ".", color="black", markersize=3, zorder=4)
     chance = [100 * (results.skew(name) or 0.0) for name in shown]
     edges = np.arange(len(shown) + 1) - 0.5
     axes.stairs(
@@ -129,7 +179,7 @@ def learning_curves(results: Results) -> Figure | None:
     shown = begun[:CURVE_HOLDOUTS]
     if not shown:
         return None
-    figure = _figure(3.4 * len(shown) + 0.9, 8.2)
+    figure = new_figure(3.4 * len(shown) + 0.9, 8.2)
     grid = figure.subplots(3, len(shown), squeeze=False, sharex="col", sharey="row")
     for column, holdout in enumerate(shown):
         _curve_column(list(grid[:, column]), results, holdout)
@@ -142,13 +192,47 @@ def learning_curves(results: Results) -> Figure | None:
     n = results.specification.seeds
     spread = f", mean of {n} seeds, bands ± one standard deviation" if n > 1 else ", one seed"
     figure.suptitle(f"{results.specification.benchmark}: during training{spread}", fontsize=11)
-    _legend(figure)
+    add_legend(figure)
+    return figure
+
+
+def curves_by_class(results: Results) -> Figure | None:
+    """Draw AP by the first detector during training for every held-out class, if `learning_curves` cannot."""
+    methods, followed = results.specification.trained, list(_followed(results))
+    begun = [name for name in results.held_out if any(results.finals_of(m, name) for m in methods)]
+    if len(begun) <= CURVE_HOLDOUTS or not followed:
+        return None
+    shown = begun[:PANELS]
+    columns = min(5, len(shown))
+    lines = math.ceil(len(shown) / columns)
+    figure = new_figure(0.6 + 2.1 * columns, 1.1 + 1.9 * lines)
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    for axes, holdout in zip(grid.flat, shown, strict=False):
+        for number, method in enumerate(results.specification.methods):
+            finals = results.finals_of(method, holdout) if method in methods else []
+            if finals:
+                curves = _curves(results, finals)
+                _plot(axes, curves, f"ap/{followed[0].name}", number, "-", scale=100, label=method)
+        skew = results.skew(holdout)
+        if skew is not None:
+            axes.axhline(100 * skew, color=GREY, linestyle=":", linewidth=1.2, label=CHANCE)
+        axes.set_title(plain(holdout), fontsize=9)
+        _whole_epochs(axes)
+        add_grid(axes)
+    for axes in grid.flat[len(shown) :]:
+        axes.set_visible(False)
+    add_x_labels(grid, "epoch")
+    for axes in grid[:, 0]:
+        axes.set_ylabel(f"AP-{followed[0].label} (%)", fontsize=9)
+    grid[0, 0].set_ylim(bottom=0)
+    figure.suptitle(f"{results.specification.benchmark}: AP by epoch and held-out class", fontsize=11)
+    add_legend(figure)
     return figure
 
 
 def _curve_column(panels: Sequence[Axes], results: Results, holdout: str) -> None:
     loss, accuracy, ap = panels
-    loss.set_title(f"held out: {_plain(holdout)}", fontsize=10)
+    loss.set_title(f"held out: {plain(holdout)}", fontsize=10)
     for number, method in enumerate(results.specification.methods):
         finals = results.finals_of(method, holdout)
         if not finals or method not in results.specification.trained:
@@ -164,6 +248,7 @@ def _curve_column(panels: Sequence[Axes], results: Results, holdout: str) -> Non
     if skew is not None:
         ap.axhline(100 * skew, color=GREY, linestyle=":", linewidth=1.2, label=CHANCE)
     ap.set_xlabel("epoch")
+    _whole_epochs(ap)
     for axes in panels:
         axes.grid(color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
@@ -208,13 +293,13 @@ def _plot(
     if name not in curves:
         return
     epochs, means, spreads = curves[name]
-    style = _style(number)
-    marker = style["marker"] if len(epochs) <= FEW_POINTS else None
+    look = style(number)
+    marker = look["marker"] if len(epochs) <= FEW_POINTS else None
     axes.plot(
-        epochs, scale * means, color=style["color"], linestyle=line, marker=marker, markersize=3, label=label
+        epochs, scale * means, color=look["color"], linestyle=line, marker=marker, markersize=3, label=label
     )
     low, high = scale * (means - spreads), scale * (means + spreads)
-    axes.fill_between(epochs, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    axes.fill_between(epochs, low, high, color=look["color"], alpha=0.15, linewidth=0)
 
 
 def search_choice(studies: Sequence[Selection], what: str = "lambda") -> Figure:
@@ -224,7 +309,7 @@ def search_choice(studies: Sequence[Selection], what: str = "lambda") -> Figure:
     panels = [(study, name) for study in shown for name in searched]
     columns = min(5, len(panels))
     lines = math.ceil(len(panels) / columns)
-    figure = _figure(max(5.0, 2.5 * columns), 1.2 + 2.3 * lines)
+    figure = new_figure(max(5.0, 2.5 * columns), 1.2 + 2.3 * lines)
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
     for axes, (study, name) in zip(grid.flat, panels, strict=False):
         _search_panel(axes, study, name, several=len(searched) > 1)
@@ -235,7 +320,7 @@ def search_choice(studies: Sequence[Selection], what: str = "lambda") -> Figure:
     left_out = f" (the first {len(shown)} of {len(studies)} studies)" if len(shown) < len(studies) else ""
     chosen = "lambda was" if what == "lambda" else "hyperparameters were"
     figure.suptitle(f"{studies[0].study.definition.method}: how {chosen} chosen{left_out}", fontsize=11)
-    _legend(figure)
+    add_legend(figure)
     return figure
 
 
@@ -268,7 +353,7 @@ def _search_panel(axes: Axes, study: Selection, name: str, *, several: bool) -> 
         )  # fmt: skip
     held = study.study.label.partition("/")[2]
     chosen = f" (chosen: {short(parameters(definition, study.chosen)[name], 3)})" if study.chosen else ""
-    axes.set_title(_plain(held) + chosen, fontsize=9)
+    axes.set_title(plain(held) + chosen, fontsize=9)
     _search_axis(axes, space)
     axes.set_xlabel(_axis_name(definition, name, several=several), fontsize=9)
     axes.tick_params(labelsize=8)
@@ -302,6 +387,12 @@ def _search_axis(axes: Axes, space: Space) -> None:
     axes.minorticks_off()
 
 
+def _whole_epochs(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+
 def _log_scale(axes: Axes) -> None:
     """Make the ordinate logarithmic, with plain numbers at 1, 2 and 5 of each decade."""
     from matplotlib.ticker import FuncFormatter, LogLocator
@@ -320,44 +411,3 @@ def _line_legend(axes: Axes, lines: dict[str, Any], location: Any) -> None:
         Line2D([], [], color=GREY, linestyle=line, label=name) for name, line in lines.items()
     ]
     axes.add_artist(axes.legend(handles=handles, loc=location, fontsize=8, frameon=False))
-
-
-def _legend(figure: Figure) -> None:
-    """Add one legend below all panels, with each label once and chance last."""
-    handles: dict[str, Artist] = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    labels = sorted(handles, key=lambda label: label == CHANCE)
-    figure.legend(
-        [handles[label] for label in labels],
-        labels,
-        loc="outside lower center",
-        ncols=min(5, len(labels)),
-        fontsize=9,
-        frameon=False,
-    )
-
-
-def _plain(name: str) -> str:
-    """Return a class name that matplotlib does not read as a formula."""
-    return name.replace("$", r"\$")
-
-
-def _style(number: int) -> dict[str, Any]:
-    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, min(height, 40.0)), layout="constrained")
-
-
-def _png(figure: Figure) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", dpi=DPI, metadata={"Software": None})
-    return sink.getvalue()

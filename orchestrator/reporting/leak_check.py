@@ -13,9 +13,12 @@ from types import MappingProxyType
 from typing import Any
 
 from orchestrator.planning.cells import SEARCH, Cell
+from orchestrator.reporting.tables import NUMBER, TEXT, Column, Table
+from trainables.run import NO_HOLDOUT
 
 IMAGE_SETS = "ood/"
 """What the splits of image sets begin with."""
+SHOWN = 16
 NAMED = 5
 """Most breaches that the verdict lists; it counts the others."""
 
@@ -37,8 +40,12 @@ class Verdict:
 
     searches: int
     """Number of search cells whose access log was read."""
+    searches_hold_out: bool
+    """Whether any of them holds out a class."""
     finals: int
     """Number of final cells whose access log was read."""
+    finals_hold_out: int
+    """Number of these that hold out a class."""
     breaches: tuple[Breach, ...]
 
     @property
@@ -55,13 +62,43 @@ class Verdict:
             return f"LEAK FIREWALL BROKEN, the results do not count: {named}{more}."
         if not self.searches and not self.finals:
             return "Leak firewall: no cell has opened anything yet."
-        trained = f"none of the {self.finals} final cells trained on its held-out class"
-        if not self.searches:
-            return f"Leak firewall: holds; no search cell ran, and {trained}."
-        return (
-            f"Leak firewall: holds; none of the {self.searches} search cells opened a test image or its "
-            f"held-out class, and {trained}."
-        )
+        parts = ["no search cell ran"]
+        if self.searches:
+            what = "a test image or its held-out class" if self.searches_hold_out else "a test image"
+            parts = [_none(self.searches, "search", "opened", "open") + f" {what}"]
+        if self.finals_hold_out:
+            trained = _none(self.finals_hold_out, "final", "trained", "train")
+            parts.append(f"{trained} on its held-out class")
+        return f"Leak firewall: holds; {', and '.join(parts)}."
+
+
+def _none(count: int, phase: str, past: str, verb: str) -> str:
+    """Return that no cell did something, of which the verb is given in its past tense and as it is."""
+    return (
+        f"the one {phase} cell did not {verb}" if count == 1 else f"none of the {count} {phase} cells {past}"
+    )
+
+
+def opened_table(
+    cells: Iterable[Cell], cell_files: Mapping[str, Mapping[str, Any]], label: str
+) -> Table | None:
+    """Return what the cells opened, by its digest, and how many of them; None if no log can be read."""
+    counts: dict[tuple[str, str, str, str, str], int] = {}
+    for cell in cells:
+        entries = (cell_files.get(cell.key) or {}).get("opened")
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, Mapping):
+                about = [str(entry.get(name, "?")) for name in ("split", "count", "digest")]
+                place = (cell.phase, cell.holdout, about[0], about[1], about[2][:SHOWN])
+                counts[place] = counts.get(place, 0) + 1
+    if not counts:
+        return None
+    titles = ("phase", "held out", "opened", "images", "digest")
+    kinds = (TEXT, TEXT, TEXT, NUMBER, TEXT)
+    columns = [Column(title, kind, title) for title, kind in zip(titles, kinds, strict=True)]
+    rows = tuple((*place, f"{number}") for place, number in counts.items())
+    caption = f"What cells opened, the first {SHOWN} characters of its SHA-256, and how many cells did."
+    return Table((*columns, Column("cells", NUMBER, "cells")), rows, caption, label)
 
 
 def check_leaks(
@@ -79,7 +116,8 @@ def check_leaks(
     of what it opened, which counts as a breach.
     """
     breaches: list[Breach] = []
-    searches = finals = 0
+    searches: list[Cell] = []
+    finals: list[Cell] = []
     for cell in cells:
         about = cell_files.get(cell.key) or {}
         if not about and cell.key not in done:
@@ -88,14 +126,12 @@ def check_leaks(
         if not opened:
             breaches.append(Breach(cell, "has no readable log of what it opened"))
             continue
-        if cell.phase == SEARCH:
-            searches += 1
-        else:
-            finals += 1
+        (searches if cell.phase == SEARCH else finals).append(cell)
         breaches += [Breach(cell, description) for description in _forbidden(cell, opened)]
         for name, record in later.get(cell.key, {}).items():
             breaches += _breaches_of_detector(cell, name, record)
-    return Verdict(searches, finals, tuple(breaches))
+    hold_out = [sum(cell.holdout != NO_HOLDOUT for cell in found) for found in (searches, finals)]
+    return Verdict(len(searches), hold_out[0] > 0, len(finals), hold_out[1], tuple(breaches))
 
 
 def _breaches_of_detector(cell: Cell, name: str, record: Mapping[str, Any]) -> list[Breach]:

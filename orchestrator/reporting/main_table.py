@@ -9,7 +9,19 @@ from orchestrator.planning.dry_run import describe_network
 from orchestrator.planning.specification import Specification
 from orchestrator.reporting.results import ACCURACY, LAST, Results
 from orchestrator.reporting.search_sentences import how_chosen
-from orchestrator.reporting.tables import BLANK, ESTIMATE, NUMBER, SHARE, TEXT, Column, Entry, Table, to_text
+from orchestrator.reporting.tables import (
+    BLANK,
+    CHANCE,
+    ESTIMATE,
+    NUMBER,
+    SHARE,
+    TEXT,
+    Chance,
+    Column,
+    Entry,
+    Table,
+    to_text,
+)
 from trainables.recipe import Recipe
 from trainables.run import NO_HOLDOUT, parse_method
 from trainables.settings import valid_of
@@ -136,7 +148,11 @@ def _caption(results: Results) -> str:
                 f"AP is the mean over the last {window} evaluations, accuracy (of the kept classes) the last "
                 "epoch's"
             )
-        parts.append(f"{taken}; random AP is the share of anomalies, which a random detector's AP tends to.")
+        known = any(results.positives(name) is not None for name in results.held_out)
+        counts = " (in brackets: how many they are)" if known else ""
+        parts.append(
+            f"{taken}; random AP is the share of anomalies{counts}, which a random detector's AP tends to."
+        )
         if any(title.endswith(LAST) for title in results.aps.values()):
             parts.append(f"AP marked{LAST} is of the last evaluation alone.")
     parts += about_untrained(specification)
@@ -171,7 +187,8 @@ def _side_by_side(results: Results, content: Content, kind: str) -> Table:
         columns.append(_random_ap(results))
     for method, metrics in content.metrics.items():
         for metric, title in metrics.items():
-            column = Column(title, content.kind_of(method), _column_name(method, metric), method)
+            contest = title if content.kind == ESTIMATE else ""
+            column = Column(title, content.kind_of(method), _column_name(method, metric), method, contest)
             columns.append(_filled(results, column, content, method, metric))
         if content.kind == ESTIMATE:
             columns += _lambdas(results, method)
@@ -187,7 +204,8 @@ def _of_one_title(results: Results, content: Content, title: str) -> Table:
     if content.kind == ESTIMATE and first != ACCURACY:
         columns.append(_random_ap(results))
     for method, metric in found.items():
-        column = Column(method, content.kind_of(method), _column_name(method, metric), title)
+        contest = title if content.kind == ESTIMATE else ""
+        column = Column(method, content.kind_of(method), _column_name(method, metric), title, contest)
         columns.append(_filled(results, column, content, method, metric))
     return _table(results, columns, content.caption, first)
 
@@ -218,10 +236,13 @@ def _random_ap(results: Results) -> _FilledColumn:
     shares: list[Entry] = []
     for row in table_rows(results):
         if row is AVERAGE:
-            shares.append(results.average_skew())
+            skew = results.average_skew()
+            shares.append(skew if skew is None else Chance(skew, None))
         else:
-            shares.append(BLANK if row == NO_HOLDOUT else results.skew(row))
-    return _FilledColumn(Column("random AP", SHARE, "random_ap"), shares)
+            skew = None if row == NO_HOLDOUT else results.skew(row)
+            known = skew if skew is None else Chance(skew, results.positives(row))
+            shares.append(BLANK if row == NO_HOLDOUT else known)
+    return _FilledColumn(Column("random AP", CHANCE, "random_ap"), shares)
 
 
 def _filled(results: Results, column: Column, content: Content, method: str, metric: str) -> _FilledColumn:

@@ -18,6 +18,7 @@ from orchestrator.reporting.results import OWN_AP, Results
 from orchestrator.reporting.statistics import Difference, Estimate, difference
 from orchestrator.reporting.tables import BLANK, DIFFERENCE, ESTIMATE, SHARE, TEXT, Column, Entry, Table
 from search_spaces.benchmark import Benchmark
+from trainables.mistake import counted
 from trainables.recipe import Recipe
 from trainables.run import NO_HOLDOUT, parse_method
 
@@ -208,7 +209,7 @@ def difference_tables(results: Results, pairs: Sequence[Pair]) -> list[Table]:
         return []
     caption = (
         f"Ours minus the paper's on {results.specification.benchmark}, in percent points, ± the standard "
-        f"error of the difference (ours over {_seeds(results)} seeds, the paper's over {PAPER_SEEDS})."
+        f"error of the difference (ours over {_seeds(results)}, the paper's over {PAPER_SEEDS})."
     )
     tables = arrange(results, Content(entries, DIFFERENCE, metrics, caption))
     return [_without_blank_rows(dataclasses.replace(t, label=f"{t.label}-differences")) for t in tables]
@@ -217,7 +218,7 @@ def difference_tables(results: Results, pairs: Sequence[Pair]) -> list[Table]:
 def _seeds(results: Results) -> str:
     """Return how many seeds the sweep's numbers are over."""
     n = results.specification.seeds
-    return f"up to {n}" if results.lacks_seeds else f"{n}"
+    return f"up to {counted(n, 'seed')}" if results.lacks_seeds else counted(n, "seed")
 
 
 def _without_blank_rows(table: Table) -> Table:

@@ -12,7 +12,7 @@ from orchestrator.planning.request import Request
 from orchestrator.reporting.report import Report
 from orchestrator.tracking.tracker import Tracker, open_tracker
 from orchestrator.tracking.uris import resolve_tracking_uri
-from trainables.mistake import Mistake
+from trainables.mistake import Mistake, counted
 
 
 @contextlib.contextmanager
@@ -43,8 +43,11 @@ def rebuild(tracker: Tracker, report: Report, files: Mapping[str, bytes]) -> boo
         print("The tracking server does not answer; give this command again once it does.", file=sys.stderr)
         return False
     if tracker.refusals:
-        print(f"MLflow refused {len(tracker.refusals)} records ({tracker.refusals[0]}).", file=sys.stderr)
+        print(
+            f"MLflow refused {counted(len(tracker.refusals), 'record')} ({tracker.refusals[0]}).",
+            file=sys.stderr,
+        )
         return False
-    print(f"MLflow's records of {count} cells are rebuilt.")
+    print(f"MLflow's records of {counted(count, 'cell')} are rebuilt.")
     print("\n".join(tracker.where_to_compare(ui_command(report.request, report.results.ledger.name))))
     return True

@@ -3,122 +3,55 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
 
-from orchestrator.cli.next_commands import resume_command, score_command, score_sets_command
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.spending import cost_metrics
-from orchestrator.planning.cells import Cell
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
-from orchestrator.planning.versions import mixture
-from orchestrator.reporting import search_sentences, sentences
-from orchestrator.reporting.costs import Cost, cost_csv, total
-from orchestrator.reporting.detector_table import detector_tables
+from orchestrator.reporting import sentences
+from orchestrator.reporting.content import PAIRED, Content
+from orchestrator.reporting.costs import cost_csv
 from orchestrator.reporting.figures import draw_figures
-from orchestrator.reporting.image_set_table import image_set_tables, wide_image_set_table
+from orchestrator.reporting.image_set_table import wide_image_set_table
 from orchestrator.reporting.journal import JOURNAL, studies_journal
-from orchestrator.reporting.leak_check import Verdict, check_leaks
-from orchestrator.reporting.main_table import WIDTH, main_tables, wide_table
-from orchestrator.reporting.paper import Pair, Published, difference_tables, pair_with_paper, paper_tables
-from orchestrator.reporting.results import BEGUN, DONE, Results, cells_csv, collect
+from orchestrator.reporting.leak_check import check_leaks
+from orchestrator.reporting.main_table import WIDTH, wide_table
+from orchestrator.reporting.noticed import noticed_table
+from orchestrator.reporting.page import page
+from orchestrator.reporting.page_sections import page_sections
+from orchestrator.reporting.results import cells_csv, collect
 from orchestrator.reporting.tables import Table, escape_markdown, to_csv, to_latex, to_markdown, to_text
 from orchestrator.tracking.records import Summary
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark
-from trainables.data.named_images import NamedImages
 from trainables.mistake import Mistake
 
-PAIRED = "mean difference, 95% bootstrap interval, p of Wilcoxon's signed-rank test, uncorrected"
+PAGE = "report.html"
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Content):
     """A sweep's results, ready to be printed and written."""
-
-    results: Results
-    verdict: Verdict
-    benchmark: Benchmark
-    request: Request
-    """Where and how the sweep ran, for the commands that the report names."""
-
-    @property
-    def sound(self) -> bool:
-        """Whether the leak firewall held; if it did not, no number counts."""
-        return self.verdict.holds
-
-    @property
-    def missing(self) -> list[Cell]:
-        """The cells that are not done."""
-        return [cell for cell, state in self.results.states.items() if state != DONE]
-
-    @property
-    def failed(self) -> dict[Cell, int]:
-        """The cells that have begun and are not done, with their numbers of attempts."""
-        return {
-            cell: self.results.attempts(cell) for cell, state in self.results.states.items() if state == BEGUN
-        }
-
-    @cached_property
-    def _tables(self) -> tuple[list[Table], ...]:
-        """The tables of the sweep's numbers: by held-out class, by detector, and of image sets."""
-        found = self.results
-        return main_tables(found), detector_tables(found), image_set_tables(found)
 
     @cached_property
     def text(self) -> str:
         """The report for a terminal."""
-        parts = [self._head()]
+        parts = [self.head]
         if not self.sound:
             parts.append(_wrap(self.verdict.sentence))
-        for tables in self._tables:
+        if self.findings:
+            parts.append("\n".join(_wrap(f"- {sentence}", "  ") for sentence in self.findings))
+        for tables in self.tables:
             parts += _printed(tables)
-        parts += ["\n".join(map(_wrap, self._sentences()))]
-        parts += _printed(self._differences)
-        if self._about_paper:
-            parts.append(_wrap(self._about_paper))
-        if self._comparisons:
+        parts += ["\n".join(map(_wrap, self.sentences))]
+        parts += _printed(self.differences)
+        if self.about_paper:
+            parts.append(_wrap(self.about_paper))
+        if self.comparisons:
             heading = f"Against classification, paired over held-out classes ({PAIRED}):"
-            parts.append("\n".join([_wrap(heading), *(_wrap(f"- {s}", "  ") for s in self._comparisons)]))
+            parts.append("\n".join([_wrap(heading), *(_wrap(f"- {s}", "  ") for s in self.comparisons)]))
         return "\n\n".join(parts)
-
-    def _score_command(self, detectors: Iterable[str]) -> str:
-        """Return the command that adds detectors to the finished cells."""
-        return score_command(self.request, self.results.ledger.name, detectors)
-
-    def _set_command(self, image_set: str) -> str:
-        """Return the command that adds an image set to the finished cells."""
-        asked = {each.name: each for each in self.results.asked_sets}
-        named = asked.get(image_set, NamedImages(image_set, "PATH"))
-        return score_sets_command(self.request, self.results.ledger.name, named)
-
-    def _sentences(self) -> list[str]:
-        """Return what is missing, the verdict, problems with lambda, and departures from the paper."""
-        results = self.results
-        return [
-            sentences.missing(results, resume_command(self.request, results.ledger.name)),
-            *sentences.damaged(results, resume_command(self.request, results.ledger.name)),
-            *sentences.strangers(results),
-            *sentences.lacking(results, self._score_command(results.incomplete)),
-            self.verdict.sentence,
-            *sentences.image_sets(results, self._set_command),
-            *sentences.edited(results, self._score_command),
-            *sentences.selection(results),
-            *search_sentences.protocol(results.specification, self.benchmark),
-            *search_sentences.certainty(results),
-            *search_sentences.halving(results),
-            *sentences.nothing_learned(results),
-            *mixture(results.stored.made),
-            *sentences.recipe_departures(results, self.benchmark),
-            self.cost.sentence,
-        ]
-
-    @property
-    def cost(self) -> Cost:
-        """What the sweep took so far, lost work included."""
-        return total(self.results.spent, self.request.price_per_gpu_hour)
 
     def summary_metrics(self) -> dict[str, float]:
         """Return mean/<method>/<metric> and, for two seeds or more, std/<method>/<metric>, in 0..1.
@@ -143,7 +76,7 @@ class Report:
 
     def summary(self) -> Summary:
         """Return what MLflow is told of the sweep as a whole."""
-        return Summary(self.summary_metrics(), self.compared, "\n\n".join(map(to_markdown, self._tables[0])))
+        return Summary(self.summary_metrics(), self.compared, "\n\n".join(map(to_markdown, self.tables[0])))
 
     @property
     def compared(self) -> list[str]:
@@ -157,16 +90,19 @@ class Report:
 
     @cached_property
     def files(self) -> dict[str, bytes]:
-        """The contents of tables (Markdown, LaTeX, CSV) and figures (PNG), by file name."""
+        """The contents of tables (Markdown, LaTeX, CSV), figures (PNG, PDF) and the page, by file name."""
+        drawn = draw_figures(self.results, self.scores)
         return {
             "table.md": self.markdown().encode(),
             "table.tex": self.latex().encode(),
             "table.csv": to_csv(wide_table(self.results)).encode(),
             "cells.csv": cells_csv(self.results).encode(),
             "cost.csv": self._cost_csv().encode(),
+            **self._noticed_file(),
             **self._image_set_files(),
             **self._journal(),
-            **draw_figures(self.results),
+            **drawn,
+            PAGE: self.html(drawn).encode(),
         }
 
     def _journal(self) -> dict[str, bytes]:
@@ -176,6 +112,11 @@ class Report:
     def _cost_csv(self) -> str:
         results = self.results
         return cost_csv(results.cells.all(), results.spent, self.request.price_per_gpu_hour)
+
+    def _noticed_file(self) -> dict[str, bytes]:
+        if not self.sureness:
+            return {}
+        return {"noticed.csv": to_csv(noticed_table(self.results, self.sureness)).encode()}
 
     def _image_set_files(self) -> dict[str, bytes]:
         if not self.results.image_sets:
@@ -209,49 +150,37 @@ class Report:
 
     def markdown(self) -> str:
         """Return all tables and sentences as Markdown."""
-        tables = [table for tables in self._tables for table in tables]
-        parts = [f"# {self._head()}", *map(to_markdown, tables)]
-        parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in self._sentences()))
-        if self._differences or self._about_paper:
+        tables = [table for tables in self.tables for table in tables]
+        parts = [f"# {self.head}"]
+        if self.findings:
+            parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in self.findings))
+        parts += map(to_markdown, tables)
+        parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in self.sentences))
+        if self.taken_for:
+            parts.append(to_markdown(self.taken_for))
+        if self.differences or self.about_paper:
             parts.append("## Beside the paper")
-        for table in [*self._differences, *self._paper_tables]:
+        for table in self.beside_paper:
             parts.append(to_markdown(table))
-        if self._about_paper:
-            parts.append(self._about_paper)
-        if self._comparisons:
+        if self.about_paper:
+            parts.append(self.about_paper)
+        if self.comparisons:
             parts.append("## Against classification, paired over held-out classes")
             parts.append(f"{PAIRED[0].upper()}{PAIRED[1:]}.")
-            parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in self._comparisons))
+            parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in self.comparisons))
         return "\n\n".join(parts) + "\n"
 
+    def html(self, drawn: Mapping[str, bytes]) -> str:
+        """Return the report as a page of its own, given the figures' files by name."""
+        return page(self.head, page_sections(self, drawn))
+
     def latex(self) -> str:
-        r"""Return all tables for \input into a document with the package booktabs."""
-        tables = [*(table for tables in self._tables for table in tables), *self._differences]
-        return "\n\n".join(to_latex(table) for table in [*tables, *self._paper_tables]) + "\n"
-
-    @cached_property
-    def _paired_with_paper(self) -> tuple[list[Pair], list[Published]]:
-        return pair_with_paper(self.results, self.benchmark)
-
-    @cached_property
-    def _differences(self) -> list[Table]:
-        return difference_tables(self.results, self._paired_with_paper[0])
-
-    @cached_property
-    def _paper_tables(self) -> list[Table]:
-        return paper_tables(self.results, self._paired_with_paper[0], self.benchmark)
-
-    @cached_property
-    def _about_paper(self) -> str:
-        return sentences.about_paper(self.results, self.benchmark, *self._paired_with_paper)
-
-    @cached_property
-    def _comparisons(self) -> list[str]:
-        return sentences.comparisons(self.results)
-
-    def _head(self) -> str:
-        ledger, total = self.results.ledger, len(self.results.states)
-        return f"Sweep {ledger.name} in {ledger.storage}: {total - len(self.missing)} of {total} cells done"
+        r"""Return all tables for \input into a document with the packages booktabs and graphicx."""
+        tables = [
+            *(table for tables in self.tables for table in tables),
+            *([self.taken_for] if self.taken_for else []),
+        ]
+        return "\n\n".join(to_latex(table) for table in [*tables, *self.beside_paper]) + "\n"
 
 
 def make_report(ledger: Ledger, request: Request | None = None) -> Report:

@@ -292,6 +292,13 @@ class Results:
                 return found.mean
         return None
 
+    def positives(self, holdout: str) -> int | None:
+        """Return how many test images a held-out class has; None if the ledger does not say."""
+        counts = self.stored.test_counts
+        if len(counts) != len(self.classes) or holdout not in self.classes:
+            return None
+        return counts[self.classes.index(holdout)]
+
     def average_skew(self) -> float | None:
         """Return the mean share of anomalies over the held-out classes; None if any is unknown."""
         shares = [self.skew(holdout) for holdout in self.held_out]

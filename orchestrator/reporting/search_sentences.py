@@ -10,6 +10,8 @@ from itertools import pairwise
 from orchestrator.planning.specification import BEST, ONE_SE, PAPER, SMOOTHED, Specification
 from orchestrator.reporting.results import Results, Selection
 from search_spaces.benchmark import Benchmark
+from trainables.mistake import counted
+from trainables.run import NO_HOLDOUT
 from trainables.spaces import Choices
 
 
@@ -22,11 +24,9 @@ def how_chosen(specification: Specification) -> str:
     if not searched or not specification.trained:
         return " ".join(parts)
     kinds = {specification.lambda_of(m) for m in specification.methods if specification.searches(m)}
-    for_each = " or ".join(
-        words
-        for kind, words in (("holdout", "each held-out class"), ("benchmark", "the benchmark"))
-        if kind in kinds
-    )
+    alone = specification.holdouts == (NO_HOLDOUT,)
+    words = {"holdout": "the benchmark" if alone else "each held-out class", "benchmark": "the benchmark"}
+    for_each = " or ".join(dict.fromkeys(words[kind] for kind in words if kind in kinds))
     if specification.search:
         for_each += " and method"
     were = "was" if len(searched) == 1 else "were"
@@ -69,7 +69,8 @@ def protocol(specification: Specification, benchmark: Benchmark) -> list[str]:
             f"The choice of lambda of {task} {'agrees with' if same else 'departs from'} the paper's "
             f"({paper.known}); --protocol paper follows it."
         )
-    if any(specification.lambda_of(method) == "benchmark" for method in searched):
+    alone = specification.holdouts == (NO_HOLDOUT,)
+    if not alone and any(specification.lambda_of(method) == "benchmark" for method in searched):
         found.append(
             "Under one lambda for the benchmark, the searches of the other classes saw each held-out class "
             "as a known one."
@@ -92,7 +93,7 @@ def certainty(results: Results) -> list[str]:
         return [f"The choice stands out from its neighbours in {_all(len(studies))}."]
     return [
         f"The choice is not distinguishable from a neighbour in {len(unsure)} of "
-        f"{'1 study' if len(studies) == 1 else f'{len(studies)} studies'}: their validation accuracies "
+        f"{counted(len(studies), 'study', 'studies')}: their validation accuracies "
         "differ by no more than noise explains (95%, Student's t over seeds)."
     ]
 
@@ -111,7 +112,8 @@ def halving(results: Results) -> list[str]:
     hours = sum(results.spent[key].hours for key in sound)
     unit = "GPU" if any(results.spent[key].on_gpus for key in sound) else "CPU"
     found = [
-        f"Halving by {eta}: search cells that are done trained {trained} of {len(done) * whole} epochs "
+        f"Halving by {eta}: search cells that are done trained {trained} of "
+        f"{counted(len(done) * whole, 'epoch')} "
         f"({100 * share:.0f}%), which saved about {hours * (1 / share - 1):.3g} {unit}-hours."
     ]
     kept = [same for study in results.selections for same in _leaders(study)]

@@ -35,7 +35,8 @@ def missing(results: Results, command: str) -> str:
             lists[state].append(_with_attempts(results, cell))
     count = sum(map(len, lists.values()))
     if not count:
-        return f"Missing: nothing; all {len(results.states)} cells are done."
+        all_cells = "the one cell is" if len(results.states) == 1 else f"all {len(results.states)} cells are"
+        return f"Missing: nothing; {all_cells} done."
     words = {
         BEGUN: "begun without a result (failed, or still running)",
         AT_RUNG: "at a rung, where they wait for others",

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainables.mistake import counted
+
 RESAMPLES = 10_000
+FEWEST = 5
+"""Fewest classes over which an interval or a test is given: fewer show too little of the spread."""
 LEVEL = 0.95
 SIGNIFICANT = 1 - LEVEL
 RAISES, LOWERS, NO_CHANGE, TOO_FEW = "raises", "lowers", "no measurable change", "too few"
@@ -43,9 +47,9 @@ class Comparison:
     n: int
     mean: float
     interval: tuple[float, float] | None
-    """95% percentile interval, classes drawn with replacement; None for fewer than 2 classes."""
+    """95% percentile interval, classes drawn with replacement; None for fewer than FEWEST classes."""
     p: float | None
-    """Two-sided p of Wilcoxon's signed-rank test; None for fewer than 2 classes."""
+    """Two-sided p of Wilcoxon's signed-rank test; None for fewer than FEWEST classes."""
 
     @property
     def smallest_p(self) -> float:
@@ -120,7 +124,7 @@ def compare(differences: Collection[float]) -> Comparison:
     # Sorted, so that the order of the classes does not change the bootstrap's draws.
     values = np.sort(np.fromiter(differences, dtype=np.float64))
     mean = math.fsum(values) / len(values)
-    if len(values) < 2:
+    if len(values) < FEWEST:
         return Comparison(len(values), mean, None, None)
     return Comparison(len(values), mean, bootstrap_interval(values), signed_rank_p(values))
 
@@ -149,9 +153,9 @@ def signed_rank_p(values: np.ndarray) -> float:
 def describe_comparison(method: str, metric: str, comparison: Comparison) -> str:
     """Return a comparison with classification as a sentence, with differences in percent points."""
     n, points = comparison.n, f"{100 * comparison.mean:+.2f} points"
-    classes = f"{n} held-out classes"
+    classes = counted(n, "held-out class", "held-out classes")
     if comparison.interval is None or comparison.p is None:
-        return f"{method}, {metric}: {points} on 1 held-out class; fewer than 2 classes allow no test."
+        return f"{method}, {metric}: {points} over {classes}, too few for an interval or a test."
     low, high = (f"{100 * bound:+.2f}" for bound in comparison.interval)
     p = "p < 0.001" if comparison.p < 0.001 else f"p = {comparison.p:.3f}"
     measured = f"[{low}, {high}] over {classes}, {p}"

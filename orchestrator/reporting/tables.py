@@ -15,12 +15,43 @@ from dataclasses import dataclass
 from orchestrator.reporting.statistics import Difference, Estimate
 
 TEXT, NUMBER, SHARE, ESTIMATE, DIFFERENCE = "text", "number", "share", "estimate", "difference"
+CHANCE, INTERVAL, COUNT = "chance", "interval", "count"
 BLANK = ""
 """An entry that has no meaning in its row; None is an entry that is not known yet."""
 
+NEEDS = r"% needs \usepackage{booktabs,graphicx}, and UTF-8"
+NO_WIDER = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
+"""Begins a box that is made smaller if it is wider than the text."""
+
 _MINUS = re.compile(r"^-(?=\d)")
 
-Entry = str | float | Estimate | Difference | None
+
+@dataclass(frozen=True)
+class Chance:
+    """A random detector's AP, and the number of anomalies behind it if it is known."""
+
+    share: float
+    positives: int | None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Count:
+    """So many of so many."""
+
+    found: int
+    of: int
+
+
+Entry = str | float | Estimate | Difference | Chance | Interval | Count | None
 
 
 @dataclass(frozen=True)
@@ -31,6 +62,8 @@ class Column:
     kind: str
     name: str
     group: str = ""
+    contest: str = ""
+    """Of the columns of one contest, the highest entry of a row is its best; columns of none have no best."""
 
 
 @dataclass(frozen=True)
@@ -80,26 +113,29 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""Return a table environment; the document needs \usepackage{booktabs} and UTF-8."""
+    r"""Return a table of at most \textwidth, across both columns if there are two."""
     spec = "".join("l" if column.kind == TEXT else "r" for column in table.columns)
-    lines = [r"\begin{table}", r"\centering", r"\footnotesize", r"\setlength{\tabcolsep}{4pt}"]
+    lines = [NEEDS, r"\begin{table*}", r"\centering", r"\footnotesize", r"\setlength{\tabcolsep}{4pt}"]
     lines += [rf"\caption{{{_prose(table.caption)}}}", rf"\label{{{table.label}}}"]
-    lines += [rf"\begin{{tabular}}{{{spec}}}", r"\toprule", *_latex_groups(table)]
+    lines += [NO_WIDER, rf"\begin{{tabular}}{{{spec}}}", r"\toprule", *_latex_groups(table)]
     lines += [_latex_row([_prose(column.title) for column in table.columns]), r"\midrule"]
+    winners = best(table)
     for number, row in enumerate(table.rows):
         if number in table.rules:
             lines.append(r"\midrule")
-        entries = zip(table.columns, row, strict=True)
-        lines.append(_latex_row([_latex_entry(table, column, entry) for column, entry in entries]))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+        fields = []
+        for place, (column, entry) in enumerate(zip(table.columns, row, strict=True)):
+            field = _latex_entry(table, column, entry)
+            fields.append(rf"\textbf{{{field}}}" if (number, place) in winners else field)
+        lines.append(_latex_row(fields))
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table*}"])
 
 
 def to_csv(table: Table) -> str:
     """Return values in 0..1; estimates fill columns for mean, std and n, differences one for their error."""
-    suffixes = {ESTIMATE: ("_mean", "_std", "_n"), DIFFERENCE: ("", "_standard_error")}
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(c.name + end for c in table.columns for end in suffixes.get(c.kind, ("",)))
+    writer.writerow(name for column in table.columns for name in _csv_names(column))
     for row in table.rows:
         fields: list[object] = []
         for column, entry in zip(table.columns, row, strict=True):
@@ -107,10 +143,49 @@ def to_csv(table: Table) -> str:
                 fields += [entry.mean, entry.std, entry.n]
             elif isinstance(entry, Difference):
                 fields += [entry.value, entry.standard_error]
+            elif isinstance(entry, Chance):
+                fields += [entry.share, entry.positives]
+            elif isinstance(entry, Interval):
+                fields += [entry.value, entry.low, entry.high]
+            elif isinstance(entry, Count):
+                fields += [entry.found, entry.of]
             else:
-                fields += [entry] + [None] * (len(suffixes.get(column.kind, ("",))) - 1)
+                fields += [entry] + [None] * (len(_csv_names(column)) - 1)
         writer.writerow(fields)
     return sink.getvalue()
+
+
+def _csv_names(column: Column) -> tuple[str, ...]:
+    """Return the names of the fields that a column fills."""
+    name = column.name
+    return {
+        ESTIMATE: (f"{name}_mean", f"{name}_std", f"{name}_n"),
+        DIFFERENCE: (name, f"{name}_standard_error"),
+        CHANCE: (name, "positives"),
+        INTERVAL: (name, f"{name}_low", f"{name}_high"),
+        COUNT: (name, f"{name}_of"),
+    }.get(column.kind, (name,))
+
+
+def best(table: Table) -> set[tuple[int, int]]:
+    """Return the places, by row and column, of the highest entry of each contest, as it is printed."""
+    found = set()
+    for number, row in enumerate(table.rows):
+        for contest in {column.contest for column in table.columns} - {""}:
+            values = {
+                place: round(entry.mean, 4)
+                for place, (column, entry) in enumerate(zip(table.columns, row, strict=True))
+                if column.contest == contest and isinstance(entry, Estimate)
+            }
+            highest = max(values.values(), default=0.0)
+            if len(set(values.values())) > 1:
+                found |= {(number, place) for place, value in values.items() if value == highest}
+    return found
+
+
+def printed(table: Table) -> list[list[str]]:
+    """Return each entry as text, without the blanks that align it."""
+    return [[value + spread for value, spread in row] for row in _formatted(table)]
 
 
 def escape_latex(text: str) -> str:
@@ -155,6 +230,12 @@ def _parts(table: Table, column: Column, entry: Entry) -> tuple[str, str]:
     if isinstance(entry, Difference):
         error = entry.standard_error
         return f"{100 * entry.value:+.2f}", "" if error is None else f" ± {100 * error:.2f}"
+    if isinstance(entry, Chance):
+        return f"{100 * entry.share:.2f}", "" if entry.positives is None else f" ({entry.positives})"
+    if isinstance(entry, Interval):
+        return f"{100 * entry.value:.2f}", f" [{100 * entry.low:.2f}, {100 * entry.high:.2f}]"
+    if isinstance(entry, Count):
+        return f"{entry.found} of {entry.of}", ""
     return (f"{100 * entry:.2f}" if column.kind == SHARE else f"{entry:.3g}"), ""
 
 
@@ -187,6 +268,8 @@ def _widen(spread: str, width: int, *, starred: bool) -> str:
     spread, room = spread.removesuffix("*"), width - len(star)
     if not spread:
         return star.ljust(width)
+    if not spread.startswith(" ± "):
+        return spread.rjust(room) + star
     return spread[:3] + spread[3:].rjust(room - 3) + star
 
 
@@ -202,7 +285,7 @@ def _widths(table: Table, rows: list[list[str]], gaps: list[int]) -> list[int]:
     """Return the columns' widths; the last of a group is widened if the group's heading needs it."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
     start = 0
-    for group, count in _groups(table):
+    for group, count in groups(table):
         end = start + count
         span = sum(widths[start:end]) + sum(gaps[start + 1 : end])
         heading = len(group) + 4 if count > 1 else len(group)
@@ -218,7 +301,8 @@ def _join(table: Table, row: Sequence[str], widths: list[int], gaps: list[int]) 
     return "".join(fields)
 
 
-def _groups(table: Table) -> list[tuple[str, int]]:
+def groups(table: Table) -> list[tuple[str, int]]:
+    """Return the headings over columns, and how many columns each is over; a blank one is none."""
     return [(group, len(list(run))) for group, run in itertools.groupby(table.columns, lambda c: c.group)]
 
 
@@ -227,7 +311,7 @@ def _group_line(table: Table, widths: list[int], gaps: list[int]) -> list[str]:
     if not any(column.group for column in table.columns):
         return []
     line, start = "", 0
-    for group, count in _groups(table):
+    for group, count in groups(table):
         end = start + count
         span = sum(widths[start:end]) + sum(gaps[start + 1 : end])
         heading = f" {group} ".center(span, "-") if group and count > 1 else group.rjust(span)
@@ -240,7 +324,7 @@ def _latex_groups(table: Table) -> list[str]:
     if not any(column.group for column in table.columns):
         return []
     fields, rules, start = [], [], 1
-    for group, count in _groups(table):
+    for group, count in groups(table):
         fields.append(rf"\multicolumn{{{count}}}{{c}}{{{escape_latex(group)}}}")
         if group:
             rules.append(rf"\cmidrule(lr){{{start}-{start + count - 1}}}")

@@ -11,8 +11,15 @@ import pytest
 from PIL import Image
 
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
-from orchestrator.reporting.figures import ap_by_class, draw_figures, learning_curves, search_choice
+from orchestrator.reporting.figures import (
+    ap_by_class,
+    curves_by_class,
+    draw_figures,
+    learning_curves,
+    search_choice,
+)
 from orchestrator.reporting.results import Results, collect
+from orchestrator.reporting.scored import read_scored
 from tests.hand_made_ledger import curve_rows, finish, plain_value, specification, write_sweep
 
 
@@ -26,9 +33,20 @@ def swept(storage: Path, values: Any = None, **changes: Any) -> Results:
     return collect(ledger)
 
 
+def drawn(results: Results) -> dict[str, bytes]:
+    """The figures' PNG files, each of which has a PDF file beside it."""
+    files = draw_figures(results, read_scored(results))
+    pngs = {name: data for name, data in files.items() if name.endswith(".png")}
+    for name in pngs:
+        assert files[name.replace(".png", ".pdf")].startswith(b"%PDF-")
+    assert len(files) == 2 * len(pngs)
+    return pngs
+
+
 def test_figures_are_png_files_of_a_readable_size(tmp_path: Path) -> None:
-    figures = draw_figures(swept(tmp_path))
-    assert set(figures) == {"ap-by-class.png", "learning-curves.png", "lambda-rotation.png"}
+    figures = drawn(swept(tmp_path))
+    stems = {"ap-by-class", "learning-curves", "lambda-rotation", "accuracy-against-ap"}
+    assert set(figures) == {f"{stem}.png" for stem in stems}
     for data in figures.values():
         image = Image.open(io.BytesIO(data))
         assert image.format == "PNG"
@@ -49,7 +67,7 @@ def test_a_method_that_trains_nothing_has_a_panel_of_its_own_and_no_curve(tmp_pa
     assert curves is not None
     assert "edge-energy" not in {text.get_text() for text in curves.legends[0].get_texts()}
     alone = swept(tmp_path / "alone", methods=("edge-energy",))
-    assert set(draw_figures(alone)) == {"ap-by-class.png"}
+    assert set(drawn(alone)) == {"ap-by-class.png"}
 
 
 def test_ap_by_class_shows_means_deviations_and_chance(tmp_path: Path) -> None:
@@ -60,6 +78,8 @@ def test_ap_by_class_shows_means_deviations_and_chance(tmp_path: Path) -> None:
     assert [label.get_text() for label in left.get_yticklabels()] == ["3", "8"]
     assert (left.get_xlabel(), right.get_xlabel()) == ("AP-MSP (%)", "AP-ODIN (%)")
     classification, rotation = left.containers[:2]
+    dots = [line for line in left.lines if line.get_marker() == "."]
+    assert sorted(dots[0].get_xdata()) == pytest.approx([30.0, 30.0, 31.0, 31.0, 32.0, 32.0])
     # 0.30, 0.31, 0.32 and, with rotation, 0.05 more: deviation 0.01.
     assert classification.lines[0].get_xdata() == pytest.approx([31.0, 31.0])
     assert rotation.lines[0].get_xdata() == pytest.approx([36.0, 36.0])
@@ -92,6 +112,21 @@ def test_learning_curves_are_the_means_of_the_ledger_s_curves(tmp_path: Path) ->
     assert ap.lines[0].get_ydata() == pytest.approx(100 * ap_values)
     epochs = results.specification.recipe.epochs
     assert list(ap.lines[0].get_xdata()) == list(range(epochs - window + 1, epochs + 1))
+
+
+def test_every_class_s_ap_by_epoch_is_drawn_if_they_are_many(tmp_path: Path) -> None:
+    results = swept(tmp_path, holdouts=("0", "1", "2", "3"), seeds=1)
+    figure = curves_by_class(results)
+    assert figure is not None
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title() for axes in shown] == ["0", "1", "2", "3"]
+    assert len(shown[3].lines) == 3  # two methods and chance
+    assert curves_by_class(swept(tmp_path / "few", seeds=1)) is None
+
+
+def test_the_same_results_give_the_same_files(tmp_path: Path) -> None:
+    results = swept(tmp_path, seeds=1, methods=("classification",))
+    assert draw_figures(results, {}) == draw_figures(results, {})
 
 
 def test_lambda_is_shown_with_the_chosen_one_marked(tmp_path: Path) -> None:
@@ -127,11 +162,11 @@ def test_names_that_look_like_formulas_are_shown_as_they_are(tmp_path: Path) -> 
     ledger, cells = write_sweep(tmp_path, wanted, classes=classes)
     for cell in cells.all():
         finish(ledger, wanted, cell, classes=classes)
-    assert "ap-by-class.png" in draw_figures(collect(ledger))
+    assert "ap-by-class.png" in drawn(collect(ledger))
 
 
 def test_figures_without_content_are_left_out(tmp_path: Path) -> None:
     whole = swept(tmp_path / "whole", holdouts=("none",), aux_weight=("0.4",))
-    assert draw_figures(whole) == {}
+    assert drawn(whole) == {}
     ledger, _ = write_sweep(tmp_path / "new", specification())
-    assert draw_figures(collect(ledger)) == {}
+    assert drawn(collect(ledger)) == {}

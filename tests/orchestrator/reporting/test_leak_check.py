@@ -25,7 +25,22 @@ def check(cell: Cell, *opened: Any, done: bool = True) -> tuple[bool, str]:
 def test_a_search_may_open_training_images_of_kept_classes() -> None:
     holds, sentence = check(SEARCHING, entry("train", "dog", "frog"))
     assert holds
-    assert "none of the 1 search cells opened a test image" in sentence
+    assert "the one search cell did not open a test image or its held-out class" in sentence
+
+
+def test_nothing_is_said_of_a_held_out_class_without_one() -> None:
+    """One cell and several are spoken of rightly, with and without a held-out class."""
+    none = [Cell(f"n{i}", FINAL, "none", "rotation", i) for i in range(2)]
+    searches = [Cell(f"s{i}", SEARCH, "none", "rotation", 0, i) for i in range(2)]
+    files = {cell.key: {"opened": [entry("train", "dog")]} for cell in [*none, *searches, TRAINING]}
+    assert check_leaks(none, files, ()).sentence == "Leak firewall: holds; no search cell ran."
+    assert check_leaks([*searches, *none], files, ()).sentence == (
+        "Leak firewall: holds; none of the 2 search cells opened a test image."
+    )
+    with_holdout = check_leaks([*none, TRAINING], files, ()).sentence
+    assert with_holdout.endswith(
+        "no search cell ran, and the one final cell did not train on its held-out class."
+    )
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_captions_say_when_not_all_seeds_are_done(tmp_path: Path) -> None:
         captions[seed] = " ".join(table.caption for table in tables)
     for seed in (0, 1):
         assert "(ours over up to 3 seeds" in captions[seed]
-        assert "up to 3 (ours)" in captions[seed]
+        assert "up to 3 seeds (ours)" in captions[seed]
     assert "(ours over 3 seeds" in captions[2]
     assert "up to" not in captions[2]
 

@@ -68,7 +68,7 @@ def test_rebuilding_says_what_mlflow_refused_and_fails(
     finish_all(ledger, wanted, cells)
     words = ["mine", "--storage", str(tmp_path), "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
     assert main([*words, "--rebuild-tracking"]) == 1
-    assert "MLflow refused 1 records (No module named 'boto3')" in capsys.readouterr().err
+    assert "MLflow refused 1 record (No module named 'boto3')" in capsys.readouterr().err
 
 
 def test_rebuilding_records_without_mlflow_or_what_the_uri_needs_is_a_mistake(

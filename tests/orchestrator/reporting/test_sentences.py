@@ -28,6 +28,10 @@ def test_missing_cells_are_listed_by_state_with_the_command(tmp_path: Path) -> N
     )
     finish_all(ledger, wanted, cells)
     assert missing(collect(ledger), "go") == "Missing: nothing; all 6 cells are done."
+    one = specification(seeds=1, holdouts=("3",), methods=("classification",))
+    ledger, cells = write_sweep(tmp_path, one, name="one")
+    finish_all(ledger, one, cells)
+    assert missing(collect(ledger), "go") == "Missing: nothing; the one cell is done."
 
 
 def test_another_lambda_than_the_chosen_one_and_divergence_are_reported(tmp_path: Path) -> None:

@@ -123,6 +123,8 @@ def test_verdicts() -> None:
     assert compare([-value for value in up]).verdict == LOWERS
     assert compare([0.02, -0.03, 0.01, -0.015, 0.005, 0.03, -0.02]).verdict == NO_CHANGE
     assert compare([0.1] * 4).verdict == TOO_FEW
+    assert [compare([0.1] * n).interval for n in (1, 4)] == [None, None]
+    assert compare([0.1] * 5).interval == pytest.approx((0.1, 0.1))
     with pytest.raises(ValueError, match="at least one"):
         compare([])
 
@@ -139,8 +141,8 @@ def test_sentences_say_what_was_found_and_when_nothing_can_be() -> None:
     assert "over 6 held-out classes, p = 0.031" in raised
     unclear = describe_comparison("rotation", "AP-MSP", compare([0.02, -0.03, 0.01, -0.015, 0.005, 0.03]))
     assert unclear.startswith("rotation does not measurably change AP-MSP: +0.33 points [")
-    assert "too few classes to tell" in describe_comparison("rotation", "AP-MSP", compare([0.1, 0.2, 0.3]))
-    single = describe_comparison("rotation", "AP-MSP", compare([-0.1]))
-    assert (
-        single == "rotation, AP-MSP: -10.00 points on 1 held-out class; fewer than 2 classes allow no test."
-    )
+    assert "too few classes to tell" in describe_comparison("rotation", "AP-MSP", compare([0.1] * 5))
+    few, single = (describe_comparison("rotation", "AP-MSP", compare([-0.1] * n)) for n in (4, 1))
+    too_few = "too few for an interval or a test."
+    assert few == f"rotation, AP-MSP: -10.00 points over 4 held-out classes, {too_few}"
+    assert single == f"rotation, AP-MSP: -10.00 points over 1 held-out class, {too_few}"

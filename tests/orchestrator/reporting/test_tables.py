@@ -14,14 +14,22 @@ import pytest
 from orchestrator.reporting.statistics import Difference, Estimate
 from orchestrator.reporting.tables import (
     BLANK,
+    CHANCE,
+    COUNT,
     DIFFERENCE,
     ESTIMATE,
+    INTERVAL,
     NUMBER,
     SHARE,
     TEXT,
+    Chance,
     Column,
+    Count,
+    Interval,
     Table,
+    best,
     escape_latex,
+    printed,
     to_csv,
     to_latex,
     to_markdown,
@@ -112,6 +120,45 @@ def test_latex_has_as_many_fields_in_every_row_as_columns() -> None:
     assert r"$\lambda$" in text
 
 
+def test_counts_intervals_and_chance_in_every_format() -> None:
+    table = Table(
+        (Column("c", CHANCE, "random_ap"), Column("i", INTERVAL, "ap"), Column("n", COUNT, "noticed")),
+        ((Chance(0.1, 12), Interval(0.5, 0.25, 0.75), Count(3, 12)), (Chance(0.0988, None), None, None)),
+        "",
+        "",
+    )
+    assert printed(table) == [["10.00 (12)", "50.00 [25.00, 75.00]", "3 of 12"], ["9.88", "-", "-"]]
+    first, second = to_text(table).splitlines()[-2:]
+    assert first.index("10.00") == second.index("9.88") - 1
+    assert to_csv(table).splitlines() == [
+        "random_ap,positives,ap,ap_low,ap_high,noticed,noticed_of",
+        "0.1,12,0.5,0.25,0.75,3,12",
+        "0.0988,,,,,,",
+    ]
+    assert r"10.00 (12) & 50.00 [25.00, 75.00] & 3 of 12 \\" in to_latex(table)
+
+
+def test_the_best_of_a_contest_is_bold_and_ties_as_printed_are_both_best() -> None:
+    columns = tuple(
+        Column("AP", ESTIMATE, name, name, contest) for name, contest in zip("abcd", "xxxy", strict=True)
+    )
+    rows = (
+        (Estimate(0.5, None, 1), Estimate(0.7, 0.01, 2), Estimate(0.70001, None, 1), Estimate(0.9, None, 1)),
+        (Estimate(0.5, None, 1), Estimate(0.5, None, 1), None, Estimate(0.9, None, 1)),
+    )
+    table = Table(columns, rows, "", "")
+    assert best(table) == {(0, 1), (0, 2)}
+    assert r"50.00 & \textbf{70.00 $\pm$ 1.00} & \textbf{70.00} & 90.00 \\" in to_latex(table)
+
+
+def test_latex_names_what_it_needs_and_is_never_wider_than_the_text() -> None:
+    first, *rest = to_latex(TABLE).splitlines()
+    assert first.startswith("% needs")
+    assert "booktabs" in first
+    assert rest[0] == r"\begin{table*}"
+    assert r"\ifdim\width>\textwidth\textwidth" in to_latex(TABLE)
+
+
 def test_latex_s_special_characters_are_escaped() -> None:
     assert escape_latex("a_b & 5%") == r"a\_b \& 5\%"
     assert escape_latex("\\") == r"\textbackslash{}"
@@ -121,7 +168,7 @@ def test_latex_s_special_characters_are_escaped() -> None:
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles(tmp_path: Path) -> None:
-    document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}%s\\end{document}"
+    document = "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}%s\\end{document}"
     (tmp_path / "table.tex").write_text(document % to_latex(TABLE), encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
