@@ -32,7 +32,10 @@ LARGEST_SEED = 10**9 - 1
 
 def read_request(words: list[str] | None = None) -> Request:
     """Return what a command line asks for; raise Mistake for words that are not valid."""
-    fields = values_of(vars(_parser().parse_args(words)))
+    parser = _parser()
+    fields = values_of(vars(parser.parse_args(words)))
+    if "=" in fields.get("benchmark", ""):
+        raise parser.stray(fields["benchmark"])
     request = Request(**fields, given=frozenset(fields))
     _check_share(request.gpus_per_worker, request.workers)
     _check_needs_ray(request)
@@ -95,7 +98,7 @@ def _check_needs_ray(request: Request) -> None:
             )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="python -m orchestrator.sweep",
         usage="python -m orchestrator.sweep [BENCHMARK] [options]",
@@ -122,10 +125,17 @@ def _what(group: argparse._ArgumentGroup) -> None:
     add(
         "--methods",
         nargs="+",
+        action="extend",
         metavar="M",
         help=f"out of {', '.join(method_parts())}, or joined by + (default: {' '.join(DEFAULTS.methods)})",
     )
-    add("--holdouts", nargs="+", metavar="C", help="classes to hold out, or none (default: every class)")
+    add(
+        "--holdouts",
+        nargs="+",
+        action="extend",
+        metavar="C",
+        help="classes to hold out, or none (default: every class)",
+    )
     add(
         "--seeds",
         metavar="N",
@@ -141,7 +151,13 @@ def _what(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="lambdas that a study tries in a range (default: the benchmark's)",
     )
-    add("--aux-weight", nargs="+", metavar="X", help="lambda given instead of searched: X, or task=X")
+    add(
+        "--aux-weight",
+        nargs="+",
+        action="extend",
+        metavar="X",
+        help="lambda given instead of searched: X, or task=X",
+    )
     add(
         "--search",
         nargs="+",
@@ -175,6 +191,7 @@ def _what(group: argparse._ArgumentGroup) -> None:
     add(
         "--detectors",
         nargs="+",
+        action="extend",
         metavar="D",
         help=f"scores of the test images, out of {', '.join(DETECTORS.names)} "
         f"(default: {' '.join(DEFAULTS.detectors)})",

@@ -90,6 +90,8 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
             stored = check_name(sweep, must_exist=request.resume)
             if stored is not None:
                 sweep = with_scoring(sweep, stored, request)
+            elif draft is not None:
+                draft.check_batch(dict(zip(prepared.classes, prepared.counts["train"], strict=True)))
             cells = lay_out(sweep.specification, sweep.fingerprint)
             keys = [cell.key for cell in cells.all()]
             results, damaged = sweep.ledger.examine(keys)

@@ -227,7 +227,11 @@ class Ledger:
         """Return sweep.json; raise Mistake if there is no such sweep or the file cannot be read."""
         if not self.exists():
             known = ", ".join(sweeps_in(self.storage)) or "none"
-            raise Mistake(f"There is no sweep {self.name!r} in {self.storage}; sweeps there: {known}.")
+            place = self.storage if self.local_folder is None else os.path.dirname(self.local_folder)
+            raise Mistake(
+                f"There is no sweep {self.name!r} in {place}; sweeps there: {known}. "
+                "If it is elsewhere, say where with --storage."
+            )
         try:
             values = damage.read_sweep(self._read(SWEEP))
         except Unsound as problem:

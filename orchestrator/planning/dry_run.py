@@ -93,6 +93,8 @@ def look_ahead(request: Request, draft: Draft | None) -> tuple[Specification, Im
     device = "cuda" if request.gpus_per_worker else "cpu"
     classes = find_benchmark(request.benchmark).classes
     images = _images(request, draft.complete(device, classes))
+    if images is not None:
+        draft.check_batch(dict(zip(images.classes, images.train, strict=True)))
     return draft.complete(device, images.classes if images else classes), images, draft.settings
 
 
