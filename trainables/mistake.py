@@ -34,8 +34,6 @@ SYNONYMS = {
     "l2": "weight_decay",
     "bs": "batch_size",
     "seed": "sweep_seed",
-    "rot": "rotation",
-    "softmax": "msp",
 }
 """What else people call things that have another name here."""
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
+from orchestrator.ledger.interpreter import python
 from orchestrator.ledger.passwords import hinted, masked
 from orchestrator.planning.request import WHAT, Request
 from trainables.data.named_images import NamedImages
 
 IMAGE_SETS = {"ood", "ood_resize", "crops_per_image", "ood_seed"}
-RUN_ONCE = {"name", "resume", "accept_versions", "dry_run", "given"}
+RUN_ONCE = {"name", "resume", "accept_versions", "dry_run", "write_config", "given"}
 ASIDE = WHAT | IMAGE_SETS | RUN_ONCE | {"detectors", "data", "download"}
 """Fields of a request that the command that resumes it does not repeat: the ledger knows them."""
 
@@ -26,13 +27,13 @@ def resume_command(request: Request, name: str) -> str:
             option = OPTIONS.get(field, f"--{field.replace('_', '-')}")
             values = value if isinstance(value, tuple) else (value,)
             words += [option, *(f"{each:g}" if isinstance(each, float) else str(each) for each in values)]
-    return _command(["python", "-m", "orchestrator.sweep", "--resume", "--name", name, *words])
+    return _command("sweep", ["--resume", "--name", name, *words])
 
 
 def score_command(request: Request, name: str, detectors: Iterable[str]) -> str:
     """Return the command that adds detectors to a sweep's finished cells."""
     words = [name, "--detectors", *detectors, *_places(request)]
-    return _command(["python", "-m", "orchestrator.score", *words])
+    return _command("score", words)
 
 
 def score_sets_command(request: Request, name: str, image_set: NamedImages) -> str:
@@ -42,28 +43,28 @@ def score_sets_command(request: Request, name: str, image_set: NamedImages) -> s
     if image_set.crops_per_image != 1:
         words += ["--crops-per-image", str(image_set.crops_per_image)]
     words += ["--ood-seed", str(image_set.seed)] if image_set.seed else []
-    return _command(["python", "-m", "orchestrator.score", *words, *_places(request)])
+    return _command("score", [*words, *_places(request)])
 
 
 def rebuild_command(request: Request, name: str) -> str:
     """Return the command that writes a sweep's report, and its records in MLflow, again."""
     words = [name, "--rebuild-tracking", *_places(request)]
-    return _command(["python", "-m", "orchestrator.report", *words])
+    return _command("report", words)
 
 
-def _command(words: Iterable[str]) -> str:
-    """Return a command line as a shell takes it, without the passwords in its addresses."""
-    return hinted(shlex.join(map(masked, words)))
+def _command(name: str, words: Iterable[str]) -> str:
+    """Return a command of this project as a shell takes it, without the passwords in its addresses."""
+    return hinted(shlex.join(map(masked, [python(), "-m", f"orchestrator.{name}", *words])))
 
 
 def verify_command(request: Request, name: str) -> str:
     """Return the command that says what is wrong with a sweep's cells, and what mends it."""
-    return _command(["python", "-m", "orchestrator.verify", name, *_places(request)])
+    return _command("verify", [name, *_places(request)])
 
 
 def repair_command(request: Request, name: str) -> str:
     """Return the command that moves aside what is damaged, so that it is made again."""
-    return _command(["python", "-m", "orchestrator.verify", name, "--repair", *_places(request)])
+    return _command("verify", [name, "--repair", *_places(request)])
 
 
 def _places(request: Request) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from orchestrator.cli.process_list import hide_passwords
 from orchestrator.cli.signals import exit_code, handling, name_of, number_of, raising, say
+from orchestrator.ledger.interpreter import python
 from orchestrator.planning.request import known_fields
 from orchestrator.planning.specification import MOST
 from trainables.mistake import Mistake, closest, one_line
@@ -34,7 +35,7 @@ class Parser(argparse.ArgumentParser):
             if not value.strip():
                 raise Mistake(
                     f"{option} was given {value!r}, which is empty: give a value, or leave it out for the "
-                    f"default; see {self.prog} --help."
+                    f"default; see {self._program} --help."
                 )
         found, strays = self.parse_known_args(words, namespace)
         if strays:
@@ -56,12 +57,17 @@ class Parser(argparse.ArgumentParser):
             if known and (known == field or not near):
                 near = f"--set {known}={value or 'VALUE'}"
         hint = f": {near} may be meant" if near else ""
-        return Mistake(f"{said}{hint}; see {self.prog} --help.")
+        return Mistake(f"{said}{hint}; see {self._program} --help.")
+
+    @property
+    def _program(self) -> str:
+        """The command as it can be typed here."""
+        return f"{python()}{self.prog.removeprefix('python')}"
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as a sentence that names the command's help."""
         message = message.removeprefix("argument ")
-        raise Mistake(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
+        raise Mistake(f"{message[0].upper()}{message[1:]}; see {self._program} --help.")
 
 
 class _SweepName(argparse.Action):

@@ -188,7 +188,7 @@ TYPED = [
     Case("sweep --batch-size=8", "There is no option --batch-size: --set batch_size=8 may be meant"),
     Case("sweep digits lr=0.1", "'lr=0.1' belongs to no option: --set learning_rate=0.1 may be meant"),
     Case("sweep epochs=3", "'epochs=3' belongs to no option: --set epochs=3 may be meant"),
-    Case("report done --storge runs", "There is no option --storge: --storage may be meant; see python -m"),
+    Case("report done --storge runs", "There is no option --storge: --storage may be meant; see "),
     Case("sweep CIFAR10", "There is no benchmark 'CIFAR10'. Did you mean 'cifar10'?"),
     Case("sweep --set lr=0.1", "There is no field 'lr'. Did you mean 'learning_rate'?"),
     Case("sweep --set WD=0", "There is no field 'WD'. Did you mean 'weight_decay'?"),

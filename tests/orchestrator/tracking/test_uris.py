@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from orchestrator.ledger.interpreter import python
 from orchestrator.tracking.uris import (
     MOST_COMPARED,
     comparison_address,
@@ -48,7 +49,7 @@ def test_too_many_runs_for_an_address_are_listed_by_their_sweep() -> None:
 
 @pytest.mark.parametrize("uri", ["sqlite:////data/runs/mlflow.db", "postgresql://host/db"])
 def test_a_store_without_a_server_is_served_by_mlflow_ui(uri: str) -> None:
-    assert ui_command(uri) == f"mlflow ui --backend-store-uri {uri}"
+    assert ui_command(uri) == f"{python()} -m mlflow ui --backend-store-uri {uri}"
     assert parsed(list_address(uri, "1", "mine"))[0] == "http://127.0.0.1:5000/"
 
 
