@@ -56,12 +56,16 @@ def _read(words: list[str] | None) -> Request:
 
 def carry_out(request: Request) -> int:
     """Plan, run and report what is asked for, and return the exit code; raise Mistake before any work."""
+    from orchestrator.cli.config_file import config_text
     from orchestrator.ledger.storage import StorageAway, no_answer
     from orchestrator.planning.dry_run import describe_plan, look_ahead
     from orchestrator.planning.request import draft
 
     try:
         resolved = None if request.goes_on_as_it_was else draft(request)
+        if request.write_config:
+            print(config_text(request), end="")
+            return 0
         if not request.dry_run:
             return _run(request, resolved)
         specification, images, settings = look_ahead(request, resolved)

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.cli.config_file import combined, read_config
 from orchestrator.cli.parser import WIDTH, Parser, number, plain_name, whole_number, wide
 from orchestrator.ledger.storage import absolute_path
 from orchestrator.planning.request import DEFAULT_DATA, Request
@@ -33,13 +34,26 @@ LARGEST_SEED = 10**9 - 1
 def read_request(words: list[str] | None = None) -> Request:
     """Return what a command line asks for; raise Mistake for words that are not valid."""
     parser = _parser()
-    fields = values_of(vars(parser.parse_args(words)))
+    given = vars(parser.parse_args(words))
+    file = given.pop("config", None)
+    fields = values_of(given)
+    if file is not None:
+        fields = combined(_of_file(file, parser), fields)
     if "=" in fields.get("benchmark", ""):
         raise parser.stray(fields["benchmark"])
     request = Request(**fields, given=frozenset(fields))
     _check_share(request.gpus_per_worker, request.workers)
     _check_needs_ray(request)
     return request
+
+
+def _of_file(path: str, parser: Parser) -> dict[str, Any]:
+    """Return the values of a file's options by the request's fields; raise Mistake, which names the file."""
+    words = read_config(path, parser._actions)
+    try:
+        return values_of(words)
+    except Mistake as mistake:
+        raise Mistake(f"--config {path}: {mistake}") from None
 
 
 def values_of(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,6 +82,8 @@ def value_of(name: str, value: Any) -> Any:
         return absolute_path(value) if value else value
     if name == "name":
         return plain_name(option, value)
+    if name in ("assignments", "search"):
+        return tuple(dict.fromkeys(value))
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -309,6 +325,8 @@ def _where(group: argparse._ArgumentGroup) -> None:
     )
     add_versions(group)
     add_price(group)
+    add("--config", metavar="FILE.toml", help="options from a file; those given here win (README.md)")
+    add("--write-config", action="store_true", help="print these options as such a file; run nothing")
     add("--dry-run", action="store_true", help="print the plan and its cost; run nothing, open no image")
 
 

@@ -40,6 +40,7 @@ from orchestrator.ledger.storage import PART, Files, flush, open_storage, reason
 from trainables.mistake import Mistake, one_line
 
 SWEEP, IDENTITY, BASELINE, LOCK = "sweep.json", "identity", "baseline.json", "lock.json"
+CONFIG = "sweep.toml"
 LOCAL_LOCK = "lock"
 CELLS, REPORT, PLUGINS, SCRATCH, DAMAGED = "cells", "report", "plugins", "ray", "damaged"
 CELL, CURVES, SCORES, RESULT = "cell.json", "curves.parquet", "scores.parquet", "result.json"
@@ -262,6 +263,10 @@ class Ledger:
                 flush(self._path(SWEEP))  # cells guard themselves by checksums; this file does not
         except OSError as error:
             raise self.unwritable(error) from None
+
+    def write_config(self, text: str) -> None:
+        """Write sweep.toml, the command line that the sweep was last asked for with, for people."""
+        self._write(text.encode(errors="replace"), CONFIG)
 
     def write_plugin(self, digest: str, source: str) -> None:
         """Keep a plug-in's source under its digest."""
