@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from orchestrator.ledger.interpreter import python
 from orchestrator.ledger.passwords import hinted, masked
@@ -15,19 +15,30 @@ RUN_ONCE = {"name", "resume", "accept_versions", "dry_run", "write_config", "giv
 ASIDE = WHAT | IMAGE_SETS | RUN_ONCE | {"detectors", "data", "download"}
 """Fields of a request that the command that resumes it does not repeat: the ledger knows them."""
 
-OPTIONS = {"plugins": "--plugin"}
+OPTIONS = {"plugins": "--plugin", "assignments": "--set"}
 """Options that are not called like their field."""
+
+
+def sweep_command(request: Request) -> str:
+    """Return the whole command of a request, with what is not a default."""
+    return _command("sweep", [request.benchmark, *_options(request, RUN_ONCE - {"name"} | {"benchmark"})])
 
 
 def resume_command(request: Request, name: str) -> str:
     """Return the command that goes on with a sweep, where and how the request ran it."""
+    return _command("sweep", ["--resume", "--name", name, *_options(request, ASIDE)])
+
+
+def _options(request: Request, aside: Collection[str]) -> list[str]:
+    """Return the options of a request that are not at their default, but for some fields."""
     defaults, words = Request(), []
     for field, value in vars(request).items():
-        if field not in ASIDE and value not in (getattr(defaults, field), ""):
-            option = OPTIONS.get(field, f"--{field.replace('_', '-')}")
+        if field not in aside and value not in (getattr(defaults, field), ""):
+            words.append(OPTIONS.get(field, f"--{field.replace('_', '-')}"))
             values = value if isinstance(value, tuple) else (value,)
-            words += [option, *(f"{each:g}" if isinstance(each, float) else str(each) for each in values)]
-    return _command("sweep", ["--resume", "--name", name, *words])
+            if value is not True:
+                words += [f"{each:g}" if isinstance(each, float) else str(each) for each in values]
+    return words
 
 
 def score_command(request: Request, name: str, detectors: Iterable[str]) -> str:

@@ -41,7 +41,11 @@ def read_request(words: list[str] | None = None) -> Request:
         fields = combined(_of_file(file, parser), fields)
     if "=" in fields.get("benchmark", ""):
         raise parser.stray(fields["benchmark"])
-    request = Request(**fields, given=frozenset(fields))
+    return checked(Request(**fields, given=frozenset(fields)))
+
+
+def checked(request: Request) -> Request:
+    """Return a request; raise Mistake for options of where it runs that do not go together."""
     _check_share(request.gpus_per_worker, request.workers)
     _check_needs_ray(request)
     return request
@@ -287,9 +291,9 @@ def add_price(group: argparse._ActionsContainer) -> None:
     )
 
 
-def _where(group: argparse._ArgumentGroup) -> None:
+def add_workers(group: argparse._ArgumentGroup) -> None:
+    """Add the options of how many cells run at once, and on what."""
     add = group.add_argument
-    add_data(group)
     add(
         "--workers",
         metavar="N",
@@ -306,13 +310,25 @@ def _where(group: argparse._ArgumentGroup) -> None:
         help="GPUs of a worker; fractions share one (default: 1 if there is a GPU, else 0)",
     )
     add("--max-concurrent", metavar="N", help="cells that run at once (default: as many as fit)")
-    add_records(group)
+
+
+def add_executor(group: argparse._ArgumentGroup) -> None:
+    """Add the options of what runs the cells."""
+    add = group.add_argument
     add(
         "--executor",
         choices=("ray", "inline"),
         help=f"inline: cells one after another in this process, without Ray (default: {DEFAULTS.executor})",
     )
     add("--address", metavar="A", help="a Ray cluster's address (default: RAY_ADDRESS, else a local Ray)")
+
+
+def _where(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add_data(group)
+    add_workers(group)
+    add_records(group)
+    add_executor(group)
     add(
         "--name",
         metavar="NAME",

@@ -872,6 +872,13 @@ class Ledger:
             self._files.delete_folder(folder)
 
 
+def write_reproduction(storage: str, table: str, data: bytes) -> str:
+    """Write a table of the paper beside the sweeps that it is made of, and return where it is."""
+    folder = Ledger(storage, f"reproduce-{table}")
+    folder._write(data, "table.md")
+    return folder._uri("table.md")
+
+
 def sweeps_in(storage: str) -> list[str]:
     """Return the names of the sweeps of a storage folder or URI, in order."""
     fs, root = open_storage(storage)
