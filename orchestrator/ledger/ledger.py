@@ -265,8 +265,11 @@ class Ledger:
             raise self.unwritable(error) from None
 
     def write_config(self, text: str) -> None:
-        """Write sweep.toml, the command line that the sweep was last asked for with, for people."""
-        self._write(text.encode(errors="replace"), CONFIG)
+        """Write sweep.toml, the last whole command line, for people; raise Mistake as write_sweep does."""
+        try:
+            self._write(text.encode(errors="replace"), CONFIG)
+        except OSError as error:
+            raise self.unwritable(error) from None
 
     def write_plugin(self, digest: str, source: str) -> None:
         """Keep a plug-in's source under its digest."""

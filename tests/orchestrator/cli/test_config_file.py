@@ -12,11 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.cli.config_file import config_text, kept_config
+from orchestrator.cli.parser import run_command
 from orchestrator.cli.sweep_options import read_request
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.request import Request
 from orchestrator.sweep import main
 from orchestrator.verify import main as verify
+from tests.sweeps import run
 from trainables.mistake import Mistake
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(
@@ -159,6 +161,18 @@ def test_what_is_wrong_with_a_file_is_one_sentence(
     assert said in line
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    key=st.sampled_from(["benchmark", "plugin", "resume", *(name.removeprefix("--") for name in OPTIONS)]),
+    value=st.sampled_from(["3", "-1", "0.5", "inf", "true", "''", "'x'", "'a=b'", "[]", "[1, 'x']", "[[1]]"])
+    | st.sampled_from(["{}", "{a = 1}", "{a = {b = [1, true]}}", "{a = []}", "1979-05-27", "[{a = 1}]"]),
+)
+def test_no_value_of_any_option_gives_a_traceback(file: Path, key: str, value: str) -> None:
+    file.write_text(f"{key} = {value}")
+    # run_command turns Mistakes into exit code 2, and nothing else.
+    assert run_command(lambda words: int(read_request(words) is None), ["--config", str(file)]) in (0, 2)
+
+
 def test_a_file_that_is_not_there_or_is_no_text(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match=r"gone.toml cannot be read as TOML: No such file or directory\."):
         read_request(["--config", str(tmp_path / "gone.toml")])
@@ -182,17 +196,13 @@ def test_a_sweep_keeps_its_own_and_goes_on_by_it(tmp_path: Path, capsys: pytest.
     assert main([*words, "--write-config"]) == 0
     printed = capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
-    assert main(words) == 0
+    assert run(*words, blocked=True).returncode == 0
     kept = tmp_path / "runs" / "mine" / "sweep.toml"
     assert kept.read_text() == printed
-    capsys.readouterr()
-    assert verify(["mine", "--storage", str(tmp_path / "runs")]) == 0
+    assert verify(["mine", "--storage", str(tmp_path / "runs"), "--no-tracking"]) == 0
     assert "that no sweep writes" not in capsys.readouterr().out
-    assert main(["--config", str(kept), "--seeds", "2"]) == 0
-    assert "Going on with sweep mine: 1 of 2 cells are done." in capsys.readouterr().out
-    assert tomllib.loads(kept.read_text())["seeds"] == 2
-    assert main(["--resume", "--name", "mine", "--executor", "inline", "--storage", words[-3]]) == 0
-    assert tomllib.loads(kept.read_text())["seeds"] == 2, "a command that says less leaves it as it is"
+    grown = run("--config", kept, "--seeds", "2", "--executor", "inline", blocked=True)
+    assert "Going on with sweep mine: 1 of 2 cells are done." in grown.stdout
     assert read_request(["--config", str(kept)]) == read_request([*words, "--seeds", "2"])
 
 
