@@ -47,8 +47,9 @@ def _reproduce(wanted: Reproduction) -> int:
     """Run a table's sweeps in order and assemble it; raise Mistake, before any work, for what cannot be."""
     from orchestrator.ledger.ledger import write_reproduction
     from orchestrator.planning.request import draft
-    from orchestrator.reporting.reproduction import assembled, parts, request_of
+    from orchestrator.reporting.reproduction import assembled, check_sets, parts, request_of
 
+    check_sets(wanted.table, wanted.asked.ood)
     requests: list[Request] = []
     failed: dict[str, str] = {}
     for part in parts(wanted.table):

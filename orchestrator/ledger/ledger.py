@@ -876,9 +876,15 @@ class Ledger:
 
 
 def write_reproduction(storage: str, table: str, data: bytes) -> str:
-    """Write a table of the paper beside the sweeps that it is made of, and return where it is."""
+    """Write a table of the paper beside the sweeps that it is made of, and return where it is.
+
+    Raises Mistake if the storage cannot be written.
+    """
     folder = Ledger(storage, f"reproduce-{table}")
-    folder._write(data, "table.md")
+    try:
+        folder._write(data, "table.md")
+    except OSError as error:
+        raise folder.unwritable(error) from None
     return folder._uri("table.md")
 
 

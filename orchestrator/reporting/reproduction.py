@@ -23,7 +23,7 @@ from orchestrator.reporting.paper import (
 from orchestrator.reporting.results import Results, collect
 from orchestrator.reporting.tables import Entry, to_markdown
 from search_spaces import find_benchmark
-from trainables.mistake import counted, escaped
+from trainables.mistake import Mistake, counted, escaped, unknown
 from trainables.run import NO_HOLDOUT, parse_method
 
 AVERAGE, RANDOM = "average", "random"
@@ -82,6 +82,16 @@ def parts(table: str) -> list[Part]:
 def _beside(number: Published) -> str:
     classes = find_benchmark(number.benchmark).classes or ()
     return EVERY_CLASS if number.holdout in (AVERAGE, *classes) else number.holdout
+
+
+def check_sets(table: str, words: Iterable[str]) -> None:
+    """Raise Mistake for an image set NAME=PATH that is none of the table's."""
+    names = [part.image_set for part in parts(table) if part.image_set]
+    for word in words:
+        if not names:
+            raise Mistake(f"--ood {word} has no use: table {table} has no image sets; leave it out.")
+        if word.partition("=")[0] not in names:
+            raise unknown(f"image set in table {table}", word.partition("=")[0], names)
 
 
 def request_of(part: Part, asked: Request, prefix: str) -> Request | None:

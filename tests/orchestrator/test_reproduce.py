@@ -97,6 +97,8 @@ def test_image_sets_are_asked_for_by_name(tmp_path: Path, capsys: pytest.Capture
         (["3", "--holdouts", "cat"], "There is no option --holdouts"),
         (["3", "--name", "a b"], "--name 'a b' is no plain word"),
         (["C", "--ood", "isun=/nowhere"], "/nowhere does not exist"),
+        (["C", "--ood", "lsun_crop=/x"], "no image set in table C 'lsun_crop'. Did you mean 'lsun-crop'?"),
+        (["3", "--ood", "isun=/x"], "--ood isun=/x has no use: table 3 has no image sets; leave it out."),
         (["3", "--executor", "inline", "--address", "auto"], "--address has no use with --executor inline"),
     ],
 )
