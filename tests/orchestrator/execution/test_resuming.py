@@ -50,15 +50,17 @@ def end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def test_a_killed_driver_s_sweep_resumes_exactly(swept: tuple[Path, str], tmp_path: Path) -> None:
-    words = [*SMALL, "checkpoint_seconds=0", "--storage", tmp_path]
-    kill_when(command(*words), tmp_path, "*/cells/*/result.json", after=0.4)
-    before = len(cells(only_sweep(tmp_path)))
+def test_a_killed_driver_s_sweep_resumes_exactly(tmp_path: Path) -> None:
+    undisturbed = run(*SMALL, "--executor", "inline", "--storage", tmp_path / "undisturbed")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    words = [*SMALL, "checkpoint_seconds=0", "--storage", tmp_path / "killed"]
+    kill_when(command(*words), tmp_path / "killed", "*/cells/*/result.json", after=0.4)
+    before = len(cells(only_sweep(tmp_path / "killed")))
     assert 1 <= before < 12
     resumed = run(*words, "--resume")
     assert resumed.returncode == 0, resumed.stderr
-    assert_equal_sweeps(only_sweep(swept[0]), only_sweep(tmp_path))
-    assert_tracked_once(tmp_path, 13)
+    assert_equal_sweeps(only_sweep(tmp_path / "undisturbed"), only_sweep(tmp_path / "killed"))
+    assert_tracked_once(tmp_path / "killed", 13)
 
 
 @pytest.mark.slow
