@@ -102,6 +102,8 @@ def request_of(part: Part, asked: Request, prefix: str) -> Request | None:
     sets = tuple(word for word in asked.ood if word.partition("=")[0] == part.image_set)
     if part.image_set is not None and not sets:
         return None
+    if not sets:  # options of image sets have no use without any
+        asked = dataclasses.replace(asked, ood_resize=None, crops_per_image=1, ood_seed=0)
     request = dataclasses.replace(
         asked,
         benchmark=part.benchmark,

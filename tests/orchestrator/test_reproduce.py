@@ -79,8 +79,8 @@ def test_a_dry_run_names_the_sweeps_and_their_cost_without_data(
 
 def test_image_sets_are_asked_for_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "images").mkdir()
-    words = ["C", "--dry-run", "--ood", f"lsun-crop={tmp_path}/images", "--storage", str(tmp_path / "runs")]
-    assert main(words) == 0
+    sets = ["--ood", f"lsun-crop={tmp_path}/images", "--ood-resize", "crop", "--crops-per-image", "2"]
+    assert main(["C", "--dry-run", *sets, "--storage", str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out
     assert "paper-cifar10-baselines-lsun-crop: 2 cells" in out
     assert "--methods pixel-gaussian edge-energy --holdouts none" in out
