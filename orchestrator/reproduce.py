@@ -66,6 +66,7 @@ def _reproduce(wanted: Reproduction) -> int:
         print(f"\nSweep {place} of {len(requests)} for table {wanted.table}: {request.name}", flush=True)
         code, said = _run(request)
         if code > SIGNALLED:
+            print(f"Table {wanted.table} is not complete; the same command goes on with it.")
             return code
         if code:
             failed[str(request.name)] = said
