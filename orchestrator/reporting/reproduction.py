@@ -138,8 +138,12 @@ def assembled(table: str, prefix: str, storage: str, failed: Mapping[str, str]) 
         entries |= found
         lacking = [number for number, entry in found.items() if entry is None]
         why = f": {failed[name]}" if name in failed else ""
-        if lacking or _lacks_seeds(part, results):
+        if lacking:
             missing.append(f"- {_described(part, lacking)} ({_state(name, results)}{why})")
+        elif _lacks_seeds(part, results):
+            missing.append(f"- {part.benchmark}: some of the seeds ({_state(name, results)}{why})")
+        elif name in failed:  # its numbers are there, and something about it is wrong
+            missing.append(f"- {part.benchmark}: certainty, since the sweep did not end well{why}")
         if results is not None:
             sweeps.append(_about(name, results))
     caption = (
@@ -174,9 +178,7 @@ def _lacks_seeds(part: Part, results: Results | None) -> bool:
 
 
 def _described(part: Part, lacking: Sequence[Published]) -> str:
-    """Return which numbers are missing: all of a part, those of some methods and classes, or seeds alone."""
-    if not lacking:
-        return f"{part.benchmark}: some of the seeds"
+    """Return which numbers are missing: all of a part, or those of some methods and held-out classes."""
     if len(lacking) == len(part.numbers):
         beside = f" on {part.beside}" if part.image_set else ""
         return f"{part.benchmark}: all of {_listed(part.methods)}{beside}"

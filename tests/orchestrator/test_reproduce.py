@@ -139,6 +139,9 @@ def test_the_table_has_the_paper_s_numbers_and_ours_below_and_names_what_departs
     text, whole = assembled("3", "paper", str(tmp_path), {})
     assert whole
     assert "## Missing" not in text
+    doubtful, whole = assembled("3", "paper", str(tmp_path), {"paper-cifar10": "the firewall did not hold"})
+    assert not whole
+    assert "certainty, since the sweep did not end well: the firewall did not hold" in doubtful
     rows = [line.split("|") for line in text.splitlines() if line.startswith("|")]
     at = [" ".join(cell.split()) for cell in rows[0]].index("rotation AP-MSP")
     place = next(i for i, row in enumerate(rows) if row[1].strip() == "cat")
