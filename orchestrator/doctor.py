@@ -11,6 +11,7 @@ import os
 import sys
 
 from orchestrator.cli.parser import Parser, run_command
+from orchestrator.ledger.storage import default_storage
 from orchestrator.machines.checkup import Places, check_up
 
 
@@ -33,7 +34,6 @@ def _run(words: list[str] | None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    bucket = os.environ.get("HOLDOUT_BUCKET")
     parser = Parser(
         prog="python -m orchestrator.doctor",
         description="Say what is wrong with this machine, or with every node of a cluster.",
@@ -49,8 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--storage",
         metavar="URI",
-        default=f"{bucket}/runs" if bucket else "./runs",
-        help="the folder or bucket of the sweeps (default: HOLDOUT_BUCKET's runs/, else ./runs)",
+        default=default_storage(),
+        help=f"the folder or bucket of the sweeps (default: {default_storage()})",
     )
     add("--data", metavar="PATH", help="a data set that every node has to read (default: none)")
     add(

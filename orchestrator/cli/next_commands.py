@@ -73,6 +73,11 @@ def verify_command(request: Request, name: str) -> str:
     return _command("verify", [name, *_places(request)])
 
 
+def ui_command(request: Request, name: str) -> str:
+    """Return the command that shows a sweep in MLflow's pages."""
+    return _command("ui", [name, *_places(request)])
+
+
 def repair_command(request: Request, name: str) -> str:
     """Return the command that moves aside what is damaged, so that it is made again."""
     return _command("verify", [name, "--repair", *_places(request)])

@@ -42,9 +42,13 @@ class RayExecutor(Executor):
         self._address = request.address or os.environ.get("RAY_ADDRESS")
 
     def device_kind(self) -> str:
-        """Return "cuda" if workers get GPUs, else "cpu"; on a cluster this machine's own do not count."""
-        elsewhere = bool(self._address)
-        return device_kind(self._request.gpus_per_worker, self._request.cpus_per_worker, elsewhere=elsewhere)
+        """Return "cuda" if workers get GPUs, else "cpu"; of a cluster its own machines count."""
+        gpus = self._request.gpus_per_worker
+        if self._address and gpus is None:
+            from orchestrator.execution.tune import cluster_has_gpus
+
+            gpus = float(cluster_has_gpus(self._address))
+        return device_kind(gpus, self._request.cpus_per_worker, elsewhere=bool(self._address))
 
     def check(self, specification: Specification) -> None:
         """Raise Mistake if the GPUs that were asked for do not go with the sweep's cells."""
@@ -59,11 +63,8 @@ class RayExecutor(Executor):
         from orchestrator.execution.tune import ray_ready  # Ray takes seconds to import
 
         resources = Resources.of(self._request, sweep.specification)
-        gpus_named = self._request.gpus_per_worker is not None
         with self._started:
-            self._room = self._started.enter_context(
-                ray_ready(self._address, sweep, resources, gpus_named=gpus_named)
-            )
+            self._room = self._started.enter_context(ray_ready(self._address, sweep, resources))
             yield
 
     def run(self, dispatcher: Dispatcher, sweep: Sweep) -> None:

@@ -89,7 +89,7 @@ class Room:
 
 
 @contextlib.contextmanager
-def ray_ready(address: str | None, sweep: Sweep, resources: Resources, *, gpus_named: bool) -> Iterator[Room]:
+def ray_ready(address: str | None, sweep: Sweep, resources: Resources) -> Iterator[Room]:
     """Start Ray, or connect to it at an address, and end it afterwards.
 
     Raises Mistake if the cluster cannot hold a cell, or its nodes do not share the storage or cannot read the
@@ -97,21 +97,16 @@ def ray_ready(address: str | None, sweep: Sweep, resources: Resources, *, gpus_n
     """
     with scratch_folder() as own, output_kept(sweep.ledger), ray_started(address, own), ended_with(address):
         nodes = nodes_at_most()
-        if not gpus_named:
-            _check_gpus_were_meant(resources, nodes)
         check_fits(resources, nodes)
         check_nodes(sweep.ledger.storage, sweep.data, sweep.fingerprint, sweep.plugins)
         with _shared_scratch(sweep.ledger, own, alone=len(nodes) == 1) as scratch:
             yield Room(cells_at_once(resources, nodes), scratch, nodes)
 
 
-def _check_gpus_were_meant(resources: Resources, nodes: list[dict[str, float]]) -> None:
-    """Raise Mistake if cells would train on CPUs beside GPUs that nobody has ruled out."""
-    if not resources.gpus_per_worker and any(node.get("GPU") for node in nodes):
-        raise Mistake(
-            "The cluster has GPUs, and this machine, which has none, cannot tell whether they are meant: "
-            "give --gpus-per-worker 1, or a share such as 0.25, or 0 to train on CPUs."
-        )
+def cluster_has_gpus(address: str) -> bool:
+    """Return whether the Ray at an address has GPUs, or can grow by machines that have."""
+    with scratch_folder() as own, ray_started(address, own):
+        return any(node.get("GPU") for node in nodes_at_most())
 
 
 def run_on_ray(dispatcher: Dispatcher, sweep: Sweep, resources: Resources, room: Room) -> None:

@@ -65,6 +65,12 @@ def open_storage(storage: str) -> tuple[pafs.FileSystem, str]:
     return fs, path.rstrip("/")
 
 
+def default_storage() -> str:
+    """Return where sweeps are kept if nothing is said: runs/ in the cluster's bucket, else ./runs."""
+    bucket = os.environ.get("HOLDOUT_BUCKET")
+    return f"{bucket.rstrip('/')}/runs" if bucket else "./runs"
+
+
 def absolute_path(path: str) -> str:
     """Return a path that means the same in every process of this machine: without ~ and from the root."""
     return os.path.abspath(os.path.expanduser(path))

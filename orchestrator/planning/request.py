@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from orchestrator.ledger.storage import default_storage
 from orchestrator.planning.cells import Definition, define
 from orchestrator.planning.hyperparameters import Weights
 from orchestrator.planning.named_sets import named_sets
@@ -86,10 +87,10 @@ class Request:
     download: bool = False
     cpus_per_worker: float = 1.0
     gpus_per_worker: float | None = None
-    """None for 1 if there is a GPU, else 0."""
+    """None for 1 if this machine, or one of the cluster's, has a GPU, else 0."""
     max_concurrent: int = 0
     """0 for as many cells as fit."""
-    storage: str = "./runs"
+    storage: str = field(default_factory=default_storage)
     tracking_uri: str | None = None
     executor: str = "ray"
     address: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.cli.next_commands import rebuild_command, resume_command, verify_command
+from orchestrator.cli.next_commands import rebuild_command, resume_command, ui_command, verify_command
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.storage import reason
 from orchestrator.planning.plan import Plan
@@ -71,7 +71,7 @@ def _point_to_records(
     if tracker is None:
         print(f"MLflow is not installed here, so nothing was recorded in it; where it is: {rebuild}")
         return
-    tracker.summarise(report.summary_metrics(), files, finished=not report.missing)
+    tracker.summarise(report.summary(), files, finished=not report.missing)
     complete = tracker.close(timeout, patient=True)
     for line in tracker.put_right():
         print(line)
@@ -83,5 +83,4 @@ def _point_to_records(
             f"MLflow refused {len(tracker.refusals)} records ({tracker.refusals[0]}); "
             f"try again with: {rebuild}"
         )
-    print(f"Compare the cells in MLflow:  {tracker.ui_command()}")
-    print(f"then open:  {tracker.comparison_address(report.compared)}")
+    print("\n".join(tracker.where_to_compare(ui_command(report.request, report.results.ledger.name))))

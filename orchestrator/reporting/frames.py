@@ -11,9 +11,9 @@ import pandas as pd
 
 from orchestrator.ledger.later_scores import curves_with_later
 from orchestrator.ledger.ledger import THREADS, Json, Ledger
+from orchestrator.ledger.storage import default_storage
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.hyperparameters import Hyperparameters
-from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
 from orchestrator.reporting.results import Final, Results, collect
 
@@ -92,12 +92,12 @@ class OpenedSweep:
         return {final.cell.key: final for final in self.results.finals}
 
 
-def open_sweep(name: str, storage: str = Request.storage) -> OpenedSweep:
+def open_sweep(name: str, storage: str | None = None) -> OpenedSweep:
     """Return a sweep by its name in a storage folder or URI; raise Mistake if it is not there.
 
-    It needs neither Ray nor MLflow nor torch, and writes nothing.
+    Without a storage it is looked for where commands look for it. It needs neither Ray nor MLflow nor torch, and writes nothing.
     """
-    return OpenedSweep(collect(Ledger(storage, name)))
+    return OpenedSweep(collect(Ledger(storage or default_storage(), name)))
 
 
 def _about(cell: Cell) -> Json:

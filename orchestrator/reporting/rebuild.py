@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator, Mapping
 
+from orchestrator.cli.next_commands import ui_command
 from orchestrator.ledger.lock import hold
 from orchestrator.planning.request import Request
 from orchestrator.reporting.report import Report
@@ -34,7 +35,7 @@ def connected(report: Report, request: Request) -> Iterator[Tracker]:
 def rebuild(tracker: Tracker, report: Report, files: Mapping[str, bytes]) -> bool:
     """Write the sweep's records again; return whether the tracking server took them all."""
     count = tracker.rebuild()
-    tracker.summarise(report.summary_metrics(), files, finished=not report.missing)
+    tracker.summarise(report.summary(), files, finished=not report.missing)
     complete = tracker.close(timeout=60, patient=True)
     for line in tracker.put_right():
         print(line)
@@ -44,6 +45,6 @@ def rebuild(tracker: Tracker, report: Report, files: Mapping[str, bytes]) -> boo
     if tracker.refusals:
         print(f"MLflow refused {len(tracker.refusals)} records ({tracker.refusals[0]}).", file=sys.stderr)
         return False
-    print(f"MLflow's records of {count} cells are rebuilt. Compare them:  {tracker.ui_command()}")
-    print(f"then open:  {tracker.comparison_address(report.compared)}")
+    print(f"MLflow's records of {count} cells are rebuilt.")
+    print("\n".join(tracker.where_to_compare(ui_command(report.request, report.results.ledger.name))))
     return True

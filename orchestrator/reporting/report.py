@@ -25,6 +25,7 @@ from orchestrator.reporting.main_table import WIDTH, main_tables, wide_table
 from orchestrator.reporting.paper import Pair, Published, difference_tables, pair_with_paper, paper_tables
 from orchestrator.reporting.results import BEGUN, DONE, Results, cells_csv, collect
 from orchestrator.reporting.tables import Table, escape_markdown, to_csv, to_latex, to_markdown, to_text
+from orchestrator.tracking.records import Summary
 from search_spaces import find_benchmark
 from search_spaces.benchmark import Benchmark
 from trainables.data.named_images import NamedImages
@@ -139,6 +140,10 @@ class Report:
                 if estimate.std is not None:
                     found[f"std/{name}"] = estimate.std
         return found | cost_metrics(self.cost.spending)
+
+    def summary(self) -> Summary:
+        """Return what MLflow is told of the sweep as a whole."""
+        return Summary(self.summary_metrics(), self.compared, "\n\n".join(map(to_markdown, self._tables[0])))
 
     @property
     def compared(self) -> list[str]:

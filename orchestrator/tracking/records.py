@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from orchestrator.ledger.spending import NOTHING, cost_metrics, spending
 from orchestrator.planning.cells import FINAL, Cell
 from orchestrator.planning.hyperparameters import Hyperparameters
 from orchestrator.planning.specification import GROWING, Specification
+from orchestrator.tracking.views import COLOUR_TAG, colour_of
 
 NOT_METRICS = ("epoch", "speed/finished_at")
 REPORTED = ("final/", "ood/")
@@ -38,6 +39,17 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """Images of a data set: which split of it, of which classes, how many, and the digest of their names."""
+
+    data_set: str
+    split: str
+    classes: tuple[str, ...]
+    count: int
+    digest: str
+
+
+@dataclass(frozen=True)
 class Record:
     """Contents of a run: its name and tags, its params, and the points of its metrics."""
 
@@ -52,6 +64,21 @@ class Record:
     """Points that the ledger holds of epochs that may be trained again; a run may have them, but need not."""
     ended: int | None = None
     """When what the run records ended, in milliseconds; None for the time of its last point."""
+    looks: dict[str, str] = field(default_factory=dict)
+    """Tags of MLflow's own, given to a run that lacks them; on its page a person may change them."""
+    data: tuple[Opened, ...] = ()
+    """The images that were opened for the run."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a report says of its sweep for MLflow."""
+
+    metrics: dict[str, float]
+    compared: Sequence[str]
+    """MLflow's names of the metrics by which final cells are compared."""
+    note: str
+    """The tables, as Markdown."""
 
 
 def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Record:
@@ -108,6 +135,17 @@ def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Rec
         later=len(later_points),
         held_back=held_back,
         ended=ended,
+        looks={COLOUR_TAG: colour_of(cell.method)},
+        data=tuple(
+            Opened(
+                specification.benchmark,
+                each["split"],
+                tuple(each["classes"]),
+                int(each["count"]),
+                str(each["digest"]),
+            )
+            for each in about.get("opened", ())
+        ),
     )
 
 

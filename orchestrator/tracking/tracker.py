@@ -16,6 +16,7 @@ file.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -35,15 +36,16 @@ from orchestrator.ledger.passwords import masked
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
 from orchestrator.planning.specification import Specification
 from orchestrator.tracking import answers, uris
-from orchestrator.tracking.records import Point, Record, cell_record, summary_record
+from orchestrator.tracking.records import Opened, Point, Record, Summary, cell_record, summary_record
 from orchestrator.tracking.retry_queue import Later, RetryQueue
+from orchestrator.tracking.views import saved_views, view_address
 from trainables.mistake import Mistake, counted, one_line
 
 # MLflow is imported inside the functions that need it: it takes seconds, may not be installed, and must find
 # CLIENT_SETTINGS in the environment.
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Experiment, Run
 
 T = TypeVar("T")
 
@@ -67,7 +69,9 @@ ACCOUNTS = "cost/"
 """What the names of metrics begin with that may change after a cell is done."""
 
 DESCRIPTION = "mlflow.note.content"
-"""Tag in which MLflow's page keeps what a person wrote about a run."""
+"""Tag of a run's description on MLflow's page."""
+LONGEST_NOTE, LONGEST_DIGEST = 8000, 36
+"""Characters that MLflow takes of a tag, and of the digest of a data set."""
 
 STRAYS_COMPARED = 10
 """Most runs of another identity that are compared with the ledger."""
@@ -150,6 +154,10 @@ class Tracker:
         self._cells = {cell.key: cell for cell in cells}
         self._identity = ""
         """The ledger's identity; runs of another ledger with the same sweep name are left alone."""
+        self._source: dict[str, str] = {}
+        """Tags of MLflow's own that say what makes the runs."""
+        self._fingerprint = ""
+        """That of the sweep's data."""
         self._experiments: dict[str, str] = {}
         """Experiment ids by phase."""
         self._runs: dict[str, str] = {}
@@ -170,6 +178,8 @@ class Tracker:
         """Points by run id and metric, as they were read for the job that is being run."""
         self._under_way: set[str] = set()
         """Keys of the cells that are running, as far as the driver has said."""
+        self._described: set[str] = set()
+        """Keys of the runs that this process told which images were opened for them."""
         self._finished: set[str] = set()
         """Keys of the runs that were finished when this process connected."""
         self._twins = self._strays = self._replaced = 0
@@ -214,6 +224,7 @@ class Tracker:
         _import_client()  # takes seconds, which do not count against the server
         try:
             self._identity = self._ledger.identity()
+            self._say_source()
         except OSError as error:
             raise self._ledger.unwritable(error) from None
         finding = _Finding(self._find_runs, again=uris.is_server(self._uri))
@@ -230,6 +241,15 @@ class Tracker:
             raise self._no_answer(finding.trouble)
         os.environ[TIMEOUT] = str(SHORTEST_TIMEOUT)
         self._queue.start()
+
+    def _say_source(self) -> None:
+        """Note what sweep.json says of the code and the data, if it is written already."""
+        self._source = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "orchestrator.sweep"}
+        with contextlib.suppress(Mistake):
+            about = self._ledger.read_sweep()
+            self._fingerprint = str(about.get("fingerprint", ""))
+            if about.get("git_commit"):
+                self._source["mlflow.source.git.commit"] = str(about["git_commit"])
 
     def _waiting(self, trouble: BaseException | None) -> str:
         reason = f" ({answers.said(trouble)})" if trouble is not None else ""
@@ -478,10 +498,11 @@ class Tracker:
         for key in sorted(self._under_way):
             self._queue.put(partial(self._write_cell, key, "KILLED"))
 
-    def summarise(self, metrics: dict[str, float], files: Mapping[str, bytes], *, finished: bool) -> None:
-        """Send the sweep's own run: metrics, specification, and the report's files, by name, as artifacts."""
+    def summarise(self, summary: Summary, files: Mapping[str, bytes], *, finished: bool) -> None:
+        """Send the sweep's own run, with the report's files, by name, as artifacts; save its views."""
         left = dict(files)
-        self._queue.put(lambda: self._write_summary(metrics, left, finished))
+        self._queue.put(lambda: self._write_summary(summary, left, finished))
+        self._queue.put(lambda: self._save_views(summary))
         self._queue.put(self._settle)
 
     def close(self, timeout: float, *, patient: bool = False) -> bool:
@@ -514,19 +535,29 @@ class Tracker:
         sent = len(record.points) - record.later if only_later else 0
         self._write(key, self._experiments[cell.phase], record, status, sent)
 
-    def _write_summary(self, metrics: dict[str, float], left: dict[str, bytes], finished: bool) -> None:
+    def _save_views(self, summary: Summary) -> None:
+        """Save the pages that compare the final cells, in tags of their experiment."""
+        searched = self._specification.search
+        views = saved_views(self._ledger.name, self._identity, summary.compared, searched)
+        for tag, state in views.items():
+            self._client.set_experiment_tag(self._experiments[FINAL], tag, state)
+
+    def _write_summary(self, summary: Summary, left: dict[str, bytes], finished: bool) -> None:
         """Write the sweep's own run, and upload the files that are left to upload."""
         results = self._ledger.read_results(self._cells)
         later = self._ledger.read_all_later(key for key in results if self._cells[key].phase == FINAL)
         records = [*results.values(), *(record for found in later.values() for record in found.values())]
         newest = max((record["attempt"]["finished_at"] for record in records), default=0.0)
-        record = summary_record(self._specification, self._ledger, metrics, newest)
+        record = summary_record(self._specification, self._ledger, summary.metrics, newest)
         status = "FINISHED" if finished else "FAILED"
         run_id = self._write(SUMMARY, self._experiments[FINAL], record, status)
         shown = self._client.get_run(run_id)
         if _texts(shown.data.metrics) != _texts({point.name: point.value for point in record.points}):
             self._replace(SUMMARY, shown)
             run_id = self._write(SUMMARY, self._experiments[FINAL], record, status)
+        note = f"{self._note_begins}\n\n{summary.note}"[:LONGEST_NOTE]
+        if shown.data.tags.get(DESCRIPTION, self._note_begins).startswith(self._note_begins):
+            self._client.set_tag(run_id, DESCRIPTION, note)
         with tempfile.TemporaryDirectory() as folder:
             for name, data in list(left.items()):
                 path = Path(folder, name)
@@ -557,6 +588,9 @@ class Tracker:
             batch, first = metrics[start : start + BATCH], start == 0
             if batch or (first and (params or tags)):
                 self._client.log_batch(run_id, batch, params if first else (), tags if first else ())
+        if record.data and key not in self._described:
+            self._client.log_inputs(run_id, [_data_set(each, self._fingerprint) for each in record.data])
+            self._described.add(key)
         self._sent[key] = len(record.points)
         self._params[key] |= {param.key: param.value for param in params}
         self._tags[key] = record.tags
@@ -581,6 +615,9 @@ class Tracker:
             self._replace(key, run)
         else:
             self._params[key], self._sent[key] = dict(run.data.params), sent
+            for name, value in record.looks.items():
+                if name not in run.data.tags:
+                    self._client.set_tag(run.info.run_id, name, value)
         self._histories.clear()
 
     def _create(self, key: str, experiment: str, record: Record) -> None:
@@ -596,7 +633,7 @@ class Tracker:
                 raise Later
         start = min((point.timestamp for point in record.points), default=None)
         with self._in_doubt(key) as name:
-            tags = {**self._notes.get(key, {}), **record.tags, CREATION: name}
+            tags = {**self._source, **record.looks, **self._notes.get(key, {}), **record.tags, CREATION: name}
             run = self._client.create_run(experiment, start, tags, record.name)
         self._runs[key], self._params[key], self._sent[key] = str(run.info.run_id), {}, 0
         self._tags[key], self._intents[key] = record.tags, _Intent("RUNNING", None)
@@ -620,23 +657,34 @@ class Tracker:
         self._notes[key] = _notes(run)
         self._replaced += 1
 
+    @property
+    def _note_begins(self) -> str:
+        """What this project's description of the sweep's run begins with; a person's is left alone."""
+        return f"**Sweep {self._ledger.name}**"
+
     # Addresses
 
-    def ui_command(self) -> str:
-        """Return the command that serves MLflow's pages, or the address of a server that already does."""
-        return uris.ui_command(self._uri)
+    def where_to_compare(self, command: str) -> list[str]:
+        """Return lines that say where the final cells are compared; `command` serves that page here."""
+        address = view_address(self._uri, self._experiments[FINAL], self._ledger.name)
+        if uris.is_server(self._uri):
+            return [f"Compare the cells in MLflow:  {address}"]
+        return [
+            f"Compare the cells in MLflow:  {command}",
+            f"or start {uris.ui_command(self._uri)}",
+            f"and open  {address}",
+        ]
 
-    def comparison_address(self, metrics: Iterable[str]) -> str:
-        """Return the address that compares the final cells by metrics, or their list's if they are many."""
-        finals = [cell.key for cell in self._cells.values() if cell.phase == FINAL]
-        runs = [self._runs[key] for key in finals if key in self._runs]
-        return uris.comparison_address(
-            self._uri, self._experiments[FINAL], runs, list(metrics), self._ledger.name
-        )
 
-    def list_address(self) -> str:
-        """Return the address of the page that lists this sweep's runs."""
-        return uris.list_address(self._uri, self._experiments[FINAL], self._ledger.name)
+def _data_set(opened: Opened, fingerprint: str) -> DatasetInput:
+    """Return opened images as MLflow names data."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    about = {"num_rows": opened.count, "classes": list(opened.classes), "data": fingerprint}
+    name = f"{opened.data_set} {opened.split}"
+    digest = opened.digest[:LONGEST_DIGEST]
+    data = Dataset(name, digest, "local", json.dumps({"fingerprint": fingerprint}), None, json.dumps(about))
+    return DatasetInput(data, [InputTag("mlflow.data.context", opened.split)])
 
 
 def _notes(run: Run) -> dict[str, str]:
@@ -700,6 +748,29 @@ class _Finding(threading.Thread):
                     raise
                 if self.given_up.wait(AGAIN_SECONDS):
                     raise
+
+
+def experiment_of(uri: str, name: str) -> Experiment | None:
+    """Return MLflow's experiment with a name, or None; nothing is made.
+
+    Raise Mistake if MLflow is not installed or cannot be asked.
+    """
+    path = uris.sqlite_path(uri)
+    if path is not None and not os.path.exists(path):  # MLflow would make it
+        return None
+    os.environ.update(CLIENT_SETTINGS)
+    try:
+        return _import_client()(uri).get_experiment_by_name(name)
+    except ImportError as error:
+        raise Mistake(
+            f"MLflow's pages cannot be shown, since {error.name or 'a module'} cannot be imported here: "
+            "install the project as its README.md says."
+        ) from None
+    except Exception as error:  # MLflow's own, SQLAlchemy's, requests'
+        raise Mistake(
+            f"MLflow's records in {masked(uri)} cannot be read ({masked(one_line(error))}): start its "
+            "server, or give another with --tracking-uri."
+        ) from None
 
 
 def _import_client() -> type[MlflowClient]:

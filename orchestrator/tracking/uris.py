@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
-from collections.abc import Iterator, Sequence
-from urllib.parse import quote, urlsplit
+from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
@@ -22,9 +21,6 @@ LOCK_SECONDS = 120.0
 SQLITE = "sqlite:///"
 DATABRICKS = ("databricks", "databricks-uc", "uc")
 """Words that MLflow takes for addresses."""
-
-MOST_COMPARED = 100
-"""Most runs that an address of the comparison page names; more make it too long for a browser."""
 
 
 def resolve_tracking_uri(explicit: str | None, storage: str) -> str:
@@ -98,25 +94,8 @@ def ui_command(uri: str) -> str:
     return hinted(shlex.join([python(), "-m", "mlflow", "ui", "--backend-store-uri", masked(uri)]))
 
 
-def comparison_address(
-    uri: str, experiment: str, runs: Sequence[str], metrics: Sequence[str], sweep: str
-) -> str:
-    """Return the address that compares runs, given by id, or the sweep's list if they are too many."""
-    if len(runs) > MOST_COMPARED:
-        return list_address(uri, experiment, sweep)
-    lists = {"runs": list(runs), "metrics": list(metrics), "experiments": [experiment]}
-    texts = {name: json.dumps(values, separators=(",", ":")) for name, values in lists.items()}
-    query = "&".join(f"{name}={quote(text, safe='')}" for name, text in texts.items())
-    return f"{_origin(uri)}/#/compare-runs?{query}"
-
-
-def list_address(uri: str, experiment: str, sweep: str) -> str:
-    """Return the address of the page that lists a sweep's runs."""
-    condition = quote(f"tags.sweep = '{sweep}'", safe="")
-    return f"{_origin(uri)}/#/experiments/{experiment}/runs?searchFilter={condition}"
-
-
-def _origin(uri: str) -> str:
+def origin(uri: str) -> str:
+    """Return what the addresses of a server's pages begin with; that of a local server for a database."""
     return without_user(uri).rstrip("/") if is_server(uri) else "http://127.0.0.1:5000"
 
 

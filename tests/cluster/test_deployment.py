@@ -175,7 +175,7 @@ def test_a_plug_in_travels_to_machines_that_lack_its_file(cluster: Deployment) -
     cluster.machines.ssh(HEAD, f"cat >~/mine.py <<'END'\n{WHOLE}\nEND")
     cpus = cluster.machines.ssh(HEAD, "nproc").stdout.strip()  # a cell fills a machine
     words = "shades --plugin ~/mine.py --methods classification negative --holdouts b c d --seeds 1"
-    words += f" --detectors msp norm --cpus-per-worker {cpus} --storage {BUCKET}/runs --name plugged"
+    words += f" --detectors msp norm --cpus-per-worker {cpus} --name plugged"
     done = cluster.exec(f"python -m orchestrator.sweep {words}")
     assert done.returncode == 0, done.stdout
     results = [cell / "result.json" for cell in cells(cluster.download("plugged")).values()]

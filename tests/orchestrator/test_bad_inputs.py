@@ -426,6 +426,9 @@ OTHERS = [
     Case(RESUME, "There is no benchmark 'nope'", stating("specification.benchmark", "nope")),
     Case(RESUME, "a space for edge belongs", stating("specification.methods", ["edge"])),
     Case(RESUME, "There is no method 'nope'", an_unknown_method),
+    Case("ui ../done --no-browser", "NAME '../done' is no plain word"),
+    Case("ui done --no-browser --port 65536", "--port 65536 is not valid: give a whole number from 0"),
+    Case("ui done --no-browser --port x", "--port x is not valid: give a whole number from 0"),
     Case("status ../done", "NAME '../done' is no plain word"),
     Case("status done --watch --json", "--watch has no use with --json"),
 ]

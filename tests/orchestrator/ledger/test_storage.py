@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.ledger import storage
 from orchestrator.ledger.storage import Files, StorageAway, open_storage
+from orchestrator.planning.request import Request
 from trainables.mistake import Mistake
 
 
@@ -121,3 +122,16 @@ def test_a_process_that_was_stopped_while_it_renamed_keeps_nobody_waiting_for_lo
     Files(pafs.LocalFileSystem()).write_if(lambda: None, b"1", str(tmp_path / "file"), 1)
     os.close(descriptor)
     assert (tmp_path / "file").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize(
+    ("bucket", "expected"),
+    [(None, "./runs"), ("", "./runs"), ("s3://mine", "s3://mine/runs"), ("s3://mine/", "s3://mine/runs")],
+)
+def test_sweeps_are_in_the_cluster_s_bucket_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, bucket: str | None, expected: str
+) -> None:
+    monkeypatch.delenv("HOLDOUT_BUCKET", raising=False)
+    if bucket is not None:
+        monkeypatch.setenv("HOLDOUT_BUCKET", bucket)
+    assert Request().storage == expected

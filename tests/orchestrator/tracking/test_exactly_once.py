@@ -107,7 +107,7 @@ class Sweep:
 
     def conclude(self, tracker: Tracker) -> None:
         made = make_report(self.ledger)
-        tracker.summarise(made.summary_metrics(), {"table.md": b"mine"}, finished=not made.missing)
+        tracker.summarise(made.summary(), {"table.md": b"mine"}, finished=not made.missing)
         assert tracker.close(timeout=60, patient=True)
         assert tracker.refusals == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from orchestrator.planning.specification import GROWING, Specification
 from orchestrator.reporting.report import make_report
 from orchestrator.sweep import main
 from orchestrator.tracking import tracker as tracker_module
+from orchestrator.tracking.records import Summary
 from orchestrator.tracking.tracker import Tracker, open_tracker
 from tests.hand_made_ledger import (
     curve_rows,
@@ -66,13 +68,18 @@ def sweep(tmp_path: Path) -> Sweep:
     return Sweep(tmp_path)
 
 
+def told(**metrics: float) -> Summary:
+    """What a report says, with these metrics."""
+    return Summary(metrics, ["final/ap_msp", "final/test_accuracy"], "| held out | AP-MSP |")
+
+
 def test_a_cell_s_run_holds_its_params_its_curves_and_its_values(sweep: Sweep) -> None:
     for cell in sweep.cells.all():
         finish(sweep.ledger, sweep.wanted, cell)
     tracker = sweep.tracker()
     for cell in sweep.cells.all():
         tracker.done(cell.key)
-    tracker.summarise({"mean/rotation/ap_msp": 0.35}, {"table.md": b"# \xc2\xb1"}, finished=True)
+    tracker.summarise(told(**{"mean/rotation/ap_msp": 0.35}), {"table.md": b"# \xc2\xb1"}, finished=True)
     assert tracker.close(timeout=60)
     runs = sweep.runs()
     assert len(runs) == len(sweep.cells.all()) + 1
@@ -94,6 +101,19 @@ def test_a_cell_s_run_holds_its_params_its_curves_and_its_values(sweep: Sweep) -
     assert tags.items() <= final.tags.items()
     reported = final_values(cell, plain_value, 0.1)
     assert {k: v for k, v in final.metrics.items() if k.startswith("final/")} == reported
+    assert final.tags["mlflow.runColor"] == runs["rotation/8/s0"].data.tags["mlflow.runColor"]
+    assert final.tags["mlflow.runColor"] != runs["classification/3/s0"].data.tags["mlflow.runColor"]
+    inputs = runs["rotation/3/s0"].inputs.dataset_inputs
+    assert {each.tags[0].value: each.dataset.name for each in inputs} == {
+        "train": "digits train",
+        "test": "digits test",
+    }
+    assert [json.loads(each.dataset.profile)["num_rows"] for each in inputs] == [90, 20]
+    note = runs["mine"].data.tags["mlflow.note.content"]
+    assert note == "**Sweep mine**\n\n| held out | AP-MSP |"
+    experiment = MlflowClient(sweep.uri).get_experiment_by_name("digits")
+    view = json.loads(experiment.tags["mlflow.sharedViewState.mine"])
+    assert sweep.ledger.identity() in view["searchFilter"]
     search = runs["rotation/8/search1"].data
     assert search.params["search_index"] == "1"
     assert search.params["aux_weight"] == "0.2"
@@ -300,7 +320,7 @@ def test_the_run_of_a_sweep_that_grew_says_what_its_means_are_over(tmp_path: Pat
         finish_all(ledger, wanted, cells)
         tracker = open_tracker(uri, ledger, wanted, cells.all())
         assert tracker is not None
-        tracker.summarise(make_report(ledger).summary_metrics(), {}, finished=True)
+        tracker.summarise(make_report(ledger).summary(), {}, finished=True)
         assert tracker.close(timeout=60)
         assert tracker.refusals == []
         client = MlflowClient(uri)
@@ -351,7 +371,7 @@ def test_a_missing_module_that_artifacts_need_does_not_delay_the_end(
 
     monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
     tracker = sweep.tracker()
-    tracker.summarise({}, {"table.md": b""}, finished=True)
+    tracker.summarise(told(), {"table.md": b""}, finished=True)
     assert tracker.close(timeout=20)
     assert tracker.refusals == ["No module named 'boto3'"]
 
@@ -451,7 +471,7 @@ def test_records_follow_once_a_server_that_was_away_is_back(
         tracker.done(cell.key)
     time.sleep(10)
     server.start()
-    tracker.summarise({"mean/classification/ap_msp": 0.5}, {"table.md": b"mine"}, finished=True)
+    tracker.summarise(told(**{"mean/classification/ap_msp": 0.5}), {"table.md": b"mine"}, finished=True)
     assert tracker.close(timeout=90)
     assert capfd.readouterr().out == "", "what a person reads is the sweep's own"
     runs = sweep.runs(server.uri)

@@ -1,0 +1,122 @@
+"""The pages on which MLflow shows a sweep: their saved state, addresses and colours; needs no MLflow.
+
+MLflow's "Share" keeps the state of a runs page, as JSON, in a tag of the experiment, and an address that
+names the tag opens the page in that state. The state's keys are those of MLflow 3.17 (docs/mlflow.md).
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import quote
+
+from orchestrator.tracking.uris import origin
+from trainables.auxiliary import TASKS
+from trainables.run import CLASSIFICATION
+
+COLOUR_TAG = "mlflow.runColor"
+NOTE_TAG = "mlflow.note.content"
+_STATE_TAG = "mlflow.sharedViewState."
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's palette, as in the report's figures."""
+
+LONGEST_STATE = 5000
+"""Characters that MLflow takes of an experiment's tag."""
+MOST_RUNS = 500
+"""Most runs in a chart, which MLflow offers at most."""
+
+
+def colour_of(method: str) -> str:
+    """Return the colour of a method's runs, which is the same in every sweep: classification has the first.
+
+    A task alone has that of its place among the tasks, and any other method one of the rest by its name.
+    """
+    known = [CLASSIFICATION, *TASKS.names]
+    left = COLOURS[len(known) :] or COLOURS
+    return COLOURS[known.index(method)] if method in known[: len(COLOURS)] else _by_name(method, left)
+
+
+def _by_name(method: str, colours: Sequence[str]) -> str:
+    return colours[zlib.crc32(method.encode()) % len(colours)]
+
+
+def saved_views(
+    sweep: str, identity: str, metrics: Iterable[str], params: Iterable[str] = ()
+) -> dict[str, str]:
+    """Return the experiment's tags that hold a sweep's two views, of its final cells.
+
+    NAME has a chart for each of the `metrics`, with a dot for each cell by held-out class, in its method's
+    colour; NAME-means has a bar for each method. `params` are further columns of the table of runs. Where a
+    state would be longer than MLflow takes, the last metrics are left out.
+    """
+    shown = list(metrics)
+    while True:
+        views = {
+            f"{_STATE_TAG}{sweep}": _state(sweep, identity, shown, params, _dots(shown), grouped=False),
+            f"{_STATE_TAG}{sweep}-means": _state(sweep, identity, shown, params, _bars(shown), grouped=True),
+        }
+        if len(shown) < 2 or max(map(len, views.values())) <= LONGEST_STATE:
+            return views
+        shown.pop()
+
+
+def view_address(uri: str, experiment: str, sweep: str) -> str:
+    """Return the address that opens a sweep's view, under the server that `uri` names or a local one."""
+    return (
+        f"{origin(uri)}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+        f"&viewStateShareKey={quote(sweep, safe='')}&compareRunsMode=CHART"
+    )
+
+
+def _state(
+    sweep: str,
+    identity: str,
+    metrics: Iterable[str],
+    params: Iterable[str],
+    charts: tuple[str, list[Mapping[str, object]]],
+    *,
+    grouped: bool,
+) -> str:
+    """Return the state of a runs page, as MLflow's pages write it."""
+    title, cards = charts
+    columns = [f"params.`{name}`" for name in ("method", "holdout", "seed", "aux_weight", *params)]
+    by_method = {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": "method"}]}
+    section = {"uuid": "sweep", "name": title, "display": True, "columns": 1, "cardHeight": 420}
+    plain = {"deleted": False, "isGenerated": False}
+    state = {
+        "searchFilter": f"tags.sweep = '{sweep}' and tags.ledger = '{identity}' and tags.kind = 'final'",
+        "orderByKey": "params.`holdout`",
+        "orderByAsc": True,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "selectedColumns": [*columns, *(f"metrics.`{metric}`" for metric in metrics)],
+        "groupBy": by_method if grouped else None,
+        "useGroupedValuesInCharts": True,
+        "runsHiddenMode": "SHOWALL",
+        "compareRunSections": [section | plain | {"isReordered": True}],
+        "isAccordionReordered": True,  # else MLflow's own sections come first, by their names
+        "compareRunCharts": [{**card, "metricSectionId": "sweep", **plain} for card in cards],
+    }
+    return json.dumps(state, separators=(",", ":"))
+
+
+def _dots(metrics: Iterable[str]) -> tuple[str, list[Mapping[str, object]]]:
+    return "By held-out class, a dot for each seed", [
+        {
+            "uuid": metric,
+            "type": "SCATTER",
+            "runsCountToCompare": MOST_RUNS,
+            "xaxis": {"type": "PARAM", "key": "holdout"},
+            "yaxis": {"type": "METRIC", "key": metric},
+        }
+        for metric in metrics
+    ]
+
+
+def _bars(metrics: Iterable[str]) -> tuple[str, list[Mapping[str, object]]]:
+    return "Means over held-out classes and seeds", [
+        {"uuid": metric, "type": "BAR", "runsCountToCompare": MOST_RUNS, "metricKey": metric}
+        for metric in metrics
+    ]
