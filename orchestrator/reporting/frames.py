@@ -95,7 +95,8 @@ class OpenedSweep:
 def open_sweep(name: str, storage: str | None = None) -> OpenedSweep:
     """Return a sweep by its name in a storage folder or URI; raise Mistake if it is not there.
 
-    Without a storage it is looked for where commands look for it. It needs neither Ray nor MLflow nor torch, and writes nothing.
+    Without a storage it is looked for where commands look for it. It needs neither Ray nor MLflow nor torch,
+    and writes nothing.
     """
     return OpenedSweep(collect(Ledger(storage or default_storage(), name)))
 
