@@ -10,6 +10,7 @@
 # make coverage      the quick tests, and the share of the code that they run; fails below pyproject.toml's floor
 # make lint          ruff and mypy
 # make clean         removes .venv and caches; the sweeps in runs/ stay
+# make distclean     that, and after a question the sweeps in runs/
 # make help          these lines
 # ARGS="…" goes to pytest, too; PYTHON=… is what makes .venv.
 PYTHON ?= python3.11
@@ -20,7 +21,7 @@ JOBS   ?= 2
 INLINE ?= 300
 RAY    ?= 40
 
-.PHONY: sweep test test-slow test-cluster faults faults-ray soak coverage lint clean help
+.PHONY: sweep test test-slow test-cluster faults faults-ray soak coverage lint clean distclean help
 
 sweep: $(VENV)/.installed
 	$(RUN) -m orchestrator.sweep $(ARGS)
@@ -74,6 +75,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find orchestrator search_spaces trainables tests cluster benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	@printf 'Remove every sweep in runs/ for good? [y/N] '; read -r answer; test "$$answer" = y && rm -rf runs || echo 'runs/ stays.'
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.planning.request import Draft, Request
 
 Read = Callable[[list[str] | None], "Request"]
+Command = Callable[[list[str] | None], int]
 
 
 def main(words: list[str] | None = None) -> int:
@@ -31,10 +32,14 @@ def main(words: list[str] | None = None) -> int:
     return run(_read, words)
 
 
-def run(read: Read, words: list[str] | None) -> int:
-    """Carry out the request that a command line is read as, and return the exit code."""
+def run(read: Read, words: list[str] | None, command: Command | None = None) -> int:
+    """Carry out the request that a command line is read as, and return the exit code.
+
+    A `command` does so for several sweeps, whose storage and records are those of the request.
+    """
+    command = command or (lambda given: carry_out(read(given)))
     if words is not None:
-        return run_command(lambda given: carry_out(read(given)), words)
+        return run_command(command, words)
     hide_passwords()
 
     def close_records(name: str) -> None:
@@ -43,7 +48,7 @@ def run(read: Read, words: list[str] | None) -> int:
         close_records(read(None), name)
 
     def work() -> int:
-        return run_command(lambda given: carry_out(read(given)), None)
+        return run_command(command, None)
 
     return supervised(work, grace=GRACE_SECONDS, afterwards=close_records)
 
@@ -56,12 +61,16 @@ def _read(words: list[str] | None) -> Request:
 
 def carry_out(request: Request) -> int:
     """Plan, run and report what is asked for, and return the exit code; raise Mistake before any work."""
+    from orchestrator.cli.config_file import config_text
     from orchestrator.ledger.storage import StorageAway, no_answer
     from orchestrator.planning.dry_run import describe_plan, look_ahead
     from orchestrator.planning.request import draft
 
     try:
         resolved = None if request.goes_on_as_it_was else draft(request)
+        if request.write_config:
+            print(config_text(request), end="")
+            return 0
         if not request.dry_run:
             return _run(request, resolved)
         specification, images, settings = look_ahead(request, resolved)

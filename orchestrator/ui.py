@@ -19,6 +19,7 @@ import webbrowser
 
 from orchestrator.cli.parser import run_command
 from orchestrator.cli.ui_options import UiRequest, read_request
+from orchestrator.ledger.interpreter import python
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.passwords import masked
 from orchestrator.planning.specification import read_stored
@@ -55,7 +56,7 @@ def _experiment(uri: str, name: str, benchmark: str) -> str:
     if found is None or f"mlflow.sharedViewState.{name}" not in found.tags:
         raise Mistake(
             f"MLflow's records in {masked(uri)} have no page of the sweep {name!r}: it is saved with the "
-            f"report, so end or resume the sweep, or give python -m orchestrator.report {name} "
+            f"report, so end or resume the sweep, or give {python()} -m orchestrator.report {name} "
             "--rebuild-tracking."
         )
     return str(found.experiment_id)

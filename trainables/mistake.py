@@ -28,14 +28,45 @@ _UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\u
 """Control characters, line and paragraph breaks, changes of a text's direction, and halves of characters."""
 
 
+SYNONYMS = {
+    "lr": "learning_rate",
+    "wd": "weight_decay",
+    "l2": "weight_decay",
+    "bs": "batch_size",
+    "seed": "sweep_seed",
+}
+"""What else people call things that have another name here."""
+
+
 def unknown(kind: str, value: str, valid: Iterable[str]) -> Mistake:
-    """Return the mistake for a name that does not exist, with the valid names and the closest one."""
+    """Return the mistake for a name that does not exist, with the valid names and the closest one.
+
+    Of names with commas between them it says that a blank belongs there.
+    """
     names = [str(name) for name in valid]
-    close = difflib.get_close_matches(str(value), names, n=1)
+    close = [closest(part, names) for part in str(value).split(",") if part.strip()]
     listed = ", ".join(names)
-    if close:
+    if "," in str(value) and close and all(close):
+        apart = " ".join(str(name) for name in close)
+        return Mistake(
+            f"There is no {kind} {value!r}: separate with spaces, without commas: {apart}. Valid: {listed}."
+        )
+    if len(close) == 1 and close[0]:
         return Mistake(f"There is no {kind} {value!r}. Did you mean {close[0]!r}? Valid: {listed}.")
     return Mistake(f"There is no {kind} {value!r}; valid: {listed}.")
+
+
+def closest(value: str, names: Iterable[str]) -> str | None:
+    """Return the name that somebody who wrote `value` may have meant; None if none is near.
+
+    Case does not matter, and a well-known synonym, such as lr, is near.
+    """
+    by_case = {name.casefold(): name for name in names}
+    wanted = value.strip().casefold()
+    if SYNONYMS.get(wanted) in by_case:
+        return by_case[SYNONYMS[wanted]]
+    found = difflib.get_close_matches(wanted, by_case, n=1)
+    return by_case[found[0]] if found else None
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:

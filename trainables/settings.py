@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, get_type_hints
 
@@ -150,6 +151,9 @@ def split_assignments(assignments: Iterable[str], option: str = "--set") -> dict
         if not equals or not name or not value:
             example = "learning_rate=0.01..0.3" if option == "--search" else "epochs=20"
             raise Mistake(f"{option} takes key=value pairs, such as {example}, but was given {word!r}.")
+        if re.search(r",[a-z_]+(\.[a-z-]+)?=", value):
+            apart = re.sub(r",(?=[a-z_.-]+=)", " ", word)
+            raise Mistake(f"{option} was given {word!r}: separate with spaces, without commas: {apart}.")
         if pairs.get(name, value) != value:
             raise Mistake(f"{option} gives {name} twice, as {pairs[name]} and as {value}: keep one.")
         pairs[name] = value

@@ -87,6 +87,7 @@ def _what(group: argparse._ArgumentGroup) -> None:
     add(
         "--holdouts",
         nargs="+",
+        action="extend",
         metavar="C",
         help="classes to hold out in turn (default: every class, or none with --ood)",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Iterable
 
+from orchestrator.ledger.interpreter import python
 from orchestrator.ledger.passwords import hinted, masked
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.hyperparameters import Hyperparameters
@@ -18,7 +19,7 @@ from trainables.settings import valid_of
 from trainables.spaces import spelt
 
 IMAGE_SETS = {"ood", "ood_resize", "crops_per_image", "ood_seed"}
-RUN_ONCE = {"name", "resume", "accept_versions", "dry_run", "given"}
+RUN_ONCE = {"name", "resume", "accept_versions", "dry_run", "write_config", "given"}
 ASIDE = WHAT | IMAGE_SETS | RUN_ONCE | {"detectors", "data", "download"}
 """Fields of a request that the command that resumes it does not repeat: the ledger knows them."""
 
@@ -29,33 +30,32 @@ OPTIONS = {"plugins": "--plugin", "assignments": "--set"}
 """Options that are not called like their field."""
 
 
+def sweep_command(request: Request) -> str:
+    """Return the whole command of a request, with what is not a default."""
+    return _command("sweep", [request.benchmark, *_options(request, RUN_ONCE - {"name"} | {"benchmark"})])
+
+
 def resume_command(request: Request, name: str) -> str:
     """Return the command that goes on with a sweep, where and how the request ran it."""
-    words = _options(request, ASIDE)
-    return _command(["python", "-m", "orchestrator.sweep", "--resume", "--name", name, *words])
-
-
-def sweep_command(request: Request) -> str:
-    """Return the command that asks for what a request asks for."""
-    words = _options(request, RUN_ONCE - {"name"} | {"benchmark"})
-    return _command(["python", "-m", "orchestrator.sweep", request.benchmark, *words])
+    return _command("sweep", ["--resume", "--name", name, *_options(request, ASIDE)])
 
 
 def _options(request: Request, aside: Collection[str]) -> list[str]:
-    """Return the options of a request's fields, except those that are put aside or at their defaults."""
+    """Return the options of a request that are not at their default, but for some fields."""
     defaults, words = Request(), []
     for field, value in vars(request).items():
         if field not in aside and value not in (getattr(defaults, field), ""):
-            option = OPTIONS.get(field, f"--{field.replace('_', '-')}")
+            words.append(OPTIONS.get(field, f"--{field.replace('_', '-')}"))
             values = value if isinstance(value, tuple) else (value,)
-            words += [option, *(f"{each:g}" if isinstance(each, float) else str(each) for each in values)]
+            if value is not True:
+                words += [f"{each:g}" if isinstance(each, float) else str(each) for each in values]
     return words
 
 
 def score_command(request: Request, name: str, detectors: Iterable[str]) -> str:
     """Return the command that adds detectors to a sweep's finished cells."""
     words = [name, "--detectors", *detectors, *_places(request)]
-    return _command(["python", "-m", "orchestrator.score", *words])
+    return _command("score", words)
 
 
 def score_sets_command(request: Request, name: str, image_set: NamedImages) -> str:
@@ -65,13 +65,13 @@ def score_sets_command(request: Request, name: str, image_set: NamedImages) -> s
     if image_set.crops_per_image != 1:
         words += ["--crops-per-image", str(image_set.crops_per_image)]
     words += ["--ood-seed", str(image_set.seed)] if image_set.seed else []
-    return _command(["python", "-m", "orchestrator.score", *words, *_places(request)])
+    return _command("score", [*words, *_places(request)])
 
 
 def rebuild_command(request: Request, name: str) -> str:
     """Return the command that writes a sweep's report, and its records in MLflow, again."""
     words = [name, "--rebuild-tracking", *_places(request)]
-    return _command(["python", "-m", "orchestrator.report", *words])
+    return _command("report", words)
 
 
 def keep_weights_command(cell: Cell, stored: StoredSweep, found: Hyperparameters, name: str) -> str:
@@ -93,7 +93,7 @@ def keep_weights_command(cell: Cell, stored: StoredSweep, found: Hyperparameters
     words += ["--cpus-per-worker", str(wanted.threads)] if wanted.threads > 1 else []
     changed = _changed(found.of_recipe(wanted.recipe), benchmark.recipe_for((cell.method,)), wanted)
     words += ["--set", *changed] if changed else []
-    return _command(["python", "-m", "orchestrator.sweep", *words])
+    return _command("sweep", words)
 
 
 def _changed(recipe: Recipe, usual: Recipe, wanted: Specification) -> list[str]:
@@ -110,24 +110,24 @@ def _changed(recipe: Recipe, usual: Recipe, wanted: Specification) -> list[str]:
     return [f"{name}={spelt(value)}" for name, value in found.items()]
 
 
-def _command(words: Iterable[str]) -> str:
-    """Return a command line as a shell takes it, without the passwords in its addresses."""
-    return hinted(shlex.join(map(masked, words)))
+def _command(name: str, words: Iterable[str]) -> str:
+    """Return a command of this project as a shell takes it, without the passwords in its addresses."""
+    return hinted(shlex.join(map(masked, [python(), "-m", f"orchestrator.{name}", *words])))
 
 
 def verify_command(request: Request, name: str) -> str:
     """Return the command that says what is wrong with a sweep's cells, and what mends it."""
-    return _command(["python", "-m", "orchestrator.verify", name, *_places(request)])
+    return _command("verify", [name, *_places(request)])
 
 
 def ui_command(request: Request, name: str) -> str:
     """Return the command that shows a sweep in MLflow's pages."""
-    return _command(["python", "-m", "orchestrator.ui", name, *_places(request)])
+    return _command("ui", [name, *_places(request)])
 
 
 def repair_command(request: Request, name: str) -> str:
     """Return the command that moves aside what is damaged, so that it is made again."""
-    return _command(["python", "-m", "orchestrator.verify", name, "--repair", *_places(request)])
+    return _command("verify", [name, "--repair", *_places(request)])
 
 
 def _places(request: Request) -> list[str]:

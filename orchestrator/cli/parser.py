@@ -11,8 +11,10 @@ from typing import Any, NoReturn
 
 from orchestrator.cli.process_list import hide_passwords
 from orchestrator.cli.signals import exit_code, handling, name_of, number_of, raising, say
+from orchestrator.ledger.interpreter import python
+from orchestrator.planning.request import known_fields
 from orchestrator.planning.specification import MOST
-from trainables.mistake import Mistake, one_line
+from trainables.mistake import Mistake, closest, one_line
 from trainables.registry import place_in_plugin
 
 WIDTH = 110
@@ -33,14 +35,39 @@ class Parser(argparse.ArgumentParser):
             if not value.strip():
                 raise Mistake(
                     f"{option} was given {value!r}, which is empty: give a value, or leave it out for the "
-                    f"default; see {self.prog} --help."
+                    f"default; see {self._program} --help."
                 )
-        return super().parse_args(words, namespace)
+        found, strays = self.parse_known_args(words, namespace)
+        if strays:
+            raise self.stray(strays[0])
+        return found
+
+    def stray(self, word: str) -> Mistake:
+        """Return the Mistake for a word that belongs to no option, with what may have been meant."""
+        name, equals, value = word.partition("=")
+        is_option, said = name.startswith("-"), f"{word!r} belongs to no option"
+        near = None
+        if is_option:
+            said = f"There is no option {name}"
+            longs = {one.removeprefix("--"): one for one in self._option_string_actions if one[:2] == "--"}
+            near = longs.get(closest(name.lstrip("-"), longs) or "")
+        field = name.lstrip("-").replace("-", "_")
+        if "--set" in self._option_string_actions and (is_option or equals):
+            known = closest(field, known_fields())
+            if known and (known == field or not near):
+                near = f"--set {known}={value or 'VALUE'}"
+        hint = f": {near} may be meant" if near else ""
+        return Mistake(f"{said}{hint}; see {self._program} --help.")
+
+    @property
+    def _program(self) -> str:
+        """The command as it can be typed here."""
+        return f"{python()}{self.prog.removeprefix('python')}"
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as a sentence that names the command's help."""
         message = message.removeprefix("argument ")
-        raise Mistake(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
+        raise Mistake(f"{message[0].upper()}{message[1:]}; see {self._program} --help.")
 
 
 class _SweepName(argparse.Action):

@@ -39,6 +39,7 @@ def _what(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--detectors",
         nargs="+",
+        action="extend",
         metavar="D",
         help=f"scores of the test images, out of {', '.join(DETECTORS.names)}, or a plug-in's",
     )

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.cli.config_file import combined, read_config
 from orchestrator.cli.parser import WIDTH, Parser, number, plain_name, whole_number, wide
 from orchestrator.ledger.storage import absolute_path
 from orchestrator.planning.request import DEFAULT_DATA, Request
@@ -32,11 +33,31 @@ LARGEST_SEED = 10**9 - 1
 
 def read_request(words: list[str] | None = None) -> Request:
     """Return what a command line asks for; raise Mistake for words that are not valid."""
-    fields = values_of(vars(_parser().parse_args(words)))
-    request = Request(**fields, given=frozenset(fields))
+    parser = _parser()
+    given = vars(parser.parse_args(words))
+    file = given.pop("config", None)
+    fields = values_of(given)
+    if file is not None:
+        fields = combined(_of_file(file, parser), fields)
+    if "=" in fields.get("benchmark", ""):
+        raise parser.stray(fields["benchmark"])
+    return checked(Request(**fields, given=frozenset(fields)))
+
+
+def checked(request: Request) -> Request:
+    """Return a request; raise Mistake for options of where it runs that do not go together."""
     _check_share(request.gpus_per_worker, request.workers)
     _check_needs_ray(request)
     return request
+
+
+def _of_file(path: str, parser: Parser) -> dict[str, Any]:
+    """Return the values of a file's options by the request's fields; raise Mistake, which names the file."""
+    words = read_config(path, parser._actions)
+    try:
+        return values_of(words)
+    except Mistake as mistake:
+        raise Mistake(f"--config {path}: {mistake}") from None
 
 
 def values_of(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,6 +86,8 @@ def value_of(name: str, value: Any) -> Any:
         return absolute_path(value) if value else value
     if name == "name":
         return plain_name(option, value)
+    if name in ("assignments", "search"):
+        return tuple(dict.fromkeys(value))
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -95,7 +118,7 @@ def _check_needs_ray(request: Request) -> None:
             )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="python -m orchestrator.sweep",
         usage="python -m orchestrator.sweep [BENCHMARK] [options]",
@@ -122,10 +145,17 @@ def _what(group: argparse._ArgumentGroup) -> None:
     add(
         "--methods",
         nargs="+",
+        action="extend",
         metavar="M",
         help=f"out of {', '.join(method_parts())}, or joined by + (default: {' '.join(DEFAULTS.methods)})",
     )
-    add("--holdouts", nargs="+", metavar="C", help="classes to hold out, or none (default: every class)")
+    add(
+        "--holdouts",
+        nargs="+",
+        action="extend",
+        metavar="C",
+        help="classes to hold out, or none (default: every class)",
+    )
     add(
         "--seeds",
         metavar="N",
@@ -147,7 +177,13 @@ def _what(group: argparse._ArgumentGroup) -> None:
         help="keep images of one group, such as a patient's, on one side of every split that is made: a "
         "regular expression of paths, with the group's name in parentheses, or a column of Parquet files",
     )
-    add("--aux-weight", nargs="+", metavar="X", help="lambda given instead of searched: X, or task=X")
+    add(
+        "--aux-weight",
+        nargs="+",
+        action="extend",
+        metavar="X",
+        help="lambda given instead of searched: X, or task=X",
+    )
     add(
         "--search",
         nargs="+",
@@ -181,6 +217,7 @@ def _what(group: argparse._ArgumentGroup) -> None:
     add(
         "--detectors",
         nargs="+",
+        action="extend",
         metavar="D",
         help=f"scores of the test images, out of {', '.join(DETECTORS.names)} "
         f"(default: {' '.join(DEFAULTS.detectors)})",
@@ -260,9 +297,9 @@ def add_price(group: argparse._ActionsContainer) -> None:
     )
 
 
-def _where(group: argparse._ArgumentGroup) -> None:
+def add_workers(group: argparse._ArgumentGroup) -> None:
+    """Add the options of how many cells run at once, and on what."""
     add = group.add_argument
-    add_data(group)
     add(
         "--workers",
         metavar="N",
@@ -279,13 +316,25 @@ def _where(group: argparse._ArgumentGroup) -> None:
         help="GPUs of a worker; fractions share one (default: 1 if there is a GPU, else 0)",
     )
     add("--max-concurrent", metavar="N", help="cells that run at once (default: as many as fit)")
-    add_records(group)
+
+
+def add_executor(group: argparse._ArgumentGroup) -> None:
+    """Add the options of what runs the cells."""
+    add = group.add_argument
     add(
         "--executor",
         choices=("ray", "inline"),
         help=f"inline: cells one after another in this process, without Ray (default: {DEFAULTS.executor})",
     )
     add("--address", metavar="A", help="a Ray cluster's address (default: RAY_ADDRESS, else a local Ray)")
+
+
+def _where(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add_data(group)
+    add_workers(group)
+    add_records(group)
+    add_executor(group)
     add(
         "--name",
         metavar="NAME",
@@ -298,6 +347,8 @@ def _where(group: argparse._ArgumentGroup) -> None:
     )
     add_versions(group)
     add_price(group)
+    add("--config", metavar="FILE.toml", help="options from a file; those given here win (README.md)")
+    add("--write-config", action="store_true", help="print these options as such a file; run nothing")
     add("--dry-run", action="store_true", help="print the plan and its cost; run nothing, open no image")
 
 

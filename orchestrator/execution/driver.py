@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.cli.config_file import kept_config
 from orchestrator.cli.next_commands import resume_command
 from orchestrator.cli.supervisor import tell
 from orchestrator.execution.attempt import PATIENCE_SECONDS
@@ -90,6 +91,8 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
             stored = check_name(sweep, must_exist=request.resume)
             if stored is not None:
                 sweep = with_scoring(sweep, stored, request)
+            elif draft is not None:
+                draft.check_batch(dict(zip(prepared.classes, prepared.counts["train"], strict=True)))
             cells = lay_out(sweep.specification, sweep.fingerprint)
             keys = [cell.key for cell in cells.all()]
             results, damaged = sweep.ledger.examine(keys)
@@ -105,6 +108,8 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
                 stack.enter_context(executor.ready(sweep))
             tracker = _tracker(request, sweep, executor, cells)
             write_down(sweep, prepared, stored, trains=trains)
+            if draft is not None:
+                sweep.ledger.write_config(kept_config(request))
         dispatcher = _dispatcher(sweep, prepared, cells, results, tracker)
         tell(name=sweep.ledger.name, resume=resume_command(request, sweep.ledger.name))
         yield Driver(sweep, executor, dispatcher, tracker, existed)

@@ -38,6 +38,7 @@ from orchestrator.execution.trial_deaths import Deaths, ends_by_ray_are_deaths
 from orchestrator.execution.trial_reports import ended, failed, interrupted
 from orchestrator.execution.watchdog import REPORTING, Stall, Watchdog
 from orchestrator.ledger import attempts
+from orchestrator.ledger.interpreter import python
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.machines.cluster_file import nodes_at_most
 from orchestrator.machines.nodes import TOKEN_HINT, check_listens, token_is_missing
@@ -361,7 +362,8 @@ def _ray(address: str | None, temporary: str | None) -> Iterator[None]:
 
 def _not_started(address: str | None, error: Exception) -> str:
     if address is None:
-        return f"Ray does not start on this machine ({describe(error)}): see python -m orchestrator.doctor."
+        doctor = f"{python()} -m orchestrator.doctor"
+        return f"Ray does not start on this machine ({describe(error)}): see {doctor}."
     hint = f"; {TOKEN_HINT}" if token_is_missing(error) else ""
     return f"No Ray cluster answers at {address!r} ({describe(error)}): check --address{hint}."
 

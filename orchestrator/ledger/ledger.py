@@ -40,6 +40,7 @@ from orchestrator.ledger.storage import PART, Files, flush, open_storage, reason
 from trainables.mistake import Mistake, one_line
 
 SWEEP, IDENTITY, BASELINE, LOCK = "sweep.json", "identity", "baseline.json", "lock.json"
+CONFIG = "sweep.toml"
 LOCAL_LOCK = "lock"
 CELLS, REPORT, PLUGINS, SCRATCH, DAMAGED = "cells", "report", "plugins", "ray", "damaged"
 CELL, CURVES, SCORES, RESULT = "cell.json", "curves.parquet", "scores.parquet", "result.json"
@@ -227,7 +228,11 @@ class Ledger:
         """Return sweep.json; raise Mistake if there is no such sweep or the file cannot be read."""
         if not self.exists():
             known = ", ".join(sweeps_in(self.storage)) or "none"
-            raise Mistake(f"There is no sweep {self.name!r} in {self.storage}; sweeps there: {known}.")
+            place = self.storage if self.local_folder is None else os.path.dirname(self.local_folder)
+            raise Mistake(
+                f"There is no sweep {self.name!r} in {place}; sweeps there: {known}. "
+                "If it is elsewhere, say where with --storage."
+            )
         try:
             values = damage.read_sweep(self._read(SWEEP))
         except Unsound as problem:
@@ -256,6 +261,13 @@ class Ledger:
             self._write_json({**values, IDENTITY: self.identity()}, SWEEP)
             if self.local_folder is not None:
                 flush(self._path(SWEEP))  # cells guard themselves by checksums; this file does not
+        except OSError as error:
+            raise self.unwritable(error) from None
+
+    def write_config(self, text: str) -> None:
+        """Write sweep.toml, the last whole command line, for people; raise Mistake as write_sweep does."""
+        try:
+            self._write(text.encode(errors="replace"), CONFIG)
         except OSError as error:
             raise self.unwritable(error) from None
 
@@ -861,6 +873,19 @@ class Ledger:
         folder = self._path(*parts)
         if self._files.is_folder(folder):
             self._files.delete_folder(folder)
+
+
+def write_reproduction(storage: str, table: str, data: bytes) -> str:
+    """Write a table of the paper beside the sweeps that it is made of, and return where it is.
+
+    Raises Mistake if the storage cannot be written.
+    """
+    folder = Ledger(storage, f"reproduce-{table}")
+    try:
+        folder._write(data, "table.md")
+    except OSError as error:
+        raise folder.unwritable(error) from None
+    return folder._uri("table.md")
 
 
 def sweeps_in(storage: str) -> list[str]:

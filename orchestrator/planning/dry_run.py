@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import FINAL, SEARCH, define, lay_out
-from orchestrator.planning.costs import Images, cell_flops
+from orchestrator.planning.costs import Images, cell_flops, flops_by_key
 from orchestrator.planning.halving import places
 from orchestrator.planning.plugins import load_with_stored
 from orchestrator.planning.request import Draft, Request, check_detectors, read_plugins
@@ -29,6 +30,7 @@ from trainables.networks.size import weight_bytes
 
 HOLDOUTS_UNKNOWN = "So do the held-out classes: name some with --holdouts to see their cells."
 UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
+BYTES_OF_LOGIT = 4
 SOME_CLASSES = 10
 """What a network's size is given for where the data decides how many classes there are."""
 
@@ -67,10 +69,39 @@ def describe_plan(
     return "\n".join(lines)
 
 
-def _about_weights(specification: Specification, finals: int) -> str:
+@dataclass(frozen=True)
+class Forecast:
+    """What a sweep takes, as far as it is known before it runs."""
+
+    cells: int
+    flops: int | None
+    """None if the numbers of images are not known."""
+    kept: int
+    """Bytes of what final cells keep: their last weights, and the logits of the evaluations in the window."""
+
+
+def estimated(specification: Specification, images: Images | None, settings: RunSettings) -> Forecast:
+    """Return what a sweep takes: its cells, their cost, and what it keeps."""
+    cells = lay_out(specification, fingerprint="").all()
+    flops = sum(flops_by_key(cells, specification, images).values()) if images else None
+    finals = [cell for cell in cells if cell.phase == FINAL and cell.method in specification.trained]
+    recipe = specification.recipe
+    each = _weight_bytes(specification) if finals and settings.keep_weights else 0
+    if images:
+        logits = sum(images.test) * len(images.classes) * min(recipe.ap_window, recipe.epochs)
+        each += BYTES_OF_LOGIT * logits
+    return Forecast(len(cells), flops, len(finals) * each)
+
+
+def _weight_bytes(specification: Specification) -> int:
+    """Return the bytes of a final cell's weights."""
     benchmark = find_benchmark(specification.benchmark)
     classes = len(benchmark.classes or ()) or SOME_CLASSES
-    each = weight_bytes(specification.recipe, benchmark.channels, classes)
+    return weight_bytes(specification.recipe, benchmark.channels, classes)
+
+
+def _about_weights(specification: Specification, finals: int) -> str:
+    each = _weight_bytes(specification)
     return (
         f"Storage: the weights of {counted(finals, 'final cell')} take {readable(finals * each, 'B')}, "
         f"{readable(each, 'B')} each; --set keep_weights=false keeps none."
@@ -93,6 +124,8 @@ def look_ahead(request: Request, draft: Draft | None) -> tuple[Specification, Im
     device = "cuda" if request.gpus_per_worker else "cpu"
     classes = find_benchmark(request.benchmark).classes
     images = _images(request, draft.complete(device, classes))
+    if images is not None:
+        draft.check_batch(dict(zip(images.classes, images.train, strict=True)))
     return draft.complete(device, images.classes if images else classes), images, draft.settings
 
 

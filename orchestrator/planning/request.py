@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -33,7 +33,7 @@ from trainables.auxiliary import TASKS, find_task
 from trainables.data.named_images import NamedImages
 from trainables.detectors import DEFAULT_DETECTORS, DETECTORS
 from trainables.mistake import Mistake, unknown
-from trainables.recipe import Recipe, with_fidelity
+from trainables.recipe import Recipe, used_count, with_fidelity
 from trainables.run import NO_HOLDOUT, check_fits, parse_method
 from trainables.settings import assign, split_assignments, valid_of
 from trainables.spaces import Choices, Grid, Integers, Space, Weighing, parse_space
@@ -104,6 +104,8 @@ class Request:
     accept_versions: bool = False
     """Whether it may go on with other versions of packages, with which results can differ."""
     dry_run: bool = False
+    write_config: bool = False
+    """Whether to print the request as a file of options, and no more."""
     given: frozenset[str] = field(default=frozenset(), compare=False)
     """Names of the fields that were given."""
 
@@ -151,6 +153,22 @@ class Draft:
             recipe = dataclasses.replace(recipe, precision=GPU_PRECISION)
         holdouts = _holdouts(self.request.holdouts, classes)
         return dataclasses.replace(self._specification, device=device, recipe=recipe, holdouts=holdouts)
+
+    def check_batch(self, images: Mapping[str, int]) -> None:
+        """Raise Mistake if a batch size was set that no cell can fill, from each class's training images.
+
+        A benchmark's own batch size, which nobody asked for, is cut to what there is.
+        """
+        recipe, workers = self._specification.recipe, self.request.workers
+        counts = {name: used_count(count, recipe) for name, count in images.items()}
+        held_out = self.request.holdouts or tuple(counts)
+        most = sum(counts.values()) - min(counts.get(name, 0) for name in held_out)
+        if "batch_size" in split_assignments(self.request.assignments) and recipe.batch_size * workers > most:
+            shared = f" x {workers} workers" if workers > 1 else ""
+            raise Mistake(
+                f"batch_size={recipe.batch_size}{shared} is more than the {most} training images of a cell: "
+                f"set batch_size to {max(2, most // workers)} or less."
+            )
 
 
 def draft(request: Request) -> Draft:
@@ -345,9 +363,14 @@ def check_detectors(names: tuple[str, ...]) -> None:
             raise unknown("detector", name, DETECTORS.names)
 
 
+def known_fields() -> list[str]:
+    """Return the names of the fields that --set knows, but for lambda.<task>."""
+    return [name for cls in (Recipe, RunSettings, Specification) for name in valid_of(cls)]
+
+
 def _check_known(names: dict[str, str]) -> None:
     """Raise Mistake for a field that --set does not know."""
-    known = [name for cls in (Recipe, RunSettings, Specification) for name in valid_of(cls)]
+    known = known_fields()
     for name in names:
         if name not in known:
             raise unknown("field", name, sorted([*known, "lambda.<task>"]))
@@ -434,6 +457,9 @@ def _weights(words: tuple[str, ...], tasks: list[str]) -> Weights | None:
         )
     weights: Weights = {}
     for word in words:
+        if "," in word:
+            apart = word.replace(",", " ")
+            raise Mistake(f"--aux-weight {word} has a comma: separate with spaces: --aux-weight {apart}.")
         task, equals, number = word.rpartition("=")
         if equals and task not in tasks:
             raise Mistake(

@@ -94,6 +94,16 @@ def on_cpc_network(specification: Specification, benchmark: Benchmark) -> bool:
     return bool(fields) and all(getattr(specification.recipe, k) == v for k, v in fields.items())
 
 
+def of_table(specification: Specification, benchmark: Benchmark, table: str) -> bool:
+    """Return whether the sweep's networks are those of a table."""
+    return on_cpc_network(specification, benchmark) == (table == CPC_TABLE)
+
+
+def network_of(table: str) -> str:
+    """Return the auxiliary task whose network a table's sweeps have; empty for the benchmark's own."""
+    return "cpc" if table == CPC_TABLE else ""
+
+
 def paper_recipe(specification: Specification, benchmark: Benchmark) -> Recipe:
     """Return the paper's recipe for the sweep's network."""
     if on_cpc_network(specification, benchmark):
@@ -153,7 +163,7 @@ def pair_with_paper(results: Results, benchmark: Benchmark) -> tuple[list[Pair],
     """Return the paper's numbers paired with the sweep's, and those that the sweep lacks."""
     pairs, absent = [], []
     for number in comparable(results.specification, benchmark):
-        ours = _ours(results, number)
+        ours = found_in(results, number)
         if ours is None:
             absent.append(number)
         else:
@@ -161,7 +171,7 @@ def pair_with_paper(results: Results, benchmark: Benchmark) -> tuple[list[Pair],
     return pairs, absent
 
 
-def _ours(results: Results, number: Published) -> Estimate | None:
+def found_in(results: Results, number: Published) -> Estimate | None:
     """Return the sweep's number if it has one; an average counts only if it is over all classes.
 
     Image sets are those of the paper if they are called so, and nothing is held out.
@@ -241,20 +251,25 @@ def paper_tables(results: Results, pairs: Sequence[Pair], benchmark: Benchmark) 
 
 def _in_layout(results: Results, name: str, numbers: Sequence[Published], ours: Ours) -> Table:
     """Return a table of the paper, with the sweep's row below each of its own."""
-    by_position = {_position(number, numbers): number for number in numbers}
+    entries = {number: _our_entry(results, number, ours) for number in numbers}
+    caption = (
+        f"The paper's table {name} ({results.specification.benchmark}) beside this sweep, in percent: mean ± "
+        f"standard deviation over {PAPER_SEEDS} seeds (paper) and {_seeds(results)} (ours)."
+    )
+    return beside_ours(entries, caption, f"tab:{results.ledger.name}-paper-{name}")
+
+
+def beside_ours(entries: Mapping[Published, Entry], caption: str, label: str) -> Table:
+    """Return a table of the paper from its numbers, with a row of ours below each of its own."""
+    by_position = {_position(number, [*entries]): number for number in entries}
     columns = list(dict.fromkeys(column for _, column in by_position))
     names = list(dict.fromkeys(row for row, _ in by_position))
     rows: list[tuple[Entry, ...]] = []
     for row in names:
         found = [by_position.get((row, column)) for column in columns]
         rows.append((row, "paper", *(_theirs(number) for number in found)))
-        rows.append((BLANK, "ours", *(_our_entry(results, number, ours) for number in found)))
+        rows.append((BLANK, "ours", *(BLANK if number is None else entries[number] for number in found)))
     head = (Column("", TEXT, "row"), Column("", TEXT, "source"))
-    caption = (
-        f"The paper's table {name} ({results.specification.benchmark}) beside this sweep, in percent: mean ± "
-        f"standard deviation over {PAPER_SEEDS} seeds (paper) and {_seeds(results)} (ours)."
-    )
-    label = f"tab:{results.ledger.name}-paper-{name}"
     rules = frozenset(2 * i for i, row in enumerate(names) if row == "average")
     return Table((*head, *columns), tuple(rows), caption, label, rules)
 
@@ -277,9 +292,7 @@ def _theirs(number: Published | None) -> Entry:
     return number.estimate.mean if number.metric == "skew" else number.estimate
 
 
-def _our_entry(results: Results, number: Published | None, ours: Ours) -> Entry:
-    if number is None:
-        return BLANK
+def _our_entry(results: Results, number: Published, ours: Ours) -> Entry:
     if number.metric == "skew":
         return results.average_skew()
     return ours.get((number.holdout, number.method, number.metric))

@@ -48,7 +48,9 @@ OF_A_CELL = re.compile(
     r"|attempts/[0-9]+\.json|(detectors|ood/later)/[^/]+\.(json|parquet)|ood/[^/]+\.parquet"
 )
 """Files that a cell may have, within its folder."""
-OF_A_SWEEP = re.compile(r"sweep\.json|identity|lock|lock\.json|owner\.json|(report|plugins|damaged|ray)/.+")
+OF_A_SWEEP = re.compile(
+    r"sweep\.json|sweep\.toml|identity|lock|lock\.json|owner\.json|(report|plugins|damaged|ray)/.+"
+)
 """Files that a sweep may have beside its cells."""
 
 Json = Mapping[str, Any]

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from orchestrator.ledger.interpreter import python
 from orchestrator.ledger.passwords import MASK, hinted, masked, without_user
 from orchestrator.ledger.storage import absolute_path
 from trainables.mistake import Mistake
@@ -90,7 +91,7 @@ def ui_command(uri: str) -> str:
     """Return the command that serves a store's pages, or the address of a server that already does."""
     if is_server(uri):
         return without_user(uri)
-    return hinted(shlex.join(["mlflow", "ui", "--backend-store-uri", masked(uri)]))
+    return hinted(shlex.join([python(), "-m", "mlflow", "ui", "--backend-store-uri", masked(uri)]))
 
 
 def origin(uri: str) -> str:

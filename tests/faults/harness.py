@@ -27,10 +27,12 @@ from tests.faults.schedules import (
 from tests.faults.strikes import FILLER, kind_of
 
 NAME = "digits"
-SPECIFICATION = ("--holdouts", "3", "8", "--seeds", "1", "--lambda-trials", "2", "--name", NAME)
+SPECIFICATION = ("--holdouts", "3", "--seeds", "1", "--lambda-trials", "2", "--name", NAME)
 SETTINGS = ("--set", "epochs=3", "ap_window=2", "train_fraction=0.1", "checkpoint_seconds=0")
 PLUGIN = str(Path(__file__).parent / "plugin.py")
-SMALLER = ("--holdouts", "3", "--methods", "classification")
+TWO_CLASSES = ("--holdouts", "8")
+"""One more."""
+SMALLER = ("--methods", "classification")
 """A group of workers takes ten seconds to start."""
 RAY_LIMIT = 480.0
 WITH_FIGURES = 5
@@ -44,8 +46,8 @@ def words_of(variant: str, storage: Path) -> list[str]:
     """Return the command line of a variant's sweep."""
     if variant in (ON_RAY, TWO_WORKERS):
         words = [*SPECIFICATION, *SETTINGS, "--storage", str(storage), "--max-concurrent", "2"]
-        return [*words, *SMALLER, "--workers", "2"] if variant == TWO_WORKERS else words
-    words = [*SPECIFICATION, "--storage", str(storage), "--executor", "inline", *SETTINGS]
+        return [*words, *(("--workers", "2", *SMALLER) if variant == TWO_WORKERS else TWO_CLASSES)]
+    words = [*SPECIFICATION, *TWO_CLASSES, "--storage", str(storage), "--executor", "inline", *SETTINGS]
     if variant == PLAIN:
         return words
     if variant in NAN and variant != "nan-scoring":

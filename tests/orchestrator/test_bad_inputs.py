@@ -182,13 +182,47 @@ TYPED = [
     ),
     Case("sweep --gpus-per-worker -1", "--gpus-per-worker -1 is not valid: give a number from 0 to 10000"),
     Case("sweep --crops-per-image 10001 --ood-resize crop", "--crops-per-image 10001 is not valid"),
+    Case("sweep --method rotation", "There is no option --method: --methods may be meant"),
+    Case("sweep --seed 3", "There is no option --seed: --seeds may be meant"),
+    Case("sweep --lr 0.1", "There is no option --lr: --set learning_rate=VALUE may be meant"),
+    Case("sweep --batch-size=8", "There is no option --batch-size: --set batch_size=8 may be meant"),
+    Case("sweep digits lr=0.1", "'lr=0.1' belongs to no option: --set learning_rate=0.1 may be meant"),
+    Case("sweep epochs=3", "'epochs=3' belongs to no option: --set epochs=3 may be meant"),
+    Case("report done --storge runs", "There is no option --storge: --storage may be meant; see "),
+    Case("sweep CIFAR10", "There is no benchmark 'CIFAR10'. Did you mean 'cifar10'?"),
+    Case("sweep --set lr=0.1", "There is no field 'lr'. Did you mean 'learning_rate'?"),
+    Case("sweep --set WD=0", "There is no field 'WD'. Did you mean 'weight_decay'?"),
+    Case("sweep --set bs=8", "There is no field 'bs'. Did you mean 'batch_size'?"),
+    Case("sweep --search lr=0.1..0.2", "There is no field to search 'lr'. Did you mean 'learning_rate'?"),
+    Case("sweep --methods Rotation", "There is no method 'Rotation'. Did you mean 'rotation'?"),
+    Case("sweep --holdouts 3,8", "no class to hold out '3,8': separate with spaces, without commas: 3 8."),
+    Case("sweep --holdouts 3, 8", "separate with spaces, without commas: 3."),
+    Case("sweep --methods classification,rotaton", "without commas: classification rotation."),
+    Case("sweep --detectors msp,odin", "without commas: msp odin."),
+    Case("score done --detectors msp,knn", "without commas: msp knn."),
+    Case("sweep --set epochs=3,lr=0.1", "separate with spaces, without commas: epochs=3 lr=0.1."),
+    Case(
+        "sweep --search dropout=0,0.1,decay=all,weights",
+        "separate with spaces, without commas: dropout=0,0.1 decay=all,weights.",
+    ),
+    Case("sweep --aux-weight 0.1,0.5", "separate with spaces: --aux-weight 0.1 0.5."),
+    Case("sweep --holdouts 3 --holdouts 3", "--holdouts names '3' twice"),
+    Case("sweep --methods rotation --methods rotation", "--methods names 'rotation' twice"),
+    Case("sweep --set epochs=3 --set epochs=4", "--set gives epochs twice"),
+    Case(
+        "sweep --holdouts 3 --executor inline --set batch_size=969",
+        "batch_size=969 is more than the 968 training images of a cell: set batch_size to 968 or less.",
+    ),
+    Case("sweep --dry-run --workers 2 --set batch_size=600", "batch_size=600 x 2 workers is more than"),
+    Case("sweep --resume --name gone", "no sweep 'gone' in {here}/runs; sweeps there: done. If it is"),
+    Case("report gone", "no sweep 'gone' in {here}/runs; sweeps there: done. If it is elsewhere, say where"),
     Case("sweep --ood-seed 1e3", "--ood-seed 1e3 is not valid: give a whole number from 0 to 999999999"),
 ]
 
 
 @pytest.mark.parametrize("case", TYPED, ids=str)
 def test_what_is_typed(capsys: pytest.CaptureFixture[str], world: World, case: Case) -> None:
-    assert case.said in refusal(capsys, world, case)
+    assert case.said.replace("{here}", str(world)) in refusal(capsys, world, case)
 
 
 REPORT, RESUME, SCORE = (

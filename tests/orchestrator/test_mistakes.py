@@ -64,7 +64,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         (["--set", "lambda.rotation=0.5,1", "--lambda-trials", "2"], "rotation in 0.5,1"),
         (["--methods", "center-mask+rotation", "rotation+center-mask"], "'rotation+center-mask' twice"),
         (["--data", "/nowhere"], "leave --data out"),
-        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--nonsense"], "there is no option --nonsense; see"),
         (["--storage", "nosuch://x"], "nosuch://x"),
         (["--set", "train_fraction=0.001"], "too few"),
     ],

@@ -25,7 +25,7 @@ def test_missing_cells_are_named_with_the_command_that_resumes(
     out = " ".join(capsys.readouterr().out.split())
     assert "1 of 2 cells done" in out
     assert "classification/8/s0" in out
-    assert f"python -m orchestrator.sweep --resume --name mine --storage {tmp_path}" in out
+    assert f"-m orchestrator.sweep --resume --name mine --storage {tmp_path}" in out
 
 
 def test_a_breach_of_the_firewall_is_reported_first_and_fails(

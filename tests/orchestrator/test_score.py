@@ -21,6 +21,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import orchestrator.execution.later_scores as module
 from orchestrator.ledger.digest import seal
+from orchestrator.ledger.interpreter import python
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
 from orchestrator.score import main
@@ -227,7 +228,7 @@ def test_a_detector_that_fails_for_one_cell_leaves_the_others_and_is_named(
     assert len(list(storage.glob("two/cells/*/detectors/picky.json"))) == 4 - 1
     assert len(list(storage.glob("two/cells/*/detectors/max-logit.json"))) == 4
     assert "AP-Picky one" in out
-    command = f"python -m orchestrator.score two --detectors picky --storage {storage}"
+    command = f"{python()} -m orchestrator.score two --detectors picky --storage {storage}"
     assert f"picky in 1 cell. Add them with: {command}" in out
     assert score(storage, "picky") == 0
     assert "Add them with" not in capsys.readouterr().out

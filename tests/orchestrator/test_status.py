@@ -75,7 +75,7 @@ def test_nobody_runs_what_a_dead_driver_left(
 ) -> None:
     out = asked(half[0], capsys)
     assert "1 of 4 cells done, 1 failed, 2 waiting." in out
-    assert f"python -m orchestrator.sweep --resume --name mine --storage {half[0].storage}" in out
+    assert f"-m orchestrator.sweep --resume --name mine --storage {half[0].storage}" in out
     assert state_of(half[0], capsys)["owner"] is None
 
 

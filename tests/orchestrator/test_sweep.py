@@ -30,7 +30,7 @@ def test_a_sweep_ends_with_one_table_and_the_way_to_mlflow(swept: tuple[Path, st
     for word in ("classification", "rotation", "AP-MSP", "AP-ODIN", "accuracy", "±", "ddof", "lambda"):
         assert word in out, word
     assert f"mlflow ui --backend-store-uri sqlite:///{storage}/mlflow.db" in out
-    assert f"python -m orchestrator.ui {only_sweep(storage).name} --storage {storage}" in out
+    assert f"-m orchestrator.ui {only_sweep(storage).name} --storage {storage}" in out
     address = f"viewStateShareKey={only_sweep(storage).name}&compareRunsMode=CHART"
     (line,) = [line for line in out.splitlines() if line.endswith(address)]
     assert line.startswith("and open  http://127.0.0.1:5000/#/experiments/1/runs?")

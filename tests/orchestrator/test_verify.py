@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.ledger.digest import seal
+from orchestrator.ledger.interpreter import python
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.lock import hold
 from orchestrator.report import main as report
@@ -197,9 +198,9 @@ def test_every_damage_has_a_sentence_and_what_can_be_mended_a_command(
     # A damaged cell is not done, and without cell.json nobody knows what it opened.
     assert others <= {"not-done", "leak"}
     if kind == "not-done":
-        assert first["command"].startswith(f"python -m orchestrator.sweep --resume --name {sweep.name}")
+        assert f"-m orchestrator.sweep --resume --name {sweep.name}" in first["command"]
     elif kind != "leak":
-        assert first["command"].startswith(f"python -m orchestrator.verify {sweep.name} --repair")
+        assert f"-m orchestrator.verify {sweep.name} --repair" in first["command"]
 
 
 def test_findings_are_printed_with_the_commands_that_mend_them(
@@ -213,8 +214,8 @@ def test_findings_are_printed_with_the_commands_that_mend_them(
     assert lines == [
         f"- 1 of 12 cells is not done: {FINAL}.",
         f"- scores.parquet of {FINAL} does not have the checksum that result.json states.",
-        f"1 finding mended by: python -m orchestrator.sweep --resume --name {sweep.name} {places}",
-        f"1 finding mended by: python -m orchestrator.verify {sweep.name} --repair {places}",
+        f"1 finding mended by: {python()} -m orchestrator.sweep --resume --name {sweep.name} {places}",
+        f"1 finding mended by: {python()} -m orchestrator.verify {sweep.name} --repair {places}",
     ]
     assert note == "Note: MLflow was left out."
 
@@ -268,7 +269,9 @@ def test_what_is_repaired_and_resumed_is_as_if_nothing_had_happened(
     assert verify(sweep, "--repair") == 1
     printed = capsys.readouterr().out
     assert "Moved aside into" in printed
-    assert f"Make the cells again with: python -m orchestrator.sweep --resume --name {sweep.name}" in printed
+    assert (
+        f"Make the cells again with: {python()} -m orchestrator.sweep --resume --name {sweep.name}" in printed
+    )
     resumed = run("--resume", "--name", sweep.name, "--storage", sweep.parent, "--executor", "inline")
     assert resumed.returncode == 0, resumed.stderr
     assert_equal_sweeps(sweep, only_sweep(whole))
@@ -338,7 +341,7 @@ def test_what_mlflow_has_otherwise_is_found_and_mended(
     elif name in ("running", "tag", "same point again"):
         return
     else:
-        assert found["command"].startswith(f"python -m orchestrator.report {sweep.name} --rebuild-tracking")
+        assert f"-m orchestrator.report {sweep.name} --rebuild-tracking" in found["command"]
         words = [sweep.name, "--storage", sweep.parent, "--rebuild-tracking"]
         assert report(list(map(str, words))) == 0
     capsys.readouterr()

@@ -24,7 +24,7 @@ from tests.sweeps import ROOT
 
 FOLDER = Path(__file__).parent / "help"
 RENEW = "python -m tests.orchestrator.cli.test_help"
-HEAVY = ("torch", "ray", "mlflow", "optuna", "matplotlib")
+HEAVY = ("torch", "ray", "mlflow", "optuna", "matplotlib", "pandas")
 """What takes a second or more to import, and no --help needs."""
 CPU_SECONDS = 2.0
 BLOCK = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in HEAVY)

@@ -195,7 +195,7 @@ def test_a_cell_that_always_fails_is_named_and_tried_again_on_resume(
     failed = run(*words)
     assert failed.returncode == 1
     assert "classification/8/s0" in failed.stdout
-    assert "python -m orchestrator.sweep --resume --name trouble" in failed.stdout
+    assert "-m orchestrator.sweep --resume --name trouble" in failed.stdout
     broken.unlink()
     mended = run("--resume", "--name", "trouble", "--storage", tmp_path, "--executor", "inline")
     assert mended.returncode == 0, mended.stdout + mended.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.ledger.interpreter import python
 from orchestrator.tracking.uris import (
     origin,
     resolve_tracking_uri,
@@ -16,7 +17,7 @@ from trainables.mistake import Mistake
 
 @pytest.mark.parametrize("uri", ["sqlite:////data/runs/mlflow.db", "postgresql://host/db"])
 def test_a_store_without_a_server_is_served_by_mlflow_ui(uri: str) -> None:
-    assert ui_command(uri) == f"mlflow ui --backend-store-uri {uri}"
+    assert ui_command(uri) == f"{python()} -m mlflow ui --backend-store-uri {uri}"
     assert origin(uri) == "http://127.0.0.1:5000"
 
 
