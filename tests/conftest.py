@@ -39,6 +39,16 @@ def _own_home(_own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     os.environ.update(before)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _own_plugins() -> Iterator[None]:
+    """What a file of tests brings by plug-ins is gone with it."""
+    from tests.plugins import forget
+
+    with pytest.MonkeyPatch.context() as patch:
+        forget(patch)
+        yield
+
+
 @pytest.fixture(scope="session")
 def digits(_own_cache: None):
     """Scikit-learn's digits, prepared."""
