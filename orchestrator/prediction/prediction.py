@@ -158,8 +158,8 @@ def _about_unknown(
     if without:
         command = score_command(request.places, ledger.name, [request.detector])
         yield (
-            f"{counted(len(without), 'network')} with a class held out have no scores by {request.detector} "
-            f"yet: {command}"
+            f"There are no scores by {request.detector} yet of {counted(len(without), 'network')} with a class "
+            f"held out: {command}"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shlex
 import shutil
 import sys
@@ -108,8 +109,8 @@ def test_a_detector_that_learns_is_fitted_to_the_training_images(
 ) -> None:
     assert predict(folder, "--method", "rotation", "--detector", "knn") == 0
     found = capsys.readouterr()
-    assert "1 network with a class held out have no scores by knn yet: python -m orchestrator.score all" in (
-        found.err
+    assert re.search(
+        r"no scores by knn yet of 1 network with a class held out: \S+ -m orchestrator.score all", found.err
     )
     rows = rows_of(found.out)
     assert len(rows) == 80
@@ -246,7 +247,7 @@ def test_without_weights_it_gives_the_command_that_trains_the_same_again(
     said = capsys.readouterr().err
     assert "kept no weights of rotation/three/s0" in said
     line = shlex.split(said.split("in a sweep that keeps them: ")[1])
-    assert line[:3] == ["python", "-m", "orchestrator.sweep"]
+    assert line[1:3] == ["-m", "orchestrator.sweep"]
     request = read_request(line[3:])
     asked, stored = draft(request), read_stored(Ledger(str(folder / "runs"), "all"))
     again = asked.complete("cpu", stored.classes)

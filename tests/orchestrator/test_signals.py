@@ -124,6 +124,7 @@ def test_other_commands_end_with_a_sentence_too(tmp_path: Path, module: str, wor
     assert said.startswith("Stopped")
 
 
+@pytest.mark.slow
 def test_sigterm_ends_ray_with_its_sweep(tmp_path: Path, temporary: Path) -> None:
     with Command(*LONG, *storage_of(tmp_path), RAY_TMPDIR=str(temporary)) as command:
         command.wait_for(lambda: checkpointed(tmp_path))

@@ -60,6 +60,7 @@ def stopped(
     return json.loads((cell / "result.json").read_text())["attempt"], err.splitlines()
 
 
+@pytest.mark.slow
 def test_a_stopped_trial_is_noticed_and_its_cell_goes_on(tmp_path: Path) -> None:
     attempt, said = stopped(tmp_path, only_trial)
     assert attempt["number"] == 2, said

@@ -157,7 +157,11 @@ print(mode, own, *sorted(path.name for path in pathlib.Path.home().rglob("*")))
 
 @pytest.mark.parametrize(
     ("mode", "said"),
-    [(None, "token True"), (0o600, "token False .ray auth_token"), (0o644, "token True .ray auth_token")],
+    [
+        (None, "token True"),
+        pytest.param(0o600, "token False .ray auth_token", marks=pytest.mark.slow),
+        pytest.param(0o644, "token True .ray auth_token", marks=pytest.mark.slow),
+    ],
 )
 def test_a_local_ray_asks_for_a_private_token_and_leaves_no_trace(
     tmp_path: Path, mode: int | None, said: str

@@ -34,6 +34,7 @@ class Where(Norm):
 '''
 
 
+@pytest.mark.slow
 def test_cells_run_where_the_file_has_never_been(cluster: TwoNodes, tmp_path: Path) -> None:
     """The file is removed before a cell begins; the head, on which the driver is, has no CPUs for any."""
     head, worker = cluster.nodes
