@@ -158,8 +158,8 @@ def _about_unknown(
     if without:
         command = score_command(request.places, ledger.name, [request.detector])
         yield (
-            f"There are no scores by {request.detector} yet of {counted(len(without), 'network')} with a class "
-            f"held out: {command}"
+            f"There are no scores by {request.detector} yet of {counted(len(without), 'network')} with a "
+            f"class held out: {command}"
         )
 
 
