@@ -96,7 +96,8 @@ def caption(results: Results, stem: str) -> str:
         PRECISION_RECALL: "Precision against recall of each method at the last evaluation, a panel for each "
         "held-out class and a line for each seed; the dotted line is chance.",
         HISTOGRAMS: "Histograms of the scores of kept and held-out test images at the last evaluation, a row "
-        "for each held-out class and a column for each method: the less they overlap, the better.",
+        "for each held-out class and a column for each method: the less they overlap, the better. The "
+        "outermost bars also hold the hundredth of the scores that lies beyond them.",
         ACCURACY_AGAINST_AP: f"{few} against accuracy on the kept classes, a point for each final cell.",
     }.get(
         stem,

@@ -82,10 +82,11 @@ def histograms(results: Results, scores: Scores) -> Figure | None:
     shown = [name for name in results.held_out if any(name == holdout for _, holdout in scores)][:most]
     figure = new_figure(max(5.0, 0.6 + 3.0 * len(methods)), 1.2 + 1.35 * len(shown))
     grid = figure.subplots(len(shown), len(methods), squeeze=False, sharex="col")
+    edges = {m: _edges([each for name in shown for each in scores.get((m, name), [])]) for m in methods}
     for row, holdout in zip(grid, shown, strict=True):
         for axes, method in zip(row, methods, strict=True):
             if (method, holdout) in scores:
-                _histogram(axes, scores[method, holdout])
+                _histogram(axes, scores[method, holdout], edges[method])
             axes.set_yticks([])
         low, high = row[0].get_ylim()
         row[0].set_yticks([(low + high) / 2], [plain(holdout)], fontsize=10)
@@ -101,11 +102,18 @@ def histograms(results: Results, scores: Scores) -> Figure | None:
     return figure
 
 
-def _histogram(axes: Axes, seeds: Sequence[Scored]) -> None:
+def _edges(seeds: Sequence[Scored]) -> list[float]:
+    """Return edges of bins over all scores but the outermost hundredths, which may lie far away."""
+    low, high = np.quantile(np.concatenate([each.scores for each in seeds]), [0.01, 0.99])
+    return list(np.linspace(low, high if high > low else low + 1, BINS + 1))
+
+
+def _histogram(axes: Axes, seeds: Sequence[Scored], edges: list[float]) -> None:
+    """Draw both groups' shares; the first and the last bin have what lies beyond them, too."""
     kept, held_out = (
-        np.concatenate(found) for found in zip(*((s.kept, s.held_out) for s in seeds), strict=True)
+        np.clip(np.concatenate(found), edges[0], edges[-1])
+        for found in zip(*((s.kept, s.held_out) for s in seeds), strict=True)
     )
-    edges = list(np.histogram_bin_edges(np.concatenate([kept, held_out]), BINS))
     for number, (values, label) in enumerate([(kept, "kept classes"), (held_out, "held-out class")]):
         weights = np.full(len(values), 1 / len(values))
         axes.hist(
