@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -75,14 +76,13 @@ def test_a_killed_driver_s_sweep_resumes_exactly(tmp_path: Path) -> None:
 def test_a_sweep_killed_five_times_ends_as_an_undisturbed_one(
     tmp_path: Path, how: list[str], searches: int
 ) -> None:
-    """At moments that a seeded generator draws, start-up included; each time the same command goes on."""
+    """Twice while it starts, and thrice after some more results; each time the same command goes on."""
     words = ["--holdouts", "3", "8", "--seeds", "3", *how]
     words += ["--set", "epochs=20", "ap_window=2", "checkpoint_seconds=0"]
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     done = run(*words, "--storage", undisturbed)
     assert done.returncode == 0, done.stderr
-    moments = random.Random(2)
-    before = 0
+    moments, before = random.Random(2), 0
     for number in range(5):
         resume = ["--resume"] if list(killed.glob("*/sweep.json")) else []
         process = subprocess.Popen(
@@ -91,18 +91,36 @@ def test_a_sweep_killed_five_times_ends_as_an_undisturbed_one(
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        time.sleep(moments.uniform(4, 16))  # some 8 s are start-up
-        assert process.poll() is None, f"the sweep ended before kill {number + 1}"
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        reached = len(list(killed.glob("*/cells/*/result.json")))
-        assert reached >= before
-        before = reached
-    assert 0 < before < 12 + searches
+        try:
+            if number in (0, 2):
+                time.sleep(moments.uniform(2, 8))
+            else:
+                wanted = before + moments.randint(1, 4)
+                wait_for(lambda: reached(killed) >= wanted, process)  # noqa: B023
+            assert process.poll() is None, f"the sweep ended before kill {number + 1}"
+        finally:
+            end(process)
+        assert reached(killed) >= before
+        before = reached(killed)
+    assert before > 0
+    assert len(list(killed.glob("*/cells/*/result.json"))) < 12 + searches
     resumed = run(*words, "--storage", killed, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert_equal_sweeps(only_sweep(undisturbed), only_sweep(killed))
     assert_tracked_once(killed, 13 + searches, epochs=None if "--halving" in how else 20)
+
+
+def reached(storage: Path) -> int:
+    """How many results and records of rungs a sweep has."""
+    return sum(len(list(storage.glob(f"*/cells/*/{name}"))) for name in ("result.json", "rung-*.json"))
+
+
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen) -> None:
+    limit = time.monotonic() + PATIENCE
+    while not happened():
+        assert process.poll() is None, "the sweep ended before it was killed"
+        assert time.monotonic() < limit
+        time.sleep(0.05)
 
 
 def assert_tracked_once(storage: Path, runs: int, epochs: int | None = 3) -> None:
