@@ -10,6 +10,7 @@ from trainables.data.named_images import NamedImages
 from trainables.mistake import Mistake
 from trainables.recipe import Recipe
 from trainables.settings import valid_of
+from trainables.spaces import spelt
 
 
 def repeating_request(stored: StoredSweep, storage: str) -> Request | None:
@@ -38,7 +39,7 @@ def _request(stored: StoredSweep, storage: str) -> Request:
         holdouts=holdouts,
         seeds=wanted.seeds,
         select=wanted.select,
-        aux_weight=tuple(f"{task}={weight:.17g}" for task, weight in (wanted.aux_weights or {}).items()),
+        aux_weight=tuple(f"{task}={spelt(weight)}" for task, weight in (wanted.aux_weights or {}).items()),
         workers=wanted.workers,
         cpus_per_worker=float(wanted.threads),
         search=tuple(f"{name}={space}" for name, space in wanted.search.items()),
@@ -71,20 +72,14 @@ def _changes(wanted: Specification, basis: Specification) -> list[str]:
         searched = name in wanted.search
         # A batch size that is set sets micro_batch, too.
         if (ours != theirs or (name == "micro_batch" and batch)) and not searched:
-            words.append(f"{name}={_text(ours)}")
+            words.append(f"{name}={spelt(ours)}")
     for name in valid_of(Specification):
         ours, theirs = getattr(wanted, name), getattr(basis, name)
         if ours != theirs:
-            words.append(f"{name}={_text(ours)}")
+            words.append(f"{name}={spelt(ours)}")
     if wanted.device == "cuda" and wanted.recipe.precision == GPU_PRECISION:
         words = [word for word in words if not word.startswith("precision=")]
     return words
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.17g}"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _with_sets(request: Request, sets: tuple[NamedImages, ...]) -> Request:

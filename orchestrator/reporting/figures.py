@@ -18,7 +18,6 @@ from orchestrator.planning.specification import DetectorColumn
 from orchestrator.planning.studies import parameters
 from orchestrator.reporting.drawing import (
     CHANCE,
-    COLOURS,
     GREY,
     PANELS,
     add_grid,
@@ -32,6 +31,7 @@ from orchestrator.reporting.drawing import (
 from orchestrator.reporting.results import Final, Results, Selection
 from orchestrator.reporting.score_figures import accuracy_against_ap, histograms, precision_recall
 from orchestrator.reporting.scored import Scores
+from orchestrator.tracking.views import COLOURS
 from trainables.spaces import Choices, Grid, Integers, Space, Uniform, spelt
 
 # matplotlib is imported inside the functions that need it: it takes 0.6 s, and not every report is drawn.

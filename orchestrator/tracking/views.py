@@ -20,7 +20,7 @@ NOTE_TAG = "mlflow.note.content"
 _STATE_TAG = "mlflow.sharedViewState."
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's palette, as in the report's figures."""
+"""Okabe and Ito's palette, which colour-blind readers can tell apart; the report's figures have it, too."""
 
 LONGEST_STATE = 5000
 """Characters that MLflow takes of an experiment's tag."""
