@@ -151,7 +151,7 @@ class Training:
             share = self.workers.share(self.batch_size)
             chosen = slice(start + share.start, start + share.stop)
             sums += self._classification_step(order[chosen], views.take(chosen))
-            beat("training")
+            beat("training", epoch, share.stop - share.start)
         self.workers.average_statistics(self.network)
         self.epoch = epoch
         self._check_finite()
