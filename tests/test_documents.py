@@ -262,12 +262,17 @@ def test_commands_in_sentences_are_valid(document: Path, folder: Path) -> None:
 
 @functools.cache
 def options() -> frozenset[str]:
-    """Every option of every command of ours and of the project's scripts."""
+    """Every option of our commands, of the project's scripts, and of what the blocks of shell use."""
     helps = [path.read_text() for path in HELP.iterdir()]
     scripts = [
         path for name in ("benchmarks", "cluster", "tests/faults") for path in (ROOT / name).glob("*.py")
     ]
-    return frozenset(re.findall(r"--[a-z][a-z-]+", "\n".join([*helps, *map(text_of, scripts)])))
+    return frozenset(
+        re.findall(
+            r"--[a-z][a-z-]+",
+            "\n".join([*helps, *map(text_of, scripts), *(block.text for block in blocks("sh"))]),
+        )
+    )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
