@@ -24,6 +24,7 @@ import pytest
 from PIL import Image
 
 from orchestrator.cli.main import PROGRAM, commands
+from search_spaces import all_benchmarks
 from tests.orchestrator.cli.test_help import FOLDER as HELP
 from tests.sweeps import ROOT
 
@@ -258,6 +259,28 @@ def test_commands_in_sentences_are_valid(document: Path, folder: Path) -> None:
         if is_ours and not re.search(r"[\[…<]|COMMAND|FILE", text):
             for words in commands_in(text):
                 check(words)
+
+
+FLOPS = {"TFLOPs": 1e12, "EFLOPs": 1e18}
+RATES = (125e12, 20e12)
+"""FLOPs a second for which README's table says how long sweeps take."""
+
+
+def test_the_hours_of_the_readme_follow_from_the_plans(capsys: pytest.CaptureFixture[str]) -> None:
+    from orchestrator.sweep import main
+
+    rows = re.findall(
+        r"^\| (`[^|]*`) \| (\d+) \| ([^|]*) \| ([^|]*)\| ([^|]*)\|$", text_of(DOCUMENTS[0]), re.MULTILINE
+    )
+    named = [(name, *row[1:]) for row in rows for name in re.findall(r"`([\w-]+)`", row[0])]
+    assert {name for name, *_ in named} == set(all_benchmarks()) - {"image-folder"}
+    for name, cells, flops, *hours in named:
+        assert main([name, "--dry-run"]) == 0
+        (total,) = re.findall(r"^all +(.*)$", capsys.readouterr().out, re.MULTILINE)
+        assert total.split()[:3] == [cells, *flops.split()]
+        amount = float(flops.split()[0]) * FLOPS[flops.split()[1]]
+        if name != "digits":
+            assert [int(one) for one in hours] == [round(amount / rate / 3600) for rate in RATES], name
 
 
 @functools.cache
