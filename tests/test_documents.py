@@ -279,7 +279,7 @@ def test_the_hours_of_the_readme_follow_from_the_plans(capsys: pytest.CaptureFix
         (total,) = re.findall(r"^all +(.*)$", capsys.readouterr().out, re.MULTILINE)
         assert total.split()[:3] == [cells, *flops.split()]
         amount = float(flops.split()[0]) * FLOPS[flops.split()[1]]
-        if name != "digits":
+        if name != "digits":  # which does not need a GPU
             assert [int(one) for one in hours] == [round(amount / rate / 3600) for rate in RATES], name
 
 
