@@ -177,6 +177,10 @@ def test_the_account_has_roles_with_the_page_s_rights(aws: str) -> None:
     for name, policies in ((HEAD, ["bucket", "machines"]), (WORKER, ["bucket"])):
         (role,) = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Roles"]
         assert iam.list_role_policies(RoleName=role["RoleName"])["PolicyNames"] == policies
+        for policy in policies:
+            given = iam.get_role_policy(RoleName=role["RoleName"], PolicyName=policy)["PolicyDocument"]
+            actions = [action for part in given["Statement"] for action in part["Action"]]
+            assert actions == allowed(f"{policy}.json")
     assert iam.list_user_policies(UserName="USER")["PolicyNames"] == ["holdout-sweeps"]
 
 
