@@ -25,6 +25,7 @@ from trainables.compiling import compile_trunk, uncompiled
 from trainables.data.augment import Views, center_crop, draw_views, mask_squares, random_crop
 from trainables.data.holdout import FinalData, Part, SearchData
 from trainables.data.normalisation import measure
+from trainables.data.sending import sent
 from trainables.failures import PermanentFailure, TaskFailed, blamed
 from trainables.heartbeat import beat
 from trainables.memory import keep_freed_memory
@@ -140,24 +141,38 @@ class Training:
         views = draw_views(
             len(order), self.recipe, self._stream(epoch, "views"), center_mask=self.method.center_mask
         )
-        auxiliary = [(task, self._auxiliary_steps(task, epoch)) for task in self.tasks]
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        auxiliary_sums = torch.zeros(len(self.tasks), dtype=torch.float64, device=self.device)
-        for step in range(self.steps_per_epoch):
-            self._set_learning_rate(self.epoch * self.steps_per_epoch + step)
-            for number, (_, steps) in enumerate(auxiliary):
-                auxiliary_sums[number] += next(steps)
-            start = step * self.batch_size
-            share = self.workers.share(self.batch_size)
-            chosen = slice(start + share.start, start + share.stop)
-            sums += self._classification_step(order[chosen], views.take(chosen))
-            beat("training")
+        auxiliary = [self._auxiliary_steps(task, epoch) for task in self.tasks]
+        rows, labels = (
+            self.part.rows[order].to(self.part.images.home),
+            self.part.labels[order].to(self.device),
+        )
+        sums, auxiliary_sums = self._steps(rows, labels, views.to(self.device), auxiliary)
         self.workers.average_statistics(self.network)
         self.epoch = epoch
         self._check_finite()
         metrics = self._metrics(self.workers.total(sums), self.workers.total(auxiliary_sums))
         metrics["speed/images_per_second"] = len(order) / (time.perf_counter() - started)
         return metrics
+
+    def _steps(
+        self, rows: Tensor, labels: Tensor, views: Views, auxiliary: list[Iterator[Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """Make an epoch's steps; return the sums of losses and hits, (2,), and those of the tasks' losses.
+
+        From the first step to the last nothing waits for the device, which would stand idle meanwhile.
+        """
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        auxiliary_sums = torch.zeros(len(self.tasks), dtype=torch.float64, device=self.device)
+        share = self.workers.share(self.batch_size)
+        for step in range(self.steps_per_epoch):
+            self._set_learning_rate(self.epoch * self.steps_per_epoch + step)
+            for number, steps in enumerate(auxiliary):
+                auxiliary_sums[number] += next(steps)
+            start = step * self.batch_size
+            chosen = slice(start + share.start, start + share.stop)
+            sums += self._classification_step(rows[chosen], labels[chosen], views.take(chosen))
+            beat("training")
+        return sums, auxiliary_sums
 
     def _order(self, epoch: int, purpose: str, n: int) -> Tensor:
         """Return n positions in the training part, int64: consecutive shuffles of all of it."""
@@ -166,7 +181,8 @@ class Training:
         return torch.cat([torch.randperm(len(self.part), generator=generator) for _ in range(shuffles)])[:n]
 
     def _metrics(self, sums: Tensor, auxiliary_sums: Tensor) -> dict[str, float]:
-        loss, correct, seen = sums.tolist()
+        loss, correct = sums.tolist()
+        seen = self.steps_per_epoch * self.batch_size
         rate = learning_rate(self.recipe.learning_rate, self.epoch * self.steps_per_epoch - 1, self.steps)
         metrics = {"train/loss": loss / seen, "train/accuracy": correct / seen, "train/learning_rate": rate}
         for task, total in zip(self.tasks, auxiliary_sums.tolist(), strict=True):
@@ -194,13 +210,12 @@ class Training:
             for group in optimiser.param_groups:
                 group["lr"] = rate
 
-    def _classification_step(self, positions: Tensor, views: Views) -> Tensor:
-        """Make one step on this worker's images; return the sums of losses and hits, and the count, (3,)."""
-        images = self.part.images.gather(self.part.rows[positions])
-        labels = self.part.labels[positions].to(self.device)
+    def _classification_step(self, rows: Tensor, labels: Tensor, views: Views) -> Tensor:
+        """Make one step on this worker's images; return the sums of losses and hits, (2,)."""
+        images = self.part.images.gather(rows)
         inputs = mask_squares(self.normalisation(random_crop(images, views, self.recipe)), views)
         micro = self.recipe.micro_batch or len(inputs)
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         for x, y in zip(inputs.split(micro), labels.split(micro), strict=True):
             with self._autocast():
                 logits = self.network(x)
@@ -209,7 +224,7 @@ class Training:
             loss = F.cross_entropy(wide, y, reduction="sum")
             (loss / len(labels)).backward()
             correct = (logits.detach().argmax(1) == y).sum()
-            sums += torch.stack([loss.detach().double(), correct.double(), loss.new_tensor(len(y)).double()])
+            sums += torch.stack([loss.detach().double(), correct.double()])
         self._step("classification")
         return sums
 
@@ -239,10 +254,10 @@ class Training:
         total = max(1, sum(len(part.rows) for part in parts))
         mean = torch.zeros((), device=self.device)
         for part in parts:
-            images = self.part.images.gather(self.part.rows[part.rows])
+            images = self.part.images.gather(sent(self.part.rows[part.rows], self.part.images.home))
             frozen = contextlib.nullcontext() if updates else frozen_statistics(self.network)
             with frozen, self._autocast(), self._blaming(task):
-                loss = head.loss(self.network, images, part, self.normalisation)
+                loss = head.loss(self.network, images, part.to(self.device), self.normalisation)
             if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
                 raise TaskFailed(
                     f"the auxiliary task {task.name} must return its mean loss, a scalar with a gradient, "

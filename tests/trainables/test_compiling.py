@@ -190,7 +190,7 @@ def test_evaluations_are_not_compiled(digits: Prepared, quick_run: Callable, gra
     assert graphs.frame_count == 1
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.usefixtures("_unasked")
 def test_a_gpu_answers_without_an_error() -> None:
     with warnings.catch_warnings(record=True) as caught:
