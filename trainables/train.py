@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.arithmetic import full_precision
+from trainables.arithmetic import full_precision, quickest_convolutions
 from trainables.auxiliary import AuxiliaryTask, Draws, TaskModule, find_task
 from trainables.compiling import compile_trunk, uncompiled
 from trainables.data.augment import Views, center_crop, draw_views, mask_squares, random_crop
@@ -146,7 +146,8 @@ class Training:
             self.part.rows[order].to(self.part.images.home),
             self.part.labels[order].to(self.device),
         )
-        sums, auxiliary_sums = self._steps(rows, labels, views.to(self.device), auxiliary)
+        with quickest_convolutions(self.device):
+            sums, auxiliary_sums = self._steps(rows, labels, views.to(self.device), auxiliary)
         self.workers.average_statistics(self.network)
         self.epoch = epoch
         self._check_finite()
