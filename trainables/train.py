@@ -13,6 +13,7 @@ import gc
 import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -60,7 +61,14 @@ def _said(value: object) -> str:
 class Training:
     """The training of a run: network, auxiliary heads, their optimisers, and the number of epochs done."""
 
-    def __init__(self, run: Run, data: SearchData | FinalData, workers: Workers | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        data: SearchData | FinalData,
+        workers: Workers | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """Build the network; what is counted of the training images is kept in the prepared data's folder."""
         keep_freed_memory()
         self.run = run
         self.recipe = run.recipe
@@ -69,7 +77,7 @@ class Training:
         self.device = torch.device(run.device)
         if self.device.type == "cuda":
             gc.collect()  # a compiled network is in a reference cycle: the last cell's may still hold memory
-        self.normalisation = measure(data.training).to(self.device)
+        self.normalisation = measure(data.training, folder).to(self.device)
         images = data.training.images.to(self.device)
         self.part = Part(images, data.training.rows, data.training.labels)
         self.epoch = 0
