@@ -112,6 +112,8 @@ class Training:
             for module in (network, *self.heads.values()):
                 synchronise(module)
         self.network = network.to(self.device)
+        # Tensor cores want it. Evaluations keep it, too: with another one the network would round otherwise
+        # than it was trained, and all its weights would be converted back and forth.
         self.network.to(memory_format=torch.channels_last)
         trunk = [p for n, p in self.network.named_parameters() if not n.startswith("classifier.")]
         self.optimisers = {"classification": self._optimiser(list(self.network.parameters()), decay=True)}
