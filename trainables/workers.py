@@ -85,7 +85,7 @@ class Workers:
 
 
 def as_they_lie(gradients: list[Tensor]) -> list[Tensor]:
-    """Return views of channels_last tensors with their axes as in memory, so that few kernels copy them all."""
+    """Return views of channels_last tensors with their axes as in memory: few kernels copy them all."""
     last = torch.channels_last
     return [
         g.permute(0, 2, 3, 1) if g.ndim == 4 and g.is_contiguous(memory_format=last) else g for g in gradients
