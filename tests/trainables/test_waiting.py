@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.images import folder_request, write_folder
+from trainables import train
 from trainables.data import image_table
 from trainables.data.holdout import open_final
 from trainables.data.prepared import Prepared
@@ -153,10 +153,24 @@ def _plain(parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("fits", [True, False])
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_on_a_gpu_no_step_waits(photographs: Prepared, method: str, precision: str) -> None:
-    run = dataclasses.replace(run_of(method, precision=precision), device="cuda")
+def test_on_a_gpu_no_step_waits(
+    monkeypatch: pytest.MonkeyPatch, photographs: Prepared, method: str, fits: bool
+) -> None:
+    monkeypatch.setattr(train, "compile_trunk", lambda network, device: None)  # which takes its time
+    if not fits:
+        monkeypatch.setattr(image_table, "free_memory", lambda device: 0)
+    _train_without_waiting(photographs, method)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_no_compiled_step_waits(photographs: Prepared) -> None:
+    _train_without_waiting(photographs, METHODS[-1])
+
+
+def _train_without_waiting(photographs: Prepared, method: str) -> None:
+    run = run_of(method, "cuda", precision="bfloat16")
     training = Training(run, open_final(photographs, run))
     training.train_epoch()  # which compiles and times convolutions
     steps_within(training, _refused())
