@@ -227,6 +227,8 @@ class Training:
         inputs = mask_squares(self.normalisation(random_crop(images, views, self.recipe)), views)
         micro = self.recipe.micro_batch or len(inputs)
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        # One after another, on GPUs too: one pass, with norms that take the batch in parts, would need the
+        # whole batch's memory, against which micro_batch helps, and draw other dropout.
         for x, y in zip(inputs.split(micro), labels.split(micro), strict=True):
             with self._autocast():
                 logits = self.network(x)
@@ -249,7 +251,7 @@ class Training:
                 draws = self.heads[task.name].draw(rows, generator)
             if not isinstance(draws, Draws):
                 raise TaskFailed(f"the auxiliary task {task.name} must draw Draws, but drew {_said(draws)}")
-            yield self._auxiliary_step(task, draws)
+            yield self._auxiliary_step(task, draws.to(self.device))
 
     def _blaming(self, task: AuxiliaryTask) -> contextlib.AbstractContextManager[None]:
         """Turn errors in a task's code into TaskFailed; of several workers one fails if another has died."""
@@ -268,7 +270,7 @@ class Training:
             images = self.part.images.gather(sent(self.part.rows[part.rows], self.part.images.home))
             frozen = contextlib.nullcontext() if updates else frozen_statistics(self.network)
             with frozen, self._autocast(), self._blaming(task):
-                loss = head.loss(self.network, images, part.to(self.device), self.normalisation)
+                loss = head.loss(self.network, images, part, self.normalisation)
             if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
                 raise TaskFailed(
                     f"the auxiliary task {task.name} must return its mean loss, a scalar with a gradient, "

@@ -30,9 +30,15 @@ class Draws:
         return Draws(self.rows[chosen], {k: v[chosen] for k, v in self.each.items()}, self.shared)
 
     def to(self, device: torch.device) -> Draws:
-        """Return the draws with `each` and `shared` on a device; `rows` stay, for looking images up."""
-        each, shared = ({k: sent(v, device) for k, v in d.items()} for d in (self.each, self.shared))
-        return Draws(self.rows, each, shared)
+        """Return the draws with the tensors of `each` and `shared` on a device; `rows` stay on the CPU."""
+        moved = [
+            {
+                name: sent(value, device) if isinstance(value, Tensor) else value
+                for name, value in part.items()
+            }
+            for part in (self.each, self.shared)
+        ]
+        return Draws(self.rows, *moved)
 
 
 class TaskModule(nn.Module, ABC):
