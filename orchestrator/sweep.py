@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.parser import run_command
 from orchestrator.cli.process_list import hide_passwords
 from orchestrator.cli.signals import exit_code, say
+from orchestrator.cli.steps import step
 from orchestrator.cli.supervisor import supervised
 from orchestrator.execution.interruption import GRACE_SECONDS
 
@@ -84,10 +85,11 @@ def carry_out(request: Request) -> int:
 
 
 def _run(request: Request, resolved: Draft | None) -> int:
-    from orchestrator.cli.next_commands import rebuild_command, resume_command
-    from orchestrator.execution.driver import opened
-    from orchestrator.ledger.lock import LockLost
-    from orchestrator.reporting.conclusion import conclude
+    with step("Loading PyTorch" if request.executor == "inline" else "Loading PyTorch and Ray"):
+        from orchestrator.cli.next_commands import rebuild_command, resume_command
+        from orchestrator.execution.driver import opened
+        from orchestrator.ledger.lock import LockLost
+        from orchestrator.reporting.conclusion import conclude
 
     with opened(request, resolved) as driver:
         ledger = driver.sweep.ledger

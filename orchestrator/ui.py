@@ -23,7 +23,8 @@ from orchestrator.ledger.interpreter import python
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.passwords import masked
 from orchestrator.planning.specification import read_stored
-from orchestrator.tracking.tracker import CLIENT_SETTINGS, experiment_of
+from orchestrator.tracking.client import CLIENT_SETTINGS
+from orchestrator.tracking.tracker import experiment_of
 from orchestrator.tracking.uris import is_server, resolve_tracking_uri
 from orchestrator.tracking.views import view_address
 from trainables.mistake import Mistake

@@ -51,7 +51,7 @@ RAY_SIDE = (
 )
 ONLY_IN = {
     "ray": {f"{name.replace('.', '/')}.py" for name in RAY_SIDE},
-    "mlflow": {"orchestrator/tracking/tracker.py"},
+    "mlflow": {"orchestrator/tracking/client.py", "orchestrator/tracking/tracker.py"},
     "optuna": {"orchestrator/planning/studies.py", "orchestrator/reporting/journal.py"},
 }
 BENCHMARKS_WORDS = re.compile("digits|imagenet", re.IGNORECASE)

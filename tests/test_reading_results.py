@@ -23,7 +23,7 @@ from tests.sweeps import ROOT, cells, run
 from trainables.mistake import Mistake
 
 PAGE = (ROOT / "docs" / "reading-results.md").read_text(encoding="utf-8")
-(COMMAND,) = re.findall(r"```\npython -m orchestrator.sweep (.*)\n```", PAGE)
+(COMMAND,) = re.findall(r"```sh\npython -m orchestrator.sweep (.*)\n```", PAGE)
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 

@@ -6,16 +6,20 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-Listener = Callable[[str], None]
-"""Called with what is being done, such as "training"; from any thread, up to thousands of times a second."""
+Listener = Callable[[str, int, int], None]
+"""Called with what is being done, such as "training", the epoch or 0, and how many images were trained on;
+from any thread, up to thousands of times a second."""
 
 _listener: Listener | None = None
 
 
-def beat(phase: str) -> None:
-    """Give a sign that a piece of work is done or about to begin, and say what it belongs to."""
+def beat(phase: str, epoch: int = 0, images: int = 0) -> None:
+    """Give a sign that a piece of work is done or about to begin, and say what it belongs to.
+
+    A step of training says its epoch, from 1 on, and on how many images it has trained.
+    """
     if _listener is not None:
-        _listener(phase)
+        _listener(phase, epoch, images)
 
 
 def rest(seconds: float, phase: str) -> None:

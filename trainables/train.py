@@ -182,7 +182,7 @@ class Training:
             start = step * self.batch_size
             chosen = slice(start + share.start, start + share.stop)
             sums += self._classification_step(rows[chosen], labels[chosen], views.take(chosen))
-            beat("training")
+            beat("training", self.epoch + 1, share.stop - share.start)
         return sums, auxiliary_sums
 
     def _order(self, epoch: int, purpose: str, n: int) -> Tensor:

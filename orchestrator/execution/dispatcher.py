@@ -43,10 +43,10 @@ class Dispatcher:
         if self._tracker is not None:
             self._tracker.progressed(key)
 
-    def done(self, key: str, outcome: Outcome) -> None:
-        """Take note that a cell's result is in the ledger, and of what it says."""
+    def done(self, key: str, outcome: Outcome, label: str, measured: str) -> None:
+        """Take note that a cell's result is in the ledger, and of what it says, in a few words, too."""
         self.plan.done(key, outcome)
-        self.progress.finished(key)
+        self.progress.finished(key, label, measured)
         # The next cell is about to be asked for: a line printed now would count one too few as running.
         self.progress.update(self.plan.counts(), quietly=True)
         if self._tracker is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.cli.config_file import kept_config
 from orchestrator.cli.next_commands import resume_command
+from orchestrator.cli.steps import step
 from orchestrator.cli.supervisor import tell
 from orchestrator.execution.attempt import PATIENCE_SECONDS
 from orchestrator.execution.dispatcher import Dispatcher
@@ -30,6 +31,7 @@ from orchestrator.planning.specification import StoredSweep, read_stored
 from orchestrator.planning.studies import Outcome, suggest
 from orchestrator.planning.sweep import Sweep, begin, check_name, go_on, with_scoring, write_down
 from orchestrator.planning.versions import check_versions
+from orchestrator.tracking.client import imported_meanwhile
 from orchestrator.tracking.tracker import Tracker, open_tracker
 from orchestrator.tracking.uris import resolve_tracking_uri
 from trainables.data.prepared import Prepared
@@ -83,6 +85,7 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
     sweep, prepared = go_on(request) if draft is None else begin(draft, executor.device_kind())
     executor.check(sweep.specification)
     check_data(sweep.specification, prepared)
+    uri = resolve_tracking_uri(request.tracking_uri, request.storage)
     fresh, new_storage = not sweep.ledger.has_folder(), not sweep.ledger.has_storage()
     with hold(sweep.ledger) as held, contextlib.ExitStack() as stack:
         sweep = replace(sweep, ledger=held.ledger)
@@ -95,7 +98,8 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
                 draft.check_batch(dict(zip(prepared.classes, prepared.counts["train"], strict=True)))
             cells = lay_out(sweep.specification, sweep.fingerprint)
             keys = [cell.key for cell in cells.all()]
-            results, damaged = sweep.ledger.examine(keys)
+            with step(f"Checking the files of {sweep.ledger.name}"):
+                results, damaged = sweep.ledger.examine(keys)
             trains = len(results) < len(keys)
             if stored is not None:
                 _check_versions(request, sweep, stored, cells, results)
@@ -105,8 +109,9 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
             if trains:
                 sets = check_image_sets(sweep.settings.image_sets, prepared)
                 sweep = replace(sweep, settings=replace(sweep.settings, image_sets=sets))
-                stack.enter_context(executor.ready(sweep))
-            tracker = _tracker(request, sweep, executor, cells)
+                with imported_meanwhile(uri):
+                    stack.enter_context(executor.ready(sweep))
+            tracker = _tracker(uri, sweep, executor, cells)
             write_down(sweep, prepared, stored, trains=trains)
             if draft is not None:
                 sweep.ledger.write_config(kept_config(request))
@@ -154,10 +159,10 @@ def _set_aside(ledger: Ledger, damaged: Sequence[Damage]) -> None:
         print(f"Damaged: {each.sentence}. It was moved aside, and its cell is run again.", flush=True)
 
 
-def _tracker(request: Request, sweep: Sweep, executor: Executor, cells: Cells) -> Tracker | None:
+def _tracker(uri: str, sweep: Sweep, executor: Executor, cells: Cells) -> Tracker | None:
     """Return MLflow's side, connected; None if MLflow is not installed and the executor can do without."""
-    uri = resolve_tracking_uri(request.tracking_uri, request.storage)
-    tracker = open_tracker(uri, sweep.ledger, sweep.specification, cells.all())
+    with step("Connecting to MLflow"):
+        tracker = open_tracker(uri, sweep.ledger, sweep.specification, cells.all())
     if tracker is None and not executor.tracking_is_optional:
         raise Mistake(
             "MLflow is not installed here: install the project as its README.md says, or add --executor "
@@ -190,4 +195,6 @@ def _dispatcher(
     plan = Plan(
         cells, suggest, done, reached=_rungs(sweep.ledger, cells, done), retries=sweep.settings.retries
     )
-    return Dispatcher(plan, Progress(work, set(done)), tracker)
+    phases = {cell.key: cell.phase for cell in cells.all()}
+    progress = Progress(work, set(done), phases, sweep.specification.recipe.epochs)
+    return Dispatcher(plan, progress, tracker)

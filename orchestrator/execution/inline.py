@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+
 from orchestrator.cli.supervisor import tell
 from orchestrator.execution.attempt import RUNG, VALUE, run_attempt
+from orchestrator.execution.beats import Beats
 from orchestrator.execution.dispatcher import Dispatcher, describe
 from orchestrator.execution.executor import Executor
 from orchestrator.execution.interruption import Interrupted
 from orchestrator.execution.memory import advice, short_of
 from orchestrator.execution.resources import Resources
-from orchestrator.execution.watchdog import Watchdog
-from orchestrator.execution.watching import OwnSigns, Watch
+from orchestrator.execution.trial_reports import measured
+from orchestrator.execution.watchdog import Process, Watchdog
+from orchestrator.execution.watching import Watch
 from orchestrator.machines.devices import check_gpus, check_gpus_here, device_kind
 from orchestrator.planning.request import Request
 from orchestrator.planning.specification import Specification
@@ -46,13 +50,14 @@ class InlineExecutor(Executor):
     def run(self, dispatcher: Dispatcher, sweep: Sweep) -> None:
         """Run the cells one after another."""
         usage = Resources.of(self._request, sweep.specification).usage
-        dog, own = Watchdog(0), OwnSigns()
-        watch = Watch(dog, dispatcher.progress, own.read)
-        with dispatcher.progress.running(), listening(own.beat), watch.running():
+        host = socket.gethostname()
+        dog, beats = Watchdog(0), Beats(Process("", host=host))
+        watch = Watch(dog, dispatcher.progress, lambda: [beats.sign()])
+        with dispatcher.progress.running(), listening(beats.beat), watch.running():
             while (assignment := dispatcher.next()) is not None:
                 cell = assignment.cell
                 tell(cell=cell.label)
-                own.trial = cell.key
+                beats.begin(Process(cell.key, host=host))
                 dog.began(cell.key, cell.key, cell.label)
                 try:
                     result = run_attempt(sweep, assignment, dispatcher.progressed, usage=usage)
@@ -68,7 +73,7 @@ class InlineExecutor(Executor):
                     if RUNG in result:
                         dispatcher.reached(cell.key, result[RUNG], result[VALUE])
                     else:
-                        dispatcher.done(cell.key, Outcome.of(result))
+                        dispatcher.done(cell.key, Outcome.of(result), cell.label, measured(result))
                 finally:
                     dog.ended(cell.key)
                 tell(cell="")

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.steps import step
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.executor import Executor
 from orchestrator.execution.resources import Resources
@@ -64,7 +65,8 @@ class RayExecutor(Executor):
 
         resources = Resources.of(self._request, sweep.specification)
         with self._started:
-            self._room = self._started.enter_context(ray_ready(self._address, sweep, resources))
+            with step(f"Connecting to Ray at {self._address}" if self._address else "Starting Ray"):
+                self._room = self._started.enter_context(ray_ready(self._address, sweep, resources))
             yield
 
     def run(self, dispatcher: Dispatcher, sweep: Sweep) -> None:

@@ -22,6 +22,7 @@ from ray.exceptions import RayError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.execution.beats import Beats
 from orchestrator.execution.memory import oom_kills
 from orchestrator.execution.progress import Progress
 from orchestrator.execution.watchdog import Process, Sign, Watchdog
@@ -164,22 +165,17 @@ class Sender:
 
     def __init__(self, pulse: str, process: Process, asked: Callable[[], None]) -> None:
         """Call `asked` for each answer that asks to stop, from the sending thread."""
-        self._pulse, self._process, self._asked = pulse, process, asked
-        self._beats, self._phase = 0, "starting"
+        self._pulse, self._asked = pulse, asked
+        self.beats = Beats(process)
         self._over = threading.Event()
-
-    def beat(self, phase: str) -> None:
-        """Take a beat; of two at the same moment one may be lost, which does not matter."""
-        self._beats += 1
-        self._phase = phase
 
     def run(self) -> None:
         """Send until the end, from a thread of its own."""
         sent, quiet = -1, 0.0
         while True:
-            beats = self._beats
+            beats = self.beats.count
             if beats != sent or quiet >= ASKING_SECONDS:
-                self._send(Sign(self._process, beats, self._phase, oom_kills()))
+                self._send(self.beats.sign())
                 sent, quiet = beats, 0.0
             if self._over.wait(SENDING_SECONDS):
                 return
@@ -213,7 +209,7 @@ def beating(
     sender = Sender(pulse, process, asked)
     threading.Thread(target=sender.run, name="heartbeat", daemon=True).start()
     try:
-        with listening(sender.beat):
+        with listening(sender.beats.beat):
             yield
     finally:
         sender.end()

@@ -21,7 +21,6 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayError
 from ray.tune.execution.placement_groups import PlacementGroupFactory, resource_dict_to_pg_factory
 from ray.tune.search import Searcher
 
@@ -208,7 +207,8 @@ class CellSearcher(Searcher):
             why = self._deaths.why(trial_id)
             result = failed(why, retryable=True, short_of=short_by(why), lost_workers=True)
         if result["ending"] == "done":
-            self._dispatcher.done(cell.key, Outcome.of(json.loads(result["outcome"])))
+            outcome = Outcome.of(json.loads(result["outcome"]))
+            self._dispatcher.done(cell.key, outcome, cell.label, result["measured"])
         elif result["ending"] == "at a rung":
             self._dispatcher.reached(cell.key, result["epoch"], result["value"])
         elif stall is not None:
@@ -350,7 +350,9 @@ def _ray(address: str | None, temporary: str | None) -> Iterator[None]:
             _bring_token()
         with _signals_kept():
             ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
-    except (OSError, RuntimeError, ValueError, RayError) as error:
+    except Mistake:
+        raise
+    except Exception as error:  # Ray's own, and a plain one if a loaded machine takes too long
         raise Mistake(_not_started(address, error)) from None
     # What becomes of a trial is said by the dispatcher, and once more by Tune, with tracebacks.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

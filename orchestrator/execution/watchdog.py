@@ -63,6 +63,22 @@ class Sign:
     phase: str
     oom_kills: int = 0
     """How many processes the kernel has ended there for want of memory."""
+    epoch: int = 0
+    """The epoch that it is in or has last trained, 0 before the first."""
+    images_per_second: float = 0.0
+    """On how many images it has lately trained, auxiliary tasks apart."""
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """A cell that runs, with what its processes said last."""
+
+    key: str
+    label: str
+    phase: str = "starting"
+    epoch: int = 0
+    images_per_second: float = 0.0
+    """Of all workers together."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +234,21 @@ class Watchdog:
         """Return the latest sign of each process of a trial."""
         known = self._trials.get(trial)
         return [] if known is None else [each.sign for each in known.heard.values()]
+
+    @_one_at_a_time
+    def at_work(self) -> list[AtWork]:
+        """Return the cells that were handed out, the oldest first."""
+        found = []
+        for trial in self._trials.values():
+            signs = [each.sign for process, each in trial.heard.items() if not process.guards]
+            first = max(signs, key=lambda sign: sign.epoch, default=None)
+            speed = sum(sign.images_per_second for sign in signs)
+            found.append(
+                AtWork(trial.key, trial.label, first.phase, first.epoch, speed)
+                if first
+                else AtWork(trial.key, trial.label)
+            )
+        return found
 
     @_one_at_a_time
     def quiet(self) -> str | None:

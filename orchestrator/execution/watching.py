@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,24 +38,6 @@ class Waiting:
 
 def _nothing() -> Waiting:
     return Waiting()
-
-
-class OwnSigns:
-    """The signs of life of a process that watches over itself."""
-
-    def __init__(self) -> None:
-        self.trial = ""
-        """What it works on."""
-        self._beats, self._phase = 0, "starting"
-
-    def beat(self, phase: str) -> None:
-        """Take a beat."""
-        self._beats += 1
-        self._phase = phase
-
-    def read(self) -> list[Sign]:
-        """Return the newest sign."""
-        return [Sign(Process(self.trial, host=socket.gethostname()), self._beats, self._phase)]
 
 
 class Watch:
@@ -110,6 +91,7 @@ class Watch:
         for sign in signs:
             self._dog.heard(sign)
         self._show(waiting, now)
+        self._progress.shows(self._dog.at_work())
         self._end_stalled(now)
         line = self._dog.quiet()
         if line:
@@ -126,9 +108,9 @@ class Watch:
             self._waiting_said = now + WAITING_SECONDS - WAITING_AGAIN
         if now - self._waiting_said >= WAITING_AGAIN:
             self._waiting_said = now
-            verb = "waits" if waiting.cells == 1 else "wait"
+            verb = "has" if waiting.cells == 1 else "have"
             self._progress.say(
-                f"{counted(waiting.cells, 'cell')} {verb} for {waiting.what} since "
+                f"{counted(waiting.cells, 'cell')} {verb} waited for {waiting.what} for "
                 f"{duration(now - self._waiting_since)}: one needs {waiting.needs}, and the cluster has "
                 f"{waiting.there}."
             )

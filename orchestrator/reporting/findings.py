@@ -109,7 +109,7 @@ def _guessing(results: Results, sure: Sequence[Sureness]) -> list[str]:
     listed = "; ".join(guessed[:NAMED])
     more = f"; and {len(guessed) - NAMED} more" if len(guessed) > NAMED else ""
     return [
-        "No better than guessing, since the 95% interval of AP includes the share of anomalies: "
+        "No better than guessing, since the 95% interval of AP does not lie above the share of anomalies: "
         f"{listed}{more}."
     ]
 

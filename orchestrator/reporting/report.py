@@ -146,7 +146,7 @@ class Report(Content):
         where = self.results.ledger.report_uri
         if self.kept:
             return f"Tables and figures were not written, since {self.kept}; what is in {where} is as it was."
-        return f"Tables and figures: {where}"
+        return f"The report as one page: {where}/report.html; tables and figures are beside it."
 
     def markdown(self) -> str:
         """Return all tables and sentences as Markdown."""

@@ -5,7 +5,6 @@ MLflow is only read. No experiment, table or file is made.
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from orchestrator.ledger.passwords import masked
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.specification import Specification
 from orchestrator.tracking import tracker, uris
+from orchestrator.tracking.client import import_client
 from orchestrator.tracking.records import Record, cell_record, summary_record
 from trainables.mistake import Mistake, one_line
 
@@ -154,8 +154,7 @@ class _Found:
         path = uris.sqlite_path(uri)
         if path is not None and not Path(path).exists():  # MLflow would make it
             return _Found({}, {})
-        os.environ.update(tracker.CLIENT_SETTINGS)
-        client = tracker._import_client()(uri)
+        client = import_client()(uri)
         experiments = [client.get_experiment_by_name(name) for name in (benchmark, f"{benchmark}-search")]
         ids = [each.experiment_id for each in experiments if each is not None]
         runs = list(_search(client, ids, f"tags.ledger = '{identity}'")) if ids else []

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import sys
 import tempfile
@@ -36,13 +35,13 @@ from orchestrator.ledger.passwords import masked
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
 from orchestrator.planning.specification import Specification
 from orchestrator.tracking import answers, uris
+from orchestrator.tracking.client import LONGEST_TIMEOUT, SHORTEST_TIMEOUT, TIMEOUT, import_client
 from orchestrator.tracking.records import Opened, Point, Record, Summary, cell_record, summary_record
 from orchestrator.tracking.retry_queue import Later, RetryQueue
 from orchestrator.tracking.views import saved_views, view_address
 from trainables.mistake import Mistake, counted, one_line
 
-# MLflow is imported inside the functions that need it: it takes seconds, may not be installed, and must find
-# CLIENT_SETTINGS in the environment.
+# MLflow is imported inside the functions that need it: it takes seconds, and may not be installed.
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Experiment, Run
@@ -78,24 +77,6 @@ STRAYS_COMPARED = 10
 
 BATCH = 1000
 """Most metrics that MLflow takes in one call."""
-
-TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-SHORTEST_TIMEOUT, LONGEST_TIMEOUT = 5, 30
-"""Seconds that MLflow's client waits for an answer: few, so that the end of a sweep does not wait long for a
-server that hangs, and twice as many after each time that they were not enough."""
-
-CLIENT_SETTINGS = {
-    TIMEOUT: str(LONGEST_TIMEOUT),
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "DO_NOT_TRACK": "true",
-}
-"""Environment variables to set before MLflow is imported.
-
-MLflow's own retries block for minutes, where ours wait in a queue, and it would print an address of its own
-for the sweep's run.
-"""
 
 
 def open_tracker(
@@ -220,8 +201,7 @@ class Tracker:
         then Mistake is raised. Raise ImportError if MLflow, or a module that the URI needs, cannot be
         imported.
         """
-        os.environ.update(CLIENT_SETTINGS)
-        _import_client()  # takes seconds, which do not count against the server
+        import_client()  # takes seconds, which do not count against the server
         try:
             self._identity = self._ledger.identity()
             self._say_source()
@@ -288,7 +268,7 @@ class Tracker:
 
     def _open(self) -> None:
         with uris.opening_lock(self._uri):
-            client = _import_client()(self._uri)
+            client = import_client()(self._uri)
             self._client = cast("MlflowClient", _Told(client, self._queue.answered))
             for phase, suffix in ((FINAL, ""), (SEARCH, "-search")):
                 if phase not in self._experiments:
@@ -758,9 +738,8 @@ def experiment_of(uri: str, name: str) -> Experiment | None:
     path = uris.sqlite_path(uri)
     if path is not None and not os.path.exists(path):  # MLflow would make it
         return None
-    os.environ.update(CLIENT_SETTINGS)
     try:
-        return _import_client()(uri).get_experiment_by_name(name)
+        return import_client()(uri).get_experiment_by_name(name)
     except ImportError as error:
         raise Mistake(
             f"MLflow's pages cannot be shown, since {error.name or 'a module'} cannot be imported here: "
@@ -771,19 +750,3 @@ def experiment_of(uri: str, name: str) -> Experiment | None:
             f"MLflow's records in {masked(uri)} cannot be read ({masked(one_line(error))}): start its "
             "server, or give another with --tracking-uri."
         ) from None
-
-
-def _import_client() -> type[MlflowClient]:
-    # The last prints what it raises, with a traceback; whoever it is raised to says what there is to say.
-    levels = {
-        "mlflow": logging.ERROR,
-        "alembic": logging.ERROR,
-        "mlflow.store.db.utils": logging.CRITICAL + 1,
-    }
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
-    from mlflow import MlflowClient
-
-    for name, level in levels.items():  # importing MLflow sets its own levels
-        logging.getLogger(name).setLevel(level)
-    return MlflowClient

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
+import re
+import shlex
 import shutil
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,12 +26,17 @@ from tests.sweeps import ROOT
 pytest.importorskip("moto", reason="moto is not installed: it comes with the test extra")
 
 import boto3  # type: ignore[import-untyped]
+from botocore.client import BaseClient  # type: ignore[import-untyped]
 from moto import mock_aws
 from ray.autoscaler._private.aws import node_provider
 from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 HEAD, WORKER = "holdout-sweeps-head", "holdout-sweeps-worker"
+
+PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+POLICIES = dict(re.findall(r"`(\w+\.json)`(?:(?!\.json`).)*?```json\n(.*?)```", PAGE, re.DOTALL))
+"""The page's files of rights, by the name that stands before each."""
 
 
 @pytest.fixture
@@ -48,14 +57,33 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         environment.setenv("AWS_DEFAULT_REGION", "us-west-2")
         environment.delenv("AWS_ENDPOINT_URL", raising=False)
         environment.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        for name in (HEAD, WORKER):
-            boto3.client("iam").create_instance_profile(InstanceProfileName=name)
+        set_up_account()
         environment.setattr(node_provider, "list_ec2_instances", cache(node_provider.list_ec2_instances))
         yield boto3.client("ec2").describe_images()["Images"][0]["ImageId"]
 
 
-def launch(config: dict[str, Any], image: str) -> dict[str, tuple[Any, dict[str, Any]]]:
-    """Start one machine of each type as `ray up` does; return EC2's instance and the node type, by name.
+def set_up_account() -> None:
+    """Give the page's commands of `aws iam`."""
+    account = boto3.client("sts").get_caller_identity()["Account"]
+    iam = boto3.client("iam")
+    iam.create_user(UserName="USER")
+    for line in re.findall(r"^ *aws iam (.*)$", PAGE, re.MULTILINE):
+        name, *words = shlex.split(line)
+        given = {}
+        for option, value in zip(words[::2], words[1::2], strict=True):
+            if value.startswith("file://"):
+                value = POLICIES[value.removeprefix("file://")].replace("ACCOUNT", account)
+            given["".join(part.title() for part in option.removeprefix("--").split("-"))] = value
+        getattr(iam, name.replace("-", "_"))(**given)
+
+
+def allowed(file: str) -> list[str]:
+    """Return the actions that a file of rights allows, as patterns."""
+    return [action for part in json.loads(POLICIES[file])["Statement"] for action in part["Action"]]
+
+
+def bootstrapped(config: dict[str, Any], image: str) -> dict[str, Any]:
+    """Return the file's values as `ray up` completes them, with what it makes in the account first.
 
     Raise what `ray up` would raise for whatever Ray or EC2's API refuses.
     """
@@ -65,14 +93,22 @@ def launch(config: dict[str, Any], image: str) -> dict[str, tuple[Any, dict[str,
             node["node_config"]["ImageId"] = image
     config = node_provider.AWSNodeProvider.fillout_available_node_types_resources(prepare_config(config))
     validate_config(config)
-    config = bootstrap_aws(config)
+    ready: dict[str, Any] = bootstrap_aws(config)
+    return ready
+
+
+def start(config: dict[str, Any], name: str) -> tuple[Any, Any]:
+    """Start a machine of a type; return EC2's instance and Ray's provider, which can end it."""
     provider = node_provider.AWSNodeProvider(config["provider"], config["cluster_name"])
-    instances = {}
-    for name, node in config["available_node_types"].items():
-        tags = {"ray-node-name": name, "ray-user-node-type": name}
-        made = provider.create_node(copy.deepcopy(node["node_config"]), tags, 1)
-        instances[name] = (next(iter(made.values())), node)
-    return instances
+    node = copy.deepcopy(config["available_node_types"][name]["node_config"])
+    made = provider.create_node(node, {"ray-node-name": name, "ray-user-node-type": name}, 1)
+    return next(iter(made.values())), provider
+
+
+def launch(config: dict[str, Any], image: str) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Start one machine of each type; return EC2's instance and the node type, by name."""
+    config = bootstrapped(config, image)
+    return {name: (start(config, name)[0], node) for name, node in config["available_node_types"].items()}
 
 
 def test_a_cpu_head_and_spot_gpu_workers_start_on_aws(aws: str, config: dict[str, Any]) -> None:
@@ -99,6 +135,53 @@ def test_the_security_group_lets_in_ssh_and_the_cluster_itself_only(aws: str, co
     for rule in found["SecurityGroups"][0]["IpPermissions"]:
         from_itself = [pair["GroupId"] for pair in rule["UserIdGroupPairs"]] == [group["GroupId"]]
         assert from_itself or (rule["FromPort"], rule["ToPort"]) == (22, 22)
+
+
+def test_the_page_s_rights_are_what_ray_asks_for(
+    aws: str, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user starts and ends the head, and the head the workers."""
+    asked: set[str] = set()
+    call = BaseClient._make_api_call
+
+    def note(self: Any, name: str, words: Any) -> Any:
+        asked.add(f"{self.meta.service_model.service_name}:{name}")
+        return call(self, name, words)
+
+    for pair in boto3.client("ec2").describe_key_pairs()["KeyPairs"]:
+        boto3.client("ec2").delete_key_pair(KeyName=pair["KeyName"])
+    monkeypatch.setattr(BaseClient, "_make_api_call", note)
+    ready = bootstrapped({**config, "cluster_name": "another"}, aws)
+    assert {"ec2:CreateSecurityGroup", "ec2:CreateKeyPair"} <= asked
+    for name, file in (("head", "user.json"), ("gpu", "machines.json")):
+        machine, provider = start(ready, name)
+        provider.non_terminated_nodes({})
+        provider.terminate_node(machine.id)
+        assert {"ec2:RunInstances", "ec2:TerminateInstances", "ec2:DescribeInstances"} <= asked
+        assert [one for one in asked if not any(fnmatch(one, action) for action in allowed(file))] == []
+        asked.clear()
+
+
+@pytest.mark.parametrize(("file", "passed"), [("user.json", {HEAD, WORKER}), ("machines.json", {WORKER})])
+def test_roles_that_must_be_passed_may_be_passed(file: str, passed: set[str]) -> None:
+    (roles,) = (
+        part["Resource"]
+        for part in json.loads(POLICIES[file])["Statement"]
+        if "iam:PassRole" in part["Action"]
+    )
+    assert {role.rpartition("/")[2] for role in ([roles] if isinstance(roles, str) else roles)} == passed
+
+
+def test_the_account_has_roles_with_the_page_s_rights(aws: str) -> None:
+    iam = boto3.client("iam")
+    for name, policies in ((HEAD, ["bucket", "machines"]), (WORKER, ["bucket"])):
+        (role,) = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Roles"]
+        assert iam.list_role_policies(RoleName=role["RoleName"])["PolicyNames"] == policies
+        for policy in policies:
+            given = iam.get_role_policy(RoleName=role["RoleName"], PolicyName=policy)["PolicyDocument"]
+            actions = [action for part in given["Statement"] for action in part["Action"]]
+            assert actions == allowed(f"{policy}.json")
+    assert iam.list_user_policies(UserName="USER")["PolicyNames"] == ["holdout-sweeps"]
 
 
 MISTAKES: dict[str, Callable[[dict[str, Any]], object]] = {

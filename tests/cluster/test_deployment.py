@@ -215,13 +215,19 @@ def test_a_sweep_outlives_its_machines_and_its_tracking_server(cluster: Deployme
     assert records(cluster) == {"FINISHED": CELLS + 1}, "one run per cell, and the sweep's own"
 
 
+def test_machines_that_come_back_join_by_themselves(cluster: Deployment) -> None:
+    cluster.machines.start(3)
+    cluster.await_nodes(3, 150)
+
+
 def test_ray_down_leaves_nothing(cluster: Deployment) -> None:
     """As docs/cluster.md says for machines of your own; on AWS, the machines themselves are ended."""
     done = cluster.ray("down", "--yes", str(cluster.file))
     assert done.returncode == 0, done.stderr
     stop_mlflow(cluster)
-    cluster.machines.ssh(2, "ray stop")
-    for number in (HEAD, 2):
+    for number in (2, 3):
+        cluster.machines.ssh(number, "ray stop")
+    for number in (HEAD, 2, 3):
         left = cluster.machines.ssh(number, "pgrep -af '[r]aylet|[g]cs_server|[r]ay::|[m]lflow'").stdout
         assert left == "", f"machine {number}"
 

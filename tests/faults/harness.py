@@ -99,6 +99,10 @@ def run_undisturbed(variant: str, folder: Path, template: Path) -> Undisturbed:
     return Undisturbed(storage, ended.code)
 
 
+ORPHAN_SECONDS = 30
+"""After a kill -9 of a command nobody ends Ray's processes but they themselves, each when it finds out."""
+
+
 class Trial:
     """A schedule that is being carried out, in a process that adopts all that it starts."""
 
@@ -183,12 +187,12 @@ class Trial:
         self._no_traceback(driver)
 
     def _no_traceback(self, driver: Driver) -> None:
-        said = driver.output("out").read_text() + driver.output("err").read_text()
+        said = _said(driver)
         if "Traceback (most recent call last)" in said:
             self._found(f"start {driver.number} printed a traceback: {said.strip().splitlines()[-1][:200]}")
 
     def _no_orphans(self) -> None:
-        for command in orphans(10):
+        for command in orphans(ORPHAN_SECONDS):
             self._found(f"orphaned: {command}")
 
     def _damage(self, damage: Damage) -> None:
@@ -231,7 +235,7 @@ class Trial:
         shutil.copy(self._folder / "sweep.json", self._sweep / "sweep.json")
 
     def _last_words(self, driver: Driver) -> str:
-        lines = (driver.output("out").read_text() + driver.output("err").read_text()).strip().splitlines()
+        lines = _said(driver).strip().splitlines()
         return lines[-1][:300] if lines else "nothing was said"
 
     def _compare(self) -> None:
@@ -248,6 +252,12 @@ class Trial:
         yield from checks.left_behind(self._storage, self._sweep, temporary, damaged=damaged)
         shutil.rmtree(temporary, ignore_errors=True)
         yield from checks.attempts_left_open(self._sweep, damaged=damaged)
+
+
+def _said(driver: Driver) -> str:
+    """Return what a command has printed; one that was killed at once has not even opened its files."""
+    paths = [driver.output("out"), driver.output("err")]
+    return "".join(path.read_text() for path in paths if path.exists())
 
 
 def carry_out(schedule: Schedule, undisturbed: Undisturbed, folder: Path, template: Path) -> Outcome:

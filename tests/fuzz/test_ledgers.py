@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
-from orchestrator import status
+from orchestrator import status, verify
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import Cells, lay_out
 from orchestrator.planning.plan import Plan
@@ -109,11 +109,20 @@ def show_status(ledger: Ledger) -> None:
             status.main([*words, "--storage", ledger.storage])
 
 
+def verify_it(ledger: Ledger) -> None:
+    """Look for whatever is wrong, and move damaged files aside."""
+    for words in ([], ["--repair"], ["--json"]):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            code = verify.main([NAME, "--no-tracking", *words, "--storage", ledger.storage])
+        assert code in (1, 2)  # one cell is missing
+
+
 READERS: dict[str, Callable[[Ledger], None]] = {
     "report": report,
     "resume": resume,
     "records": records,
     "status": show_status,
+    "verify": verify_it,
 }
 
 

@@ -8,16 +8,16 @@ from trainables.heartbeat import beat, listening
 
 
 def test_the_listener_that_came_last_hears_until_it_leaves() -> None:
-    first: list[str] = []
-    second: list[str] = []
+    first: list[tuple[str, int, int]] = []
+    second: list[tuple[str, int, int]] = []
     beat("nobody hears")
-    with listening(first.append):
+    with listening(lambda *heard: first.append(heard)):
         beat("one")
-        with listening(second.append):
-            beat("two")
+        with listening(lambda *heard: second.append(heard)):
+            beat("two", epoch=3, images=128)
         beat("three")
     beat("nobody hears")
-    assert (first, second) == (["one", "three"], ["two"])
+    assert (first, second) == ([("one", 0, 0), ("three", 0, 0)], [("two", 3, 128)])
 
 
 def test_without_a_listener_a_beat_costs_next_to_nothing() -> None:

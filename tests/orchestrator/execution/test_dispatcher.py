@@ -38,7 +38,7 @@ def test_the_tracker_hears_of_epochs_and_of_the_end(team: tuple[Dispatcher, Told
     assert assignment is not None
     key = assignment.cell.key
     dispatcher.progressed(key, 1)
-    dispatcher.done(key, Outcome(assignment.what))
+    dispatcher.done(key, Outcome(assignment.what), assignment.cell.label, "AP-MSP 45.2%")
     assert told.words == [("progressed", key), ("done", key)]
     assert dispatcher.next() is None
 

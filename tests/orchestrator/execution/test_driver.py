@@ -37,7 +37,8 @@ class Recorder(Executor):
     def run(self, dispatcher: Dispatcher, sweep: Sweep) -> None:
         self.sweeps.append(sweep)
         while (assignment := dispatcher.next()) is not None:
-            dispatcher.done(assignment.cell.key, Outcome(assignment.what, 0.5))
+            cell = assignment.cell
+            dispatcher.done(cell.key, Outcome(assignment.what, 0.5), cell.label, "")
 
 
 def test_attempts_wait_for_a_storage_and_the_driver_does_not(

@@ -95,13 +95,13 @@ def test_a_cell_that_waits_is_shown_as_waiting_and_mentioned_after_a_minute(
 ) -> None:
     stage.waiting = Waiting(1, "CPUs", "2 x 1 CPU", "2 CPUs (1 free)")
     stage.look(60)
-    assert "waits for" not in capsys.readouterr().err
+    assert "has waited for" not in capsys.readouterr().err
     stage.look(2)
-    told = "1 cell waits for CPUs since 60 s: one needs 2 x 1 CPU, and the cluster has 2 CPUs (1 free)."
+    told = "1 cell has waited for CPUs for 60 s: one needs 2 x 1 CPU, and the cluster has 2 CPUs (1 free)."
     assert told in capsys.readouterr().err
     stage.look(500)
     said = capsys.readouterr().err
-    assert "waits for" not in said
+    assert "has waited for" not in said
     assert "0/1 cells done, 0 running, 1 waiting for CPUs" in said
     assert stage.ended == []
 

@@ -71,7 +71,7 @@ def test_guessing_is_called_so_by_class_and_overall(tmp_path: Path) -> None:
         "no better than guessing."
     )
     assert guessing.startswith(
-        "No better than guessing, since the 95% interval of AP includes the share of anomalies: "
+        "No better than guessing, since the 95% interval of AP does not lie above the share of anomalies: "
         "classification (MSP) with 0 held out ("
     )
 

@@ -45,7 +45,7 @@ def test_mlflow_holds_the_report_of_a_sweep_in_a_bucket(
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     words = ["mine", "--storage", f"{bucket}/runs", "--tracking-uri", uri, "--rebuild-tracking"]
     assert main(words) == 0
-    assert f"Tables and figures: {bucket}/runs/mine/report" in capsys.readouterr().out.splitlines()
+    assert f"The report as one page: {bucket}/runs/mine/report/report.html" in capsys.readouterr().out
     client = MlflowClient(uri)
     (experiment,) = client.search_experiments(filter_string="name = 'digits'")
     (summary,) = client.search_runs([experiment.experiment_id], "tags.kind = 'summary'")

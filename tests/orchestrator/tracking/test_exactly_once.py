@@ -16,7 +16,7 @@ from orchestrator.planning.cells import Cell, Cells
 from orchestrator.planning.specification import Specification
 from orchestrator.report import main as report
 from orchestrator.reporting.report import make_report
-from orchestrator.tracking import retry_queue
+from orchestrator.tracking import client, retry_queue
 from orchestrator.tracking import tracker as tracker_module
 from orchestrator.tracking.tracker import Tracker
 from tests.hand_made_ledger import curve_rows, final_values, finish, plain_value, specification, write_sweep
@@ -58,7 +58,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracker_module, "SHORTEST_TIMEOUT", 1)
     monkeypatch.setattr(tracker_module, "LONGEST_TIMEOUT", 2)
     monkeypatch.setattr(tracker_module, "DOUBT_SECONDS", 4.0)
-    monkeypatch.setitem(tracker_module.CLIENT_SETTINGS, tracker_module.TIMEOUT, "20")
+    monkeypatch.setitem(client.CLIENT_SETTINGS, client.TIMEOUT, "20")
 
 
 FINISHED_AT = 1_000_000

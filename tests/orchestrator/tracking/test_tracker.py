@@ -344,7 +344,7 @@ def test_without_mlflow_a_sweep_on_ray_is_refused_before_any_cell(
     monkeypatch.setitem(sys.modules, "mlflow", None)
     assert main(["--storage", str(tmp_path), "--name", "mine"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("Error: MLflow is not installed here")
+    assert "\nError: MLflow is not installed here" in error
     assert "--executor inline" in error
     assert not (tmp_path / "mine" / "sweep.json").exists()
 
@@ -500,9 +500,9 @@ def test_what_a_database_refuses_is_raised_and_not_printed(
 
     from mlflow.exceptions import MlflowException
 
-    from orchestrator.tracking.tracker import _import_client
+    from orchestrator.tracking.client import import_client
 
-    client = _import_client()(f"sqlite:///{tmp_path}/mlflow.db")
+    client = import_client()(f"sqlite:///{tmp_path}/mlflow.db")
     run = client.create_run("0").info.run_id
     with sqlite3.connect(tmp_path / "mlflow.db") as connection:
         connection.execute("alter table runs rename to gone")
