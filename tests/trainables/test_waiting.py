@@ -92,7 +92,7 @@ def steps_within(training: Training, around: contextlib.AbstractContextManager) 
     training.train_epoch()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "cpc"])  # it is in the last
 def test_the_steps_of_an_epoch_ask_for_no_value(photographs: Prepared, method: str) -> None:
     run, waiting = run_of(method), Waiting()
     steps_within(Training(run, open_final(photographs, run)), waiting)
