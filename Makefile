@@ -4,6 +4,7 @@
 # make test-cluster  the tests on machines made of Linux namespaces (root, iproute2, openssh-server, rsync)
 # make faults        sweeps that are disturbed on purpose, by seeds: SEEDS=0:200, so many at once: JOBS=2
 # make faults-ray    the same on Ray: SEEDS=0:30
+# make faults-disk  a full disk at every kind of write
 # make soak          INLINE=300 and RAY=40 sweeps in a row, after which nothing may have grown
 # make fuzz          changed files and words for every reader, FUZZ_SECONDS=60 each; FUZZ_SEED=N repeats a run
 # make audit         asks whether a package of constraints.txt has a known weakness (installs pip-audit)
@@ -22,7 +23,8 @@ JOBS   ?= 2
 INLINE ?= 300
 RAY    ?= 40
 
-.PHONY: sweep test test-slow test-cluster faults faults-ray soak fuzz audit gpu-check coverage lint clean distclean help
+.PHONY: sweep test test-slow test-cluster faults faults-ray faults-disk soak fuzz audit gpu-check
+.PHONY: coverage lint clean distclean help
 
 sweep: $(VENV)/.installed
 	$(RUN) -m orchestrator.sweep $(ARGS)
@@ -46,6 +48,9 @@ faults: $(VENV)/.installed-test
 faults-ray: SEEDS ?= 0:30
 faults-ray: $(VENV)/.installed-test
 	$(RUN) -m tests.faults --ray --seeds $(SEEDS) --jobs $(JOBS) $(ARGS)
+
+faults-disk: $(VENV)/.installed-test
+	$(RUN) -m tests.faults --full-disk --jobs $(JOBS) $(ARGS)
 
 soak: $(VENV)/.installed-test
 	$(RUN) -m tests.faults.soak --inline $(INLINE) --ray $(RAY)
