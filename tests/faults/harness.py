@@ -101,8 +101,9 @@ def run_undisturbed(variant: str, folder: Path, template: Path) -> Undisturbed:
     return Undisturbed(storage, ended.code)
 
 
-ORPHAN_SECONDS = 30
-"""After a kill -9 of a command nobody ends Ray's processes but they themselves, each when it finds out."""
+ORPHAN_SECONDS = 90
+"""After a kill -9 of a command nobody ends Ray's processes but they themselves. Its agents first try, for a
+minute, to tell it to a GCS that is gone."""
 
 
 class Trial:
