@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.arithmetic import full_precision
+from trainables.compiling import uncompiled
 from trainables.data.augment import center_crop
 from trainables.data.holdout import ANOMALY, Part, TestData
 from trainables.data.image_table import ImageTable
@@ -331,12 +332,12 @@ def validate(
 
 @contextlib.contextmanager
 def _evaluating(network: WideResNet, *, gradients: bool = True) -> Iterator[None]:
-    """Set evaluation mode and full precision and, without `gradients`, freeze the parameters."""
+    """Set evaluation mode and full precision, uncompiled, and freeze the parameters without `gradients`."""
     was_training, wanted = network.training, [p.requires_grad for p in network.parameters()]
     network.eval()
     network.requires_grad_(gradients)
     try:
-        with full_precision(next(network.parameters()).device):
+        with full_precision(next(network.parameters()).device), uncompiled(network):
             yield
     finally:
         for parameter, before in zip(network.parameters(), wanted, strict=True):
