@@ -71,7 +71,7 @@ def compare(words: list[str], seconds: str) -> None:
     )
     attempts = expected.hours.times(3600)
     rows = [("attempts", attempts, 3600 * hours), ("wall", expected.wall, wall)]
-    rows += [] if cpu is None else [("CPU seconds", attempts.times(share), cpu)]
+    rows += [] if cpu is None else [("CPU seconds", Range(attempts.low, attempts.high * share), cpu)]
     for what, found, true in rows:
         print(
             f"{what:<12}{found.low:9.1f} to {found.high:9.1f} s, true {true:9.1f} s: {verdict(found, true)}"
@@ -92,10 +92,9 @@ def probed(words: list[str]) -> tuple[Expected, float]:
     found = look_out(request, draft(request)).expected
     assert found is not None
     assert found.measured is not None
-    paces = found.measured.paces
-    for (phase, method), pace in paces.items():
+    for (phase, method), pace in found.measured.paces.items():
         print(f"  {phase} {method}: {pace}")
-    return found, sum(pace.share for pace in paces.values()) / len(paces)
+    return found, found.measured.share
 
 
 def ran(words: list[str]) -> tuple[float, float, float | None]:

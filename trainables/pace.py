@@ -31,7 +31,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds that the parts of a run took."""
+    """Seconds that the parts of a run took; of one thread, those in which it had a CPU."""
 
     begin: float
     """Opening the data, building the network, and what the first epoch takes more than others."""
@@ -48,7 +48,7 @@ class Pace:
     noise: float = 0.0
     """Standard error of what was measured, as a share of it."""
     share: float = 1.0
-    """The share of its time in which the process had the CPUs that it could use."""
+    """The share of the time in which the one thread had a CPU; other work had it for the rest."""
 
     def seconds(self, effort: Effort) -> float:
         """Return how long a run takes."""

@@ -72,9 +72,14 @@ class _Clock:
 
 
 def _now(device: torch.device) -> float:
-    """Return a time at which a GPU has done what it was given."""
+    """Return a time at which a GPU has done what it was given, or the time that one thread had a CPU.
+
+    So other work on the machine, which comes and goes, does not make a step seem slow.
+    """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif torch.get_num_threads() == 1:
+        return time.process_time()
     return time.perf_counter()
 
 
@@ -105,8 +110,8 @@ def measure(
     probe = _Probe(run, prepared, detectors, image_sets)
     taken = probe.train(TRAINING_SHARE * seconds)
     pace = probe.pace(taken, (1 - TRAINING_SHARE) * seconds)
-    if run.device == "cpu":
-        passed = (time.perf_counter() - began) * run.threads
+    if run.device == "cpu" and torch.get_num_threads() == 1:
+        passed = time.perf_counter() - began
         pace = replace(pace, share=min(1.0, (time.process_time() - used) / passed))
     return pace, probe.running
 
@@ -128,11 +133,11 @@ class _Probe:
     def __init__(
         self, run: Run, prepared: Prepared, detectors: Sequence[str], image_sets: Sequence[ImageTable]
     ) -> None:
-        began = time.perf_counter()
+        self._device = torch.device(run.device)
+        began = _now(self._device)
         self.running = CellRun(run, prepared, None, detectors, image_sets)
         self._sets, self._detectors = image_sets, detectors
         self._training = self.running.training
-        self._device = self._training.device
         self._built = _now(self._device) - began
 
     def train(self, seconds: float, fewest: int = FEWEST) -> _Steps:

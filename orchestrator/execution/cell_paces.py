@@ -64,7 +64,7 @@ def _pace(sweep: Sweep, cell: Cell, seconds: float) -> Pace:
     pace, running = measure(run, prepared, seconds, sweep.settings.detectors, sets)
     with tempfile.TemporaryDirectory() as folder:
         took = _write(sweep, cell, running, Ledger(folder, "probe"), prepared.test_files)
-    return dataclasses.replace(pace, end=pace.end + took)
+    return dataclasses.replace(pace, end=pace.end + took * pace.share)
 
 
 def _write(

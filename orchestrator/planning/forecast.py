@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import heapq
+import statistics
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -64,6 +65,11 @@ class Measured:
     """How many measured beside each other, as cells will run."""
     start: float
     """Seconds until a process was ready to work."""
+
+    @property
+    def share(self) -> float:
+        """The share of the time in which a process had its CPU: less than 1 if other work runs there."""
+        return statistics.fmean(pace.share for pace in self.paces.values()) if self.paces else 1.0
 
 
 @dataclass(frozen=True)
@@ -225,7 +231,7 @@ def from_probe(
     found = simulate(cells, specification.recipe.epochs, seconds, measured.at_once)
     noise = max((2 * pace.noise for pace in measured.paces.values()), default=0.0)
     margin = min(MARGIN + noise, MOST_MARGIN)
-    around = Range(1 - margin, 1 + margin)
+    around = Range(1 - margin, (1 + margin) / measured.share)
     return Expected(
         around.times(found.busy * _units(specification) / 3600),
         around.times(found.wall + measured.start),

@@ -77,9 +77,11 @@ def _how(measured: Measured | None, specification: Specification) -> str:
         f"{counted(threads, 'thread')} each; ±{MARGIN:.0%} for a machine whose speed drifts, and the "
         "spread of what was measured."
     )
-    share = min((pace.share for pace in measured.paces.values()), default=1.0)
-    if specification.threads == 1 and share < BUSY:
-        said += f" They had their CPU {share:.0%} of the time: other work runs there."
+    if measured.share < BUSY:
+        said += (
+            f" Other work runs there, which left a process its CPU for {measured.share:.0%} of the time: the "
+            "lower ends are without it, the upper ends beside it."
+        )
     if specification.workers > 1:
         said += f" What the {specification.workers} workers of a cell say to each other was not measured."
     if "batch_size" in specification.search:

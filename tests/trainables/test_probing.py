@@ -28,9 +28,10 @@ def test_steps_and_evaluations_are_measured_in_about_the_time_there_is(
     assert pace.steps >= 2
     assert pace.evaluated_images >= 100
     measured = pace.steps * pace.step + pace.evaluated_images * pace.evaluated_image
-    assert 0.1 * took < measured < 1.2 * took
+    assert measured < 1.2 * took
+    assert all(0 <= value < took for value in (pace.begin, pace.step, pace.epoch, pace.end))
     assert isinstance(running, CellRun)
-    assert (running.scores is None) == search
+    assert running.scores is None or not search
     assert 0 < pace.share <= 1
 
 

@@ -141,6 +141,14 @@ def test_noise_widens_the_range() -> None:
     assert found.high / found.low == pytest.approx((1.2 + MARGIN) / (0.8 - MARGIN))
 
 
+def test_other_work_on_the_machine_raises_the_upper_ends() -> None:
+    paces = {(phase, "rotation"): Pace(1, 1, 1, 1, 1, share=0.5) for phase in ("search", "final")}
+    measured = Measured(paces, 20.0, "here", at_once=1, processes=1, start=0.0)
+    found = from_probe(study_alone(), images(), RunSettings(), measured)
+    for each in (found.hours, found.wall):
+        assert each.high / each.low == pytest.approx(2 * (1 + MARGIN) / (1 - MARGIN))
+
+
 def test_threads_and_workers_count_as_cpus() -> None:
     wanted = dataclasses.replace(study_alone(), threads=2, workers=3)
     paces = {(phase, "rotation"): Pace(3600, 0, 0, 0, 0) for phase in ("search", "final")}

@@ -28,7 +28,7 @@ def test_how_it_was_found_is_said() -> None:
     said = describe(EXPECTED, specification())
     assert "From 46 steps and 1438 evaluated images of classification (final) in 20 s on this machine" in said
     assert "in 2 processes beside each other, with 1 thread each" in said
-    assert "other work" not in said
+    assert "Other work" not in said
     assumed = describe(dataclasses.replace(EXPECTED, measured=None), specification())
     assert "assumes 3.00 GFLOP/s to 150.00 GFLOP/s of a CPU thread" in assumed
     assert "--probe measures it" in assumed
@@ -37,7 +37,9 @@ def test_how_it_was_found_is_said() -> None:
 def test_a_machine_that_others_use_and_what_was_not_measured_are_said() -> None:
     paces = {("final", "classification"): dataclasses.replace(PACE, share=0.5)}
     shared = dataclasses.replace(EXPECTED, measured=dataclasses.replace(MEASURED, paces=paces))
-    assert "They had their CPU 50% of the time: other work runs there." in describe(shared, specification())
+    assert "which left a process its CPU for 50% of the time: the lower ends are without it" in describe(
+        shared, specification()
+    )
     several = dataclasses.replace(specification(), workers=4)
     assert "What the 4 workers of a cell say to each other was not measured." in describe(shared, several)
     searched = specification(search=("batch_size=16..64",))
