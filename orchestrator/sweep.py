@@ -77,7 +77,8 @@ def carry_out(request: Request) -> int:
             return _run(request, resolved)
         outlook = look_out(request, resolved)
         if request.dry_run:
-            print(describe_plan(outlook.specification, request.name, outlook.images, outlook.settings))
+            what = (outlook.specification, request.name, outlook.images, outlook.settings)
+            print(describe_plan(*what, probed=request.probe is not None))
         if outlook.expected is not None:
             said = describe(outlook.expected, outlook.specification, request.price_per_gpu_hour)
             print(f"\n{said}" if request.dry_run else said, flush=True)

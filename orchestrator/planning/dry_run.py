@@ -40,6 +40,8 @@ def describe_plan(
     name: str | None,
     images: Images | None,
     settings: RunSettings | None = None,
+    *,
+    probed: bool = False,
 ) -> str:
     """Return the plan as text, with its cost if the numbers of images are known.
 
@@ -53,7 +55,8 @@ def describe_plan(
         counts[kind] += 1
         flops[kind] += cell_flops(cell, specification, images) if images else 0
     named = f"sweep {name}" if name else f"a sweep of {specification.benchmark}"
-    lines = [f"Plan of {named} (a dry run: nothing runs, no image is opened)", *_facts(specification)]
+    how = "nothing runs but the probe" if probed else "nothing runs, no image is opened"
+    lines = [f"Plan of {named} (a dry run: {how})", *_facts(specification)]
     if images and find_benchmark(specification.benchmark).classes is None:
         lines.append(_about_images(images))
     lines.append("")

@@ -31,6 +31,7 @@ def test_a_dry_run_with_a_probe_says_how_it_was_found(
     words = ["--methods", "classification", "--executor", "ray", "--max-concurrent", "1"]
     assert main([*words, "--dry-run", "--probe", "2", "--storage", str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out
+    assert "(a dry run: nothing runs but the probe)" in out
     assert "CPU-hours, or " in out
     assert "evaluated images of classification (final) in 2 s on this machine, with 1 thread each" in out
     assert not (tmp_path / "runs").exists()
