@@ -345,12 +345,12 @@ def _evaluating(network: WideResNet, *, gradients: bool = True) -> Iterator[None
         network.train(was_training)
 
 
-def _batch_size(images: ImageTable) -> int:
+def images_per_batch(images: ImageTable) -> int:
     """Return the images per batch, fewer if they are large, so that memory is about that of training."""
     return max(1, min(LARGEST_BATCH, PIXELS_PER_BATCH // images.side**2))
 
 
 def _batches(images: ImageTable, rows: Tensor, phase: str = "scoring") -> Iterator[Tensor]:
-    for chosen in rows.split(_batch_size(images)):
+    for chosen in rows.split(images_per_batch(images)):
         beat(phase)
         yield images.gather(chosen)

@@ -21,7 +21,7 @@ from trainables.detectors import DETECTORS, Detector
 from trainables.failures import DetectorFailed
 from trainables.networks.wide_resnet import WideResNet
 from trainables.run import Run
-from trainables.scoring import Scorer, _batch_size
+from trainables.scoring import Scorer, images_per_batch
 from trainables.workers import Workers
 
 
@@ -121,7 +121,7 @@ def test_evaluations_keep_the_memory_layout_of_training(digits: Prepared, quick_
 @pytest.mark.parametrize(("side", "expected"), [(8, 256), (32, 256), (96, 56), (256, 8), (1024, 1)])
 def test_batches_of_large_images_are_smaller(side: int, expected: int) -> None:
     images = ImageTable.from_arrays("test", {"a": np.zeros((2, side, side, 1), np.uint8)})
-    assert _batch_size(images) == expected
+    assert images_per_batch(images) == expected
 
 
 def test_reported_metrics_are_those_of_the_scores(trained: CellRun) -> None:
