@@ -135,7 +135,7 @@ def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Rec
         later=len(later_points),
         held_back=held_back,
         ended=ended,
-        looks={COLOUR_TAG: colour_of(cell.method)},
+        looks={COLOUR_TAG: colour_of(cell.method, specification.methods)},
         data=tuple(
             Opened(
                 specification.benchmark,

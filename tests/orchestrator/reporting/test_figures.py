@@ -19,7 +19,9 @@ from orchestrator.reporting.figures import (
     search_choice,
 )
 from orchestrator.reporting.results import Results, collect
+from orchestrator.reporting.score_figures import accuracy_against_ap
 from orchestrator.reporting.scored import read_scored
+from orchestrator.tracking.records import cell_record
 from tests.hand_made_ledger import curve_rows, finish, plain_value, specification, write_sweep
 
 
@@ -68,6 +70,24 @@ def test_a_method_that_trains_nothing_has_a_panel_of_its_own_and_no_curve(tmp_pa
     assert "edge-energy" not in {text.get_text() for text in curves.legends[0].get_texts()}
     alone = swept(tmp_path / "alone", methods=("edge-energy",))
     assert set(drawn(alone)) == {"ap-by-class.png"}
+
+
+def test_a_method_has_the_colour_of_its_runs_in_mlflow(tmp_path: Path) -> None:
+    methods = ("rotation", "pixel-gaussian", "classification")
+    results = swept(tmp_path, methods=methods)
+    figure = accuracy_against_ap(results)
+    assert figure is not None
+    drawn_with = {line.get_label(): line.get_color() for line in figure.axes[0].lines}
+    assert set(drawn_with) == {"rotation", "classification"}
+    for method, colour in drawn_with.items():
+        cell = next(cell for cell in results.cells.all() if cell.method == method)
+        record = cell_record(cell, results.specification, results.ledger)
+        assert record.looks == {"mlflow.runColor": colour}
+    curves = learning_curves(results)
+    assert curves is not None
+    (entries,) = curves.legends
+    seen = dict(zip([text.get_text() for text in entries.get_texts()], entries.get_lines(), strict=True))
+    assert {name: seen[name].get_color() for name in drawn_with} == drawn_with
 
 
 def test_ap_by_class_shows_means_deviations_and_chance(tmp_path: Path) -> None:
