@@ -53,10 +53,20 @@ def add_legend(figure: Figure) -> None:
         [handles[label] for label in labels],
         labels,
         loc="outside lower center",
-        ncols=min(5, len(labels)),
+        ncols=_legend_columns(labels, figure.get_figwidth()),
         fontsize=9,
         frameon=False,
     )
+
+
+def _legend_columns(labels: Sequence[str], inches: float) -> int:
+    """Return how many columns a legend may have in a figure of this width; it is filled column by column."""
+
+    def width(number: int) -> float:
+        columns = np.array_split([len(label) for label in labels], number)
+        return sum(0.5 + 0.065 * float(max(column)) for column in columns)
+
+    return next((n for n in range(min(5, len(labels)), 1, -1) if width(n) <= inches), 1)
 
 
 def add_grid(axes: Axes) -> None:

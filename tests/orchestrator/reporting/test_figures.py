@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
+from orchestrator.reporting.drawing import add_legend, as_files, new_figure
 from orchestrator.reporting.figures import (
     ap_by_class,
     curves_by_class,
@@ -88,6 +89,20 @@ def test_a_method_has_the_colour_of_its_runs_in_mlflow(tmp_path: Path) -> None:
     (entries,) = curves.legends
     seen = dict(zip([text.get_text() for text in entries.get_texts()], entries.get_lines(), strict=True))
     assert {name: seen[name].get_color() for name in drawn_with} == drawn_with
+
+
+def test_a_legend_is_no_wider_than_its_figure() -> None:
+    long = tuple(f"rotation+center-mask-{number}" for number in range(4))
+    figure = new_figure(5.0, 4.0)
+    axes = figure.subplots()
+    for label in (*long, "classification"):
+        axes.plot([0, 1], [0, 1], label=label)
+    add_legend(figure)
+    as_files("figure", figure)  # which lays it out
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= 5.0 * figure.dpi
+    assert len({round(text.get_window_extent().x0) for text in legend.get_texts()}) == 2
 
 
 def test_ap_by_class_shows_means_deviations_and_chance(tmp_path: Path) -> None:
