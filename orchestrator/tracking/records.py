@@ -79,6 +79,8 @@ class Summary:
     """MLflow's names of the metrics by which final cells are compared."""
     note: str
     """The tables, as Markdown."""
+    results: str
+    """The means by metric and method, as a sentence."""
 
 
 def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Record:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 from orchestrator.tracking.uris import origin
+from trainables.auxiliary import TASKS
 from trainables.run import CLASSIFICATION
 
 COLOUR_TAG = "mlflow.runColor"
@@ -20,8 +21,8 @@ _STATE_TAG = "mlflow.sharedViewState."
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette, which colour-blind readers can tell apart; the report's figures have it, too."""
-PAPER_METHODS = (CLASSIFICATION, "rotation", "cpc")
-"""The methods that have a colour of their own, the first ones."""
+OWN_COLOURS = (CLASSIFICATION, *reversed(TASKS.built_in))[:4]
+"""The methods that have the first colours in every sweep: classification, and the built-in tasks alone."""
 
 LONGEST_STATE = 5000
 """Characters that MLflow takes of an experiment's tag."""
@@ -32,11 +33,11 @@ MOST_RUNS = 500
 def colour_of(method: str, methods: Sequence[str]) -> str:
     """Return the colour of a method among a sweep's methods, on MLflow's pages and in the report's figures.
 
-    The paper's methods have the same colour in every sweep. Any other has one that follows from its name, or
+    Those of OWN_COLOURS have the same in every sweep. Any other has one that follows from its name, or
     the next that is free where an earlier method of the sweep has it.
     """
     taken: dict[str, str] = {}
-    for each in [*(m for m in PAPER_METHODS if m in methods), *methods]:
+    for each in [*(m for m in OWN_COLOURS if m in methods), *methods]:
         if each not in taken:
             free = [colour for colour in COLOURS if colour not in taken.values()] or COLOURS
             taken[each] = next(colour for colour in _preferred(each) if colour in free)
@@ -45,11 +46,11 @@ def colour_of(method: str, methods: Sequence[str]) -> str:
 
 def _preferred(method: str) -> Sequence[str]:
     """Return all colours, from the one that a method has where it is free."""
-    left = len(COLOURS) - len(PAPER_METHODS)
-    if method in PAPER_METHODS:
-        first = PAPER_METHODS.index(method)
+    left = len(COLOURS) - len(OWN_COLOURS)
+    if method in OWN_COLOURS:
+        first = OWN_COLOURS.index(method)
     else:
-        first = len(PAPER_METHODS) + zlib.crc32(method.encode()) % left
+        first = len(OWN_COLOURS) + zlib.crc32(method.encode()) % left
     return *COLOURS[first:], *COLOURS[:first]
 
 
@@ -75,8 +76,13 @@ def saved_views(
 
 def view_address(uri: str, experiment: str, sweep: str) -> str:
     """Return the address that opens a sweep's view, under the server that `uri` names or a local one."""
+    return f"{origin(uri)}/{view_link(experiment, sweep)}"
+
+
+def view_link(experiment: str, sweep: str) -> str:
+    """Return the link from another of a server's pages to a sweep's view."""
     return (
-        f"{origin(uri)}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+        f"#/experiments/{experiment}/runs?workflowType=machine_learning"
         f"&viewStateShareKey={quote(sweep, safe='')}&compareRunsMode=CHART"
     )
 

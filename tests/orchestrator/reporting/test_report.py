@@ -33,6 +33,10 @@ def test_a_complete_sweep_s_table_is_its_cells_arithmetic(tmp_path: Path) -> Non
     assert metrics["mean/classification/ap_msp"] == pytest.approx(0.31)
     assert metrics["std/rotation/ap_odin"] == pytest.approx(0.01)
     assert metrics["mean/rotation/test_accuracy"] == pytest.approx(0.96)
+    assert report.summary().results == (
+        "AP-MSP: classification 31.00%, rotation 36.00%; AP-ODIN: classification 36.00%, rotation 41.00%; "
+        "accuracy: classification 91.00%, rotation 96.00%"
+    )
 
 
 def test_what_is_written_can_be_read_again(tmp_path: Path) -> None:
