@@ -16,7 +16,6 @@ from trainables.auxiliary import TASKS
 from trainables.run import CLASSIFICATION
 
 COLOUR_TAG = "mlflow.runColor"
-NOTE_TAG = "mlflow.note.content"
 _STATE_TAG = "mlflow.sharedViewState."
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
