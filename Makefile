@@ -4,9 +4,11 @@
 # make test-cluster  the tests on machines made of Linux namespaces (root, iproute2, openssh-server, rsync)
 # make faults        sweeps that are disturbed on purpose, by seeds: SEEDS=0:200, so many at once: JOBS=2
 # make faults-ray    the same on Ray: SEEDS=0:30
+# make faults-disk  a full disk at every kind of write
 # make soak          INLINE=300 and RAY=40 sweeps in a row, after which nothing may have grown
 # make fuzz          changed files and words for every reader, FUZZ_SECONDS=60 each; FUZZ_SEED=N repeats a run
 # make audit         asks whether a package of constraints.txt has a known weakness (installs pip-audit)
+# make gpu-check     what a GPU makes of training: tests, speed, waits, memory, runs that share it (9 minutes)
 # make coverage      the quick tests, and the share of the code that they run; fails below pyproject.toml's floor
 # make lint          ruff and mypy
 # make clean         removes .venv and caches; the sweeps in runs/ stay
@@ -21,7 +23,8 @@ JOBS   ?= 2
 INLINE ?= 300
 RAY    ?= 40
 
-.PHONY: sweep test test-slow test-cluster faults faults-ray soak coverage lint clean distclean help
+.PHONY: sweep test test-slow test-cluster faults faults-ray faults-disk soak fuzz audit gpu-check
+.PHONY: coverage lint clean distclean help
 
 sweep: $(VENV)/.installed
 	$(RUN) -m orchestrator.sweep $(ARGS)
@@ -46,6 +49,9 @@ faults-ray: SEEDS ?= 0:30
 faults-ray: $(VENV)/.installed-test
 	$(RUN) -m tests.faults --ray --seeds $(SEEDS) --jobs $(JOBS) $(ARGS)
 
+faults-disk: $(VENV)/.installed-test
+	$(RUN) -m tests.faults --full-disk --jobs $(JOBS) $(ARGS)
+
 soak: $(VENV)/.installed-test
 	$(RUN) -m tests.faults.soak --inline $(INLINE) --ray $(RAY)
 
@@ -55,6 +61,9 @@ fuzz: $(VENV)/.installed-test
 audit: $(VENV)/.installed
 	$(RUN) -m pip install --quiet pip-audit
 	$(RUN) -m pip_audit --requirement constraints.txt --no-deps --disable-pip --strict $(ARGS)
+
+gpu-check: $(VENV)/.installed-test
+	$(RUN) -m benchmarks.gpu_check --output gpu_check.json $(ARGS)
 
 coverage: $(VENV)/.installed-test
 	$(RUN) -m pytest -n 2 --dist loadfile --cov $(ARGS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from orchestrator.sweep import carry_out, run
+from orchestrator.sweep import carry_out, look_out, run
 
 # The rest is imported in functions: a command forks before it imports what takes long or starts threads.
 if TYPE_CHECKING:
@@ -90,25 +90,33 @@ def _run(request: Request) -> tuple[int, str]:
 
 
 def _outlook(requests: list[Request], failed: dict[str, str]) -> str:
-    """Return each sweep's command, cells, cost and storage, and their sums."""
+    """Return each sweep's command, cells, cost, time and storage, and their sums."""
     from orchestrator.cli.next_commands import sweep_command
-    from orchestrator.planning.dry_run import estimated, look_ahead, readable
+    from orchestrator.planning.dry_run import readable
+    from orchestrator.planning.forecast import Range
     from orchestrator.planning.request import draft
+    from orchestrator.reporting.outlook import clock, describe, hours
     from trainables.mistake import counted
 
-    lines, forecasts = [], []
+    lines: list[str] = []
+    total, wall, flops, cells, kept = Range(0, 0), Range(0, 0), 0, 0, 0
     for request in requests:
-        forecast = estimated(*look_ahead(request, draft(request)))
-        forecasts.append(forecast)
-        cost = "cost unknown" if forecast.flops is None else readable(forecast.flops)
-        size = readable(forecast.kept, "B")
-        lines += [f"{request.name}: {counted(forecast.cells, 'cell')}, {cost}, about {size} of storage"]
+        outlook = look_out(request, draft(request))
+        lines += [f"{request.name}: {counted(outlook.cells, 'cell')}, {readable(outlook.flops or 0)}"]
         lines += [f"  {sweep_command(request)}"]
+        cells += outlook.cells
+        if outlook.expected is None:
+            lines += ["  What it costs is not known without its data."]
+            continue
+        said = describe(outlook.expected, outlook.specification, request.price_per_gpu_hour)
+        lines += [f"  {line.strip()}" for line in said.splitlines()]
+        flops, kept = flops + (outlook.flops or 0), kept + outlook.expected.storage.kept
+        total, wall = total.plus(outlook.expected.hours), wall.plus(outlook.expected.wall)
     lines += [f"{name}: not run; {why}" for name, why in failed.items()]
-    total = sum(forecast.flops or 0 for forecast in forecasts)
-    kept = sum(forecast.kept for forecast in forecasts)
-    cells = counted(sum(forecast.cells for forecast in forecasts), "cell")
-    lines.append(f"In all {cells}, {readable(total)}, about {readable(kept, 'B')} (a dry run: nothing runs).")
+    lines.append(
+        f"In all {counted(cells, 'cell')}, {readable(flops)}, {hours(total)} hours of GPUs or CPUs, "
+        f"{clock(wall)}, about {readable(kept, 'B')} (a dry run: nothing runs)."
+    )
     return "\n".join(lines)
 
 

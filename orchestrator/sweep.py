@@ -19,6 +19,7 @@ from orchestrator.execution.interruption import GRACE_SECONDS
 
 # The rest is imported in functions: a command forks before it imports what takes long or starts threads.
 if TYPE_CHECKING:
+    from orchestrator.planning.forecast import Outlook
     from orchestrator.planning.request import Draft, Request
 
 Read = Callable[[list[str] | None], "Request"]
@@ -64,24 +65,56 @@ def carry_out(request: Request) -> int:
     """Plan, run and report what is asked for, and return the exit code; raise Mistake before any work."""
     from orchestrator.cli.config_file import config_text
     from orchestrator.ledger.storage import StorageAway, no_answer
-    from orchestrator.planning.dry_run import describe_plan, look_ahead
+    from orchestrator.planning.dry_run import describe_plan
     from orchestrator.planning.request import draft
+    from orchestrator.reporting.outlook import describe
 
     try:
         resolved = None if request.goes_on_as_it_was else draft(request)
         if request.write_config:
             print(config_text(request), end="")
             return 0
+        if not request.dry_run and request.probe is None:
+            return _run(request, resolved)
+        outlook = look_out(request, resolved)
+        if request.dry_run:
+            what = (outlook.specification, request.name, outlook.images, outlook.settings)
+            print(describe_plan(*what, probed=request.probe is not None))
+        if outlook.expected is not None:
+            said = describe(outlook.expected, outlook.specification, request.price_per_gpu_hour)
+            print(f"\n{said}" if request.dry_run else said, flush=True)
         if not request.dry_run:
             return _run(request, resolved)
-        specification, images, settings = look_ahead(request, resolved)
-        print(describe_plan(specification, request.name, images, settings))
     except StorageAway as error:
         raise no_answer(request.storage, error) from None
     except KeyboardInterrupt as interrupt:
         say("Stopped before any cell began.")
         return exit_code(interrupt)
     return 0
+
+
+def look_out(request: Request, resolved: Draft | None) -> Outlook:
+    """Return what a sweep will be and take, from its plan alone or, if that is asked for, from a probe.
+
+    The former opens no image, the latter prepares the data if it was not. Raise Mistake for what cannot be.
+    """
+    from orchestrator.execution.resources import expected_at_once
+    from orchestrator.planning.costs import Images
+    from orchestrator.planning.dry_run import look_ahead
+    from orchestrator.planning.forecast import Outlook, from_flops, from_probe
+
+    if request.probe is not None:
+        from orchestrator.execution.probe import probe
+
+        sweep, prepared, measured = probe(request, resolved)
+        images = Images.of_counts(prepared.classes, prepared.counts, prepared.channels)
+        expected = from_probe(sweep.specification, images, sweep.settings, measured)
+        return Outlook(sweep.specification, images, sweep.settings, expected)
+    specification, known, settings = look_ahead(request, resolved)
+    if known is None:
+        return Outlook(specification, None, settings, None)
+    at_once = expected_at_once(request, specification)
+    return Outlook(specification, known, settings, from_flops(specification, known, settings, at_once))
 
 
 def _run(request: Request, resolved: Draft | None) -> int:

@@ -44,6 +44,7 @@ RAY_SIDE = (
     "orchestrator.execution.pulse",
     "orchestrator.execution.ray_watch",
     "orchestrator.execution.trial_deaths",
+    "orchestrator.execution.probe_on_ray",
     "orchestrator.machines.nodes",
     "orchestrator.machines.cluster_file",
     "orchestrator.machines.preflight",

@@ -53,7 +53,7 @@ class CellRun:
         self._access_log = AccessLog()
         prepared = prepared.with_access_log(self._access_log)
         self.data = open_search(prepared, run) if run.search else open_final(prepared, run)
-        self.training = Training(run, self.data, self.workers)
+        self.training = Training(run, self.data, self.workers, prepared.folder)
         self.test = None if run.search else open_test(prepared, run).to(self.training.device)
         self.scorer = Scorer(
             () if run.search else detectors, run.recipe, self.training.normalisation, self.workers

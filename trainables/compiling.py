@@ -21,20 +21,36 @@ from trainables.networks.wide_resnet import WideResNet
 OLDEST_GPU = (7, 0)
 """The lowest compute capability that Triton supports."""
 
+MOST_GRAPHS = 10_000
+"""Graphs of the trunk that one process may compile.
+
+A process trains one cell after another, and each shape, kind of step and recipe is a graph of its own. From
+the ninth on torch would, by default, run the trunk uncompiled and only log it.
+"""
+
 COMPILERS = {"cuda": ("CC", "gcc", "clang"), "cpu": ("CXX", "g++", "clang++")}
 """By kind of device: the environment variable that names the compiler, and the default names."""
 
 
 def compile_trunk(network: WideResNet, device: torch.device) -> None:
-    """Compile a network's trunk in place, if the device is a GPU and compilation works."""
+    """Compile a network's trunk in place for training, if the device is a GPU and compilation works.
+
+    Every shape has a graph of its own: those of a process that meets a second shape would otherwise become
+    dynamic, which are slower. Cells of equal shapes share their graphs.
+    """
     if device.type == "cuda" and can_compile(device):
         beat("compilation")  # which the first step does
-        network.trunk = torch.compile(network.trunk)  # type: ignore[method-assign]
+        limits = torch._dynamo.config
+        limits.recompile_limit = limits.accumulated_recompile_limit = MOST_GRAPHS
+        network.trunk = torch.compile(network.trunk, dynamic=False)  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
 def uncompiled(network: WideResNet) -> Iterator[None]:
-    """Use the uncompiled trunk, for passes whose Python code would break a compiled graph into pieces."""
+    """Use the uncompiled trunk: for evaluations, whose many shapes would each be compiled for a few batches.
+
+    It is also for passes whose Python code would break a compiled graph into pieces.
+    """
     compiled = network.__dict__.pop("trunk", None)
     try:
         yield

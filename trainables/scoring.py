@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.arithmetic import full_precision
+from trainables.compiling import uncompiled
 from trainables.data.augment import center_crop
 from trainables.data.holdout import ANOMALY, Part, TestData
 from trainables.data.image_table import ImageTable
@@ -331,12 +332,12 @@ def validate(
 
 @contextlib.contextmanager
 def _evaluating(network: WideResNet, *, gradients: bool = True) -> Iterator[None]:
-    """Set evaluation mode and full precision and, without `gradients`, freeze the parameters."""
+    """Set evaluation mode and full precision, uncompiled, and freeze the parameters without `gradients`."""
     was_training, wanted = network.training, [p.requires_grad for p in network.parameters()]
     network.eval()
     network.requires_grad_(gradients)
     try:
-        with full_precision(next(network.parameters()).device):
+        with full_precision(next(network.parameters()).device), uncompiled(network):
             yield
     finally:
         for parameter, before in zip(network.parameters(), wanted, strict=True):
@@ -344,12 +345,12 @@ def _evaluating(network: WideResNet, *, gradients: bool = True) -> Iterator[None
         network.train(was_training)
 
 
-def _batch_size(images: ImageTable) -> int:
+def images_per_batch(images: ImageTable) -> int:
     """Return the images per batch, fewer if they are large, so that memory is about that of training."""
     return max(1, min(LARGEST_BATCH, PIXELS_PER_BATCH // images.side**2))
 
 
 def _batches(images: ImageTable, rows: Tensor, phase: str = "scoring") -> Iterator[Tensor]:
-    for chosen in rows.split(_batch_size(images)):
+    for chosen in rows.split(images_per_batch(images)):
         beat(phase)
         yield images.gather(chosen)

@@ -13,18 +13,20 @@ import gc
 import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.arithmetic import full_precision
+from trainables.arithmetic import full_precision, quickest_convolutions
 from trainables.auxiliary import AuxiliaryTask, Draws, TaskModule, find_task
 from trainables.compiling import compile_trunk, uncompiled
 from trainables.data.augment import Views, center_crop, draw_views, mask_squares, random_crop
 from trainables.data.holdout import FinalData, Part, SearchData
 from trainables.data.normalisation import measure
+from trainables.data.sending import sent
 from trainables.failures import PermanentFailure, TaskFailed, blamed
 from trainables.heartbeat import beat
 from trainables.memory import keep_freed_memory
@@ -59,7 +61,14 @@ def _said(value: object) -> str:
 class Training:
     """The training of a run: network, auxiliary heads, their optimisers, and the number of epochs done."""
 
-    def __init__(self, run: Run, data: SearchData | FinalData, workers: Workers | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        data: SearchData | FinalData,
+        workers: Workers | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """Build the network; what is counted of the training images is kept in the prepared data's folder."""
         keep_freed_memory()
         self.run = run
         self.recipe = run.recipe
@@ -68,7 +77,7 @@ class Training:
         self.device = torch.device(run.device)
         if self.device.type == "cuda":
             gc.collect()  # a compiled network is in a reference cycle: the last cell's may still hold memory
-        self.normalisation = measure(data.training).to(self.device)
+        self.normalisation = measure(data.training, folder).to(self.device)
         images = data.training.images.to(self.device)
         self.part = Part(images, data.training.rows, data.training.labels)
         self.epoch = 0
@@ -103,6 +112,8 @@ class Training:
             for module in (network, *self.heads.values()):
                 synchronise(module)
         self.network = network.to(self.device)
+        # Tensor cores want it. Evaluations keep it, too: with another one the network would round otherwise
+        # than it was trained, and all its weights would be converted back and forth.
         self.network.to(memory_format=torch.channels_last)
         trunk = [p for n, p in self.network.named_parameters() if not n.startswith("classifier.")]
         self.optimisers = {"classification": self._optimiser(list(self.network.parameters()), decay=True)}
@@ -140,24 +151,39 @@ class Training:
         views = draw_views(
             len(order), self.recipe, self._stream(epoch, "views"), center_mask=self.method.center_mask
         )
-        auxiliary = [(task, self._auxiliary_steps(task, epoch)) for task in self.tasks]
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        auxiliary_sums = torch.zeros(len(self.tasks), dtype=torch.float64, device=self.device)
-        for step in range(self.steps_per_epoch):
-            self._set_learning_rate(self.epoch * self.steps_per_epoch + step)
-            for number, (_, steps) in enumerate(auxiliary):
-                auxiliary_sums[number] += next(steps)
-            start = step * self.batch_size
-            share = self.workers.share(self.batch_size)
-            chosen = slice(start + share.start, start + share.stop)
-            sums += self._classification_step(order[chosen], views.take(chosen))
-            beat("training", epoch, share.stop - share.start)
+        auxiliary = [self._auxiliary_steps(task, epoch) for task in self.tasks]
+        rows, labels = (
+            self.part.rows[order].to(self.part.images.home),
+            self.part.labels[order].to(self.device),
+        )
+        with quickest_convolutions(self.device):
+            sums, auxiliary_sums = self._steps(rows, labels, views.to(self.device), auxiliary)
         self.workers.average_statistics(self.network)
         self.epoch = epoch
         self._check_finite()
         metrics = self._metrics(self.workers.total(sums), self.workers.total(auxiliary_sums))
         metrics["speed/images_per_second"] = len(order) / (time.perf_counter() - started)
         return metrics
+
+    def _steps(
+        self, rows: Tensor, labels: Tensor, views: Views, auxiliary: list[Iterator[Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """Make an epoch's steps; return the sums of losses and hits, (2,), and those of the tasks' losses.
+
+        From the first step to the last nothing waits for the device, which would stand idle meanwhile.
+        """
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        auxiliary_sums = torch.zeros(len(self.tasks), dtype=torch.float64, device=self.device)
+        share = self.workers.share(self.batch_size)
+        for step in range(self.steps_per_epoch):
+            self._set_learning_rate(self.epoch * self.steps_per_epoch + step)
+            for number, steps in enumerate(auxiliary):
+                auxiliary_sums[number] += next(steps)
+            start = step * self.batch_size
+            chosen = slice(start + share.start, start + share.stop)
+            sums += self._classification_step(rows[chosen], labels[chosen], views.take(chosen))
+            beat("training", self.epoch + 1, share.stop - share.start)
+        return sums, auxiliary_sums
 
     def _order(self, epoch: int, purpose: str, n: int) -> Tensor:
         """Return n positions in the training part, int64: consecutive shuffles of all of it."""
@@ -166,7 +192,8 @@ class Training:
         return torch.cat([torch.randperm(len(self.part), generator=generator) for _ in range(shuffles)])[:n]
 
     def _metrics(self, sums: Tensor, auxiliary_sums: Tensor) -> dict[str, float]:
-        loss, correct, seen = sums.tolist()
+        loss, correct = sums.tolist()
+        seen = self.steps_per_epoch * self.batch_size
         rate = learning_rate(self.recipe.learning_rate, self.epoch * self.steps_per_epoch - 1, self.steps)
         metrics = {"train/loss": loss / seen, "train/accuracy": correct / seen, "train/learning_rate": rate}
         for task, total in zip(self.tasks, auxiliary_sums.tolist(), strict=True):
@@ -194,13 +221,14 @@ class Training:
             for group in optimiser.param_groups:
                 group["lr"] = rate
 
-    def _classification_step(self, positions: Tensor, views: Views) -> Tensor:
-        """Make one step on this worker's images; return the sums of losses and hits, and the count, (3,)."""
-        images = self.part.images.gather(self.part.rows[positions])
-        labels = self.part.labels[positions].to(self.device)
+    def _classification_step(self, rows: Tensor, labels: Tensor, views: Views) -> Tensor:
+        """Make one step on this worker's images; return the sums of losses and hits, (2,)."""
+        images = self.part.images.gather(rows)
         inputs = mask_squares(self.normalisation(random_crop(images, views, self.recipe)), views)
         micro = self.recipe.micro_batch or len(inputs)
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        # One after another, on GPUs too: one pass, with norms that take the batch in parts, would need the
+        # whole batch's memory, against which micro_batch helps, and draw other dropout.
         for x, y in zip(inputs.split(micro), labels.split(micro), strict=True):
             with self._autocast():
                 logits = self.network(x)
@@ -209,7 +237,7 @@ class Training:
             loss = F.cross_entropy(wide, y, reduction="sum")
             (loss / len(labels)).backward()
             correct = (logits.detach().argmax(1) == y).sum()
-            sums += torch.stack([loss.detach().double(), correct.double(), loss.new_tensor(len(y)).double()])
+            sums += torch.stack([loss.detach().double(), correct.double()])
         self._step("classification")
         return sums
 
@@ -223,7 +251,7 @@ class Training:
                 draws = self.heads[task.name].draw(rows, generator)
             if not isinstance(draws, Draws):
                 raise TaskFailed(f"the auxiliary task {task.name} must draw Draws, but drew {_said(draws)}")
-            yield self._auxiliary_step(task, draws)
+            yield self._auxiliary_step(task, draws.to(self.device))
 
     def _blaming(self, task: AuxiliaryTask) -> contextlib.AbstractContextManager[None]:
         """Turn errors in a task's code into TaskFailed; of several workers one fails if another has died."""
@@ -239,7 +267,7 @@ class Training:
         total = max(1, sum(len(part.rows) for part in parts))
         mean = torch.zeros((), device=self.device)
         for part in parts:
-            images = self.part.images.gather(self.part.rows[part.rows])
+            images = self.part.images.gather(sent(self.part.rows[part.rows], self.part.images.home))
             frozen = contextlib.nullcontext() if updates else frozen_statistics(self.network)
             with frozen, self._autocast(), self._blaming(task):
                 loss = head.loss(self.network, images, part, self.normalisation)

@@ -52,11 +52,13 @@ class Workers:
         if self.size == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
+        if gradients[0].is_cuda:  # on CPUs, the order in which several workers' numbers are added must stay
+            gradients = as_they_lie(gradients)
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         dist.all_reduce(flat)
         flat /= self.size
-        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(mean.view_as(gradient))
+        means = flat.split([gradient.numel() for gradient in gradients])
+        torch._foreach_copy_(gradients, [m.view_as(g) for m, g in zip(means, gradients, strict=True)])
 
     def total(self, values: Tensor) -> Tensor:
         """Return the sum over the workers, in place."""
@@ -80,3 +82,11 @@ class Workers:
         parts: list[Tensor | None] = [None] * self.size
         dist.all_gather_object(parts, values.cpu())
         return torch.cat([part for part in parts if part is not None])
+
+
+def as_they_lie(gradients: list[Tensor]) -> list[Tensor]:
+    """Return views of channels_last tensors with their axes as in memory: few kernels copy them all."""
+    last = torch.channels_last
+    return [
+        g.permute(0, 2, 3, 1) if g.ndim == 4 and g.is_contiguous(memory_format=last) else g for g in gradients
+    ]

@@ -147,7 +147,8 @@ def config_text(request: Request) -> str:
 
 def kept_config(request: Request) -> str:
     """Return the file that a sweep keeps: without what concerns one run of the command alone."""
-    return config_text(dataclasses.replace(request, resume=False, accept_versions=False, dry_run=False))
+    once = dataclasses.replace(request, resume=False, accept_versions=False, dry_run=False, probe=None)
+    return config_text(once)
 
 
 def _is_written(request: Request, field: str) -> bool:

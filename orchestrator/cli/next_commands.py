@@ -19,7 +19,7 @@ from trainables.settings import valid_of
 from trainables.spaces import spelt
 
 IMAGE_SETS = {"ood", "ood_resize", "crops_per_image", "ood_seed"}
-RUN_ONCE = {"name", "resume", "accept_versions", "dry_run", "write_config", "given"}
+RUN_ONCE = {"name", "resume", "accept_versions", "dry_run", "probe", "write_config", "given"}
 ASIDE = WHAT | IMAGE_SETS | RUN_ONCE | {"detectors", "data", "download"}
 """Fields of a request that the command that resumes it does not repeat: the ledger knows them."""
 

@@ -12,6 +12,7 @@ from orchestrator.cli.sweep_options import (
     add_executor,
     add_image_sets,
     add_price,
+    add_probe,
     add_records,
     add_versions,
     add_workers,
@@ -59,6 +60,7 @@ def _parser(tables: tuple[str, ...]) -> Parser:
     add_versions(where)
     add_price(where)
     where.add_argument("--dry-run", action="store_true", help="print the sweeps and their cost; run nothing")
+    add_probe(where)
     return parser
 
 

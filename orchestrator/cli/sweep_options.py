@@ -29,6 +29,7 @@ from trainables.settings import valid_of
 
 DEFAULTS = Request()
 LARGEST_SEED = 10**9 - 1
+PROBE_SECONDS = "20"
 
 
 def read_request(words: list[str] | None = None) -> Request:
@@ -78,7 +79,7 @@ def value_of(name: str, value: Any) -> Any:
         return whole_number(option, value, at_least=0, at_most=LARGEST_SEED)
     if name == "ood":
         return tuple(map(_with_absolute_path, value))
-    if name in ("cpus_per_worker", "gpus_per_worker", "price_per_gpu_hour"):
+    if name in ("cpus_per_worker", "gpus_per_worker", "price_per_gpu_hour", "probe"):
         return number(option, value)
     if name == "plugins":
         return tuple(absolute_path(path) for path in value)
@@ -297,6 +298,18 @@ def add_price(group: argparse._ActionsContainer) -> None:
     )
 
 
+def add_probe(group: argparse._ActionsContainer) -> None:
+    """Add the option that measures before it says what a sweep takes."""
+    group.add_argument(
+        "--probe",
+        nargs="?",
+        const=PROBE_SECONDS,
+        metavar="SECONDS",
+        help="first measure steps and evaluations of these cells on this machine, or on one of the cluster, "
+        f"and say what the sweep takes (default: not; without a number {PROBE_SECONDS} s)",
+    )
+
+
 def add_workers(group: argparse._ArgumentGroup) -> None:
     """Add the options of how many cells run at once, and on what."""
     add = group.add_argument
@@ -350,6 +363,7 @@ def _where(group: argparse._ArgumentGroup) -> None:
     add("--config", metavar="FILE.toml", help="options from a file; those given here win (README.md)")
     add("--write-config", action="store_true", help="print these options as such a file; run nothing")
     add("--dry-run", action="store_true", help="print the plan and its cost; run nothing, open no image")
+    add_probe(group)
 
 
 def _settings_help() -> str:

@@ -381,7 +381,7 @@ def _rows_of(logits: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
 
 
-def _files(
+def cell_files(
     running: CellRun | TrainingFreeRun, files: Sequence[str] | None, *, keep_weights: bool
 ) -> dict[str, Any]:
     """Return what a cell leaves beside its result; `files` are those of the test images, if they have any."""
@@ -419,5 +419,5 @@ def _write_result(
         attempt,
         {**stated, **_detectors(running)},
         about,
-        **_files(running, files, keep_weights=cell.phase == FINAL and sweep.settings.keep_weights),
+        **cell_files(running, files, keep_weights=cell.phase == FINAL and sweep.settings.keep_weights),
     )

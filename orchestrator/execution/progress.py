@@ -99,7 +99,8 @@ class Progress:
             parts.append(f"{waiting} waiting for {what}")
         if counts["failed"]:
             parts.append(f"{counts['failed']} failed")
-        parts.append(self._time_left())
+        if counts["running"]:
+            parts.append(self._time_left())
         self._detail = ", ".join(part for part in parts if part)
         if self._display:
             self._display.summary = self._detail

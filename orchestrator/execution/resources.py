@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -84,6 +85,19 @@ def cells_at_once(resources: Resources, nodes: Sequence[dict[str, float]]) -> in
     """
     fit = sum(_workers_on(resources, node) for node in nodes) // resources.workers
     return min(fit, resources.max_concurrent) if resources.max_concurrent else fit
+
+
+def expected_at_once(request: Request, specification: Specification) -> int:
+    """Return how many cells will run at once, as far as that is known without looking at GPUs or a cluster.
+
+    Of these it is the number that was asked for, or one.
+    """
+    if request.executor == "inline":
+        return 1
+    resources = Resources.of(request, specification)
+    if resources.gpus_per_worker or request.address or os.environ.get("RAY_ADDRESS"):
+        return request.max_concurrent or 1
+    return max(1, cells_at_once(resources, [{"CPU": float(os.cpu_count() or 1)}]))
 
 
 def check_fits(resources: Resources, nodes: Sequence[dict[str, float]]) -> None:

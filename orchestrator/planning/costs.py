@@ -57,6 +57,16 @@ def cell_flops(cell: Cell, specification: Specification, images: Images) -> int:
 
     Of a search whose trials are halved it is the mean of a study's cells.
     """
+    whole_run = whole_flops(cell, specification, images)
+    if not (cell.phase == SEARCH and specification.halving):
+        return whole_run
+    trials = define(specification, cell.method, (cell.holdout,)).trials
+    share = share_of_training(specification.recipe.epochs, specification.halving, trials)
+    return round(whole_run * share)
+
+
+def whole_flops(cell: Cell, specification: Specification, images: Images) -> int:
+    """Return the floating-point operations of a cell that trains to the end, evaluations included."""
     recipe = specification.recipe
     kept = [count for name, count in zip(images.classes, images.train, strict=True) if name != cell.holdout]
     search = cell.phase == SEARCH
@@ -66,8 +76,4 @@ def cell_flops(cell: Cell, specification: Specification, images: Images) -> int:
     trained = sum(images.train) if whole else used - validated
     work = Work(trained, validated if search else sum(images.test))
     classes = len(kept) if cell.holdout != NO_HOLDOUT else len(images.classes)
-    whole_run = run_flops(recipe, cell.method, work, images.channels, classes, search=search)
-    if not (search and specification.halving):
-        return whole_run
-    trials = define(specification, cell.method, (cell.holdout,)).trials
-    return round(whole_run * share_of_training(recipe.epochs, specification.halving, trials))
+    return run_flops(recipe, cell.method, work, images.channels, classes, search=search)

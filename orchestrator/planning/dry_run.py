@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from dataclasses import dataclass
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.storage import absolute_path
 from orchestrator.planning.cells import FINAL, SEARCH, define, lay_out
-from orchestrator.planning.costs import Images, cell_flops, flops_by_key
+from orchestrator.planning.costs import Images, cell_flops
 from orchestrator.planning.halving import places
 from orchestrator.planning.plugins import load_with_stored
-from orchestrator.planning.request import Draft, Request, check_detectors, read_plugins
+from orchestrator.planning.request import DEFAULT_DATA, Draft, Request, check_detectors, read_plugins
 from orchestrator.planning.specification import (
     BEST,
     PAPER,
@@ -30,7 +31,6 @@ from trainables.networks.size import weight_bytes
 
 HOLDOUTS_UNKNOWN = "So do the held-out classes: name some with --holdouts to see their cells."
 UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
-BYTES_OF_LOGIT = 4
 SOME_CLASSES = 10
 """What a network's size is given for where the data decides how many classes there are."""
 
@@ -40,6 +40,8 @@ def describe_plan(
     name: str | None,
     images: Images | None,
     settings: RunSettings | None = None,
+    *,
+    probed: bool = False,
 ) -> str:
     """Return the plan as text, with its cost if the numbers of images are known.
 
@@ -53,7 +55,11 @@ def describe_plan(
         counts[kind] += 1
         flops[kind] += cell_flops(cell, specification, images) if images else 0
     named = f"sweep {name}" if name else f"a sweep of {specification.benchmark}"
-    lines = [f"Plan of {named} (a dry run: nothing runs, no image is opened)", *_facts(specification), ""]
+    how = "nothing runs but the probe" if probed else "nothing runs, no image is opened"
+    lines = [f"Plan of {named} (a dry run: {how})", *_facts(specification)]
+    if images and find_benchmark(specification.benchmark).classes is None:
+        lines.append(_about_images(images))
+    lines.append("")
     width = max([len("method"), *(len(method) for _, method in counts)])
     lines.append(f"{'phase':<8}{'method':<{width + 2}}{'cells':>7}{'FLOPs':>14}")
     for kind in sorted(counts, key=lambda kind: (kind[0] != SEARCH, kind[1])):
@@ -62,35 +68,11 @@ def describe_plan(
     total = readable(sum(flops.values())) if images else "-"
     lines.append(f"{'all':<8}{'':<{width + 2}}{len(cells):>7}{total:>14}")
     finals = sum(counts[FINAL, method] for method in specification.trained)
-    if finals and (settings or RunSettings()).keep_weights:
-        lines += ["", _about_weights(specification, finals)]
     if images is None:
+        if finals and (settings or RunSettings()).keep_weights:
+            lines += ["", _about_weights(specification, finals)]
         lines += ["", *_unknown(specification)]
     return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What a sweep takes, as far as it is known before it runs."""
-
-    cells: int
-    flops: int | None
-    """None if the numbers of images are not known."""
-    kept: int
-    """Bytes of what final cells keep: their last weights, and the logits of the evaluations in the window."""
-
-
-def estimated(specification: Specification, images: Images | None, settings: RunSettings) -> Forecast:
-    """Return what a sweep takes: its cells, their cost, and what it keeps."""
-    cells = lay_out(specification, fingerprint="").all()
-    flops = sum(flops_by_key(cells, specification, images).values()) if images else None
-    finals = [cell for cell in cells if cell.phase == FINAL and cell.method in specification.trained]
-    recipe = specification.recipe
-    each = _weight_bytes(specification) if finals and settings.keep_weights else 0
-    if images:
-        logits = sum(images.test) * len(images.classes) * min(recipe.ap_window, recipe.epochs)
-        each += BYTES_OF_LOGIT * logits
-    return Forecast(len(cells), flops, len(finals) * each)
 
 
 def _weight_bytes(specification: Specification) -> int:
@@ -106,6 +88,18 @@ def _about_weights(specification: Specification, finals: int) -> str:
         f"Storage: the weights of {counted(finals, 'final cell')} take {readable(finals * each, 'B')}, "
         f"{readable(each, 'B')} each; --set keep_weights=false keeps none."
     )
+
+
+def _about_images(images: Images) -> str:
+    """Return how many training and test images there are of each class, of many classes of the first."""
+    each = [
+        f"{name} {train}+{test}"
+        for name, train, test in zip(images.classes, images.train, images.test, strict=True)
+    ]
+    more = f", and {counted(len(each) - SOME_CLASSES, 'more class', 'more classes')}"
+    named = ", ".join(each[:SOME_CLASSES]) + (more if len(each) > SOME_CLASSES else "")
+    total = f"{sum(images.train)} for training and {sum(images.test)} for the test"
+    return f"images: {total}; by class: {named}"
 
 
 def look_ahead(request: Request, draft: Draft | None) -> tuple[Specification, Images | None, RunSettings]:
@@ -132,9 +126,10 @@ def look_ahead(request: Request, draft: Draft | None) -> tuple[Specification, Im
 def _images(request: Request, specification: Specification) -> Images | None:
     benchmark = find_benchmark(specification.benchmark)
     known = Images.of_benchmark(benchmark)
-    if known is not None or benchmark.classes is not None or not request.data:
+    path = request.data or (absolute_path(DEFAULT_DATA) if os.path.isdir(DEFAULT_DATA) else None)
+    if known is not None or benchmark.classes is not None or path is None:
         return known
-    data = data_request(specification, request.data, cache=request.cache, download=False)
+    data = data_request(specification, path, cache=request.cache, download=False)
     with explained(data.cache_folder):
         source = find_reader(data).read(data)
     check_source(source, data)

@@ -104,6 +104,8 @@ class Request:
     accept_versions: bool = False
     """Whether it may go on with other versions of packages, with which results can differ."""
     dry_run: bool = False
+    probe: float | None = None
+    """Seconds for which the sweep's own steps are measured before it runs; None for no probe."""
     write_config: bool = False
     """Whether to print the request as a file of options, and no more."""
     given: frozenset[str] = field(default=frozenset(), compare=False)

@@ -39,14 +39,14 @@ class Cost:
             return "Cost: no attempt has begun."
         unit = "GPU-hours" if spent.on_gpus else "CPU-hours"
         least = "at least " if spent.unrecorded else ""
-        parts = [f"Cost: {least}{_hours(spent.hours)} {unit} in {counted(spent.attempts, 'attempt')}"]
+        parts = [f"Cost: {least}{short_hours(spent.hours)} {unit} in {counted(spent.attempts, 'attempt')}"]
         if self.money is not None:
             parts[0] += f", which is {self.money:,.2f} at {self.price:g} a GPU-hour"
         elif self.price is not None:
             parts[0] += ", none of it on a GPU"
         if spent.lost_hours > 0:
             share = f"{100 * spent.lost_hours / spent.hours:.1f}%"
-            parts.append(f"{_hours(spent.lost_hours)} of them ({share}) were lost: {RULE}")
+            parts.append(f"{short_hours(spent.lost_hours)} of them ({share}) were lost: {RULE}")
         else:
             parts.append("nothing of it was lost")
         if spent.unrecorded:
@@ -118,12 +118,12 @@ def cost_table(
     def shown(row: Mapping[str, str], name: str) -> str:
         if name == "money":
             return f"{float(row[name]):,.2f}" if row[name] else BLANK
-        return _hours(float(row[name])) if name.endswith("hours") else row[name]
+        return short_hours(float(row[name])) if name.endswith("hours") else row[name]
 
     body = [(row["phase"], row["method"], *(shown(row, name) for name in fields.values())) for row in rows]
     return Table(tuple(columns), tuple(body), "", label, frozenset({len(body) - 1}))
 
 
-def _hours(hours: float) -> str:
+def short_hours(hours: float) -> str:
     """Return hours, rounded to what matters of them."""
     return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"

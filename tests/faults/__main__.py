@@ -14,14 +14,14 @@ from pathlib import Path
 
 from tests.faults.harness import Outcome, Undisturbed, carry_out, run_undisturbed, undisturbed_of
 from tests.faults.processes import SETTINGS, Become, preload
-from tests.faults.schedules import Schedule, ray_schedule, schedule
+from tests.faults.schedules import Schedule, full_disk_schedules, ray_schedule, schedule
 
 
 def main() -> int:
     """Run the seeds that are asked for, a few at a time."""
     options = _options()
     draw = ray_schedule if options.ray else schedule
-    chosen = [draw(seed) for seed in options.seeds]
+    chosen = full_disk_schedules() if options.full_disk else [draw(seed) for seed in options.seeds]
     if options.show:
         for each in chosen:
             print(f"seed {each.seed:4d}  {each}")
@@ -48,6 +48,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=_seeds, default=range(10), help="0:200, or 7, or 7,12")
     parser.add_argument("--jobs", type=int, default=2, help="how many schedules run at once")
     parser.add_argument("--ray", action="store_true", help="sweeps on Ray, struck from outside")
+    parser.add_argument("--full-disk", action="store_true", help="a full disk at every kind of write")
     parser.add_argument("--folder", help="where the sweeps go; by default a temporary folder")
     parser.add_argument("--show", action="store_true", help="print the schedules and run none")
     return parser.parse_args()
@@ -124,6 +125,8 @@ def _print(each: Schedule, outcome: Outcome) -> None:
     struck = "; ".join(outcome.struck) or "nothing struck"
     cost = f"{outcome.seconds:5.1f} s  {outcome.starts} starts"
     print(f"seed {each.seed:4d}  {verdict:6}  {cost}  {each.variant}: {struck}")
+    for end in outcome.ends:
+        print(f"           {end}")
     for found in outcome.findings:
         print(f"           {found}")
     sys.stdout.flush()

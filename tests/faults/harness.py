@@ -80,6 +80,8 @@ class Outcome:
     seed: int
     findings: list[str] = field(default_factory=list)
     struck: list[str] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
+    """Of starts with a full disk: the exit code and the last words."""
     starts: int = 0
     seconds: float = 0.0
 
@@ -99,8 +101,9 @@ def run_undisturbed(variant: str, folder: Path, template: Path) -> Undisturbed:
     return Undisturbed(storage, ended.code)
 
 
-ORPHAN_SECONDS = 30
-"""After a kill -9 of a command nobody ends Ray's processes but they themselves, each when it finds out."""
+ORPHAN_SECONDS = 90
+"""After a kill -9 of a command nobody ends Ray's processes but they themselves. Its agents first try, for a
+minute, to tell it to a GCS that is gone."""
 
 
 class Trial:
@@ -165,6 +168,10 @@ class Trial:
         self._outcome.starts += len(drivers)
         for driver, one in zip(drivers, ended, strict=True):
             self._judge(driver, one, each)
+            if any(fault.what == FULL_DISK for fault in each.faults) and (self._storage / FILLER).exists():
+                self._outcome.ends.append(f"exit code {one.code}: {self._last_words(driver)}")
+                if one.code not in (1, 2) and not self._all_done():
+                    self._found(f"with a full disk it ended with {one.code}")
         self._no_orphans()
         (self._storage / FILLER).unlink(missing_ok=True)
         for damage in each.damages:
@@ -216,6 +223,13 @@ class Trial:
         with (self._folder / "struck").open("a") as log:
             log.write(f"{damage} ({path.relative_to(self._sweep)}, byte {place} of {len(data)})\n")
 
+    def _all_done(self) -> bool:
+        """Return whether every cell of the undisturbed sweep is done in this one."""
+        done = [
+            len(list(s.glob("cells/*/result.json"))) for s in (self._undisturbed.storage / NAME, self._sweep)
+        ]
+        return done[0] == done[1]
+
     def _end_in_peace(self) -> None:
         for number in range(900, 900 + TRIES):
             driver = self._driver(number)
@@ -235,8 +249,11 @@ class Trial:
         shutil.copy(self._folder / "sweep.json", self._sweep / "sweep.json")
 
     def _last_words(self, driver: Driver) -> str:
-        lines = _said(driver).strip().splitlines()
-        return lines[-1][:300] if lines else "nothing was said"
+        printed = [
+            path.read_text().strip() for path in (driver.output("out"), driver.output("err")) if path.exists()
+        ]
+        lines = next((text for text in printed if text), "nothing was said").splitlines()
+        return lines[-1][:300]
 
     def _compare(self) -> None:
         for found in self._differences():

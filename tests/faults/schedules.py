@@ -173,6 +173,13 @@ def schedule(seed: int) -> Schedule:
     return Schedule(seed, variant, tuple(_round(rng) for _ in range(rng.randint(1, 3))))
 
 
+def full_disk_schedules() -> list[Schedule]:
+    """Return a schedule for each kind of write, before one of which the disk is full from then on."""
+    kinds = {**WRITES, **TRACKING}
+    faults = [Fault(FULL_DISK, Moment(kind, (1 + count) // 2, BEFORE)) for kind, count in kinds.items()]
+    return [Schedule(number, PLAIN, (Round((fault,)),)) for number, fault in enumerate(faults)]
+
+
 def ray_schedule(seed: int) -> Schedule:
     """Return what a seed does to a sweep on Ray, from outside."""
     rng = random.Random(f"ray {seed}")

@@ -165,11 +165,11 @@ class Strikes:
         real = heartbeat.beat
 
         @functools.wraps(real)
-        def beat(phase: str) -> None:
+        def beat(*said: Any, **more: Any) -> None:
             nth = self.count("beat")
             for part in (BEFORE, DURING, AFTER):
                 self.reach("beat", nth, part)
-            real(phase)
+            real(*said, **more)
 
         for module in list(sys.modules.values()):
             if vars(module).get("beat") is real:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -9,16 +10,20 @@ import subprocess
 import sys
 import sysconfig
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
+from torch._dynamo.utils import counters
 
 from tests.sweeps import ROOT
-from trainables import compiling
+from trainables import compiling, train
+from trainables.cell import CellRun
 from trainables.compiling import can_compile, compile_trunk
+from trainables.data.prepared import Prepared
 from trainables.networks.wide_resnet import WideResNet
 from trainables.recipe import Recipe
 
@@ -138,14 +143,54 @@ def test_only_networks_on_gpus_that_can_compile_are_compiled(
     monkeypatch: pytest.MonkeyPatch, device: torch.device, able: bool, compiled: bool
 ) -> None:
     monkeypatch.setattr(compiling, "can_compile", lambda device: able)
-    monkeypatch.setattr(torch, "compile", lambda function: lambda *arguments: "compiled")
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: lambda *arguments: "compiled")
     network = WideResNet(Recipe(), 3, 2)
     compile_trunk(network, device)
     found = network.trunk(torch.zeros(1, 3, 8, 8))
     assert (found == "compiled") if compiled else (found.shape == (1, 64, 2, 2))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[CompileCounter]:
+    """Capture graphs on the CPU where a GPU would compile them, with room for two shapes by default."""
+    counter, compile_it = CompileCounter(), torch.compile
+    torch.compiler.reset()
+    counters.clear()
+    monkeypatch.setattr(compiling, "can_compile", lambda device: True)
+    monkeypatch.setattr(torch, "compile", functools.partial(compile_it, backend=counter))
+    monkeypatch.setattr(train, "compile_trunk", lambda network, device: compile_trunk(network, GPU))
+    with torch._dynamo.config.patch(recompile_limit=2, accumulated_recompile_limit=2):
+        yield counter
+    torch.compiler.reset()
+
+
+def test_every_shape_has_a_static_graph_and_equal_cells_share_it(
+    digits: Prepared, quick_run: Callable, graphs: CompileCounter
+) -> None:
+    """What a process compiles for a cell is used for the next, and torch's limit is out of reach."""
+    small = {"train_fraction": 0.1, "epochs": 1}  # 125 images or more
+    for expected, changes in enumerate(
+        [{"batch_size": 20}, {"batch_size": 30}, {"batch_size": 40}, {"batch_size": 40, "width": 2}], start=1
+    ):
+        for seed in (0, 1):
+            cell = CellRun(quick_run(holdout=str(seed), seed=seed, **small, **changes), digits)
+            cell.training.train_epoch()
+            assert graphs.frame_count == expected
+    assert counters["frames"] == {"total": expected, "ok": expected}
+    assert not counters["unimplemented"]
+
+
+def test_evaluations_are_not_compiled(digits: Prepared, quick_run: Callable, graphs: CompileCounter) -> None:
+    few = {"train_fraction": 0.1, "epochs": 1, "batch_size": 50}
+    for search in (False, True):
+        for _ in CellRun(
+            quick_run(search=search, **few), digits, detectors=() if search else ("odin", "vim")
+        ).epochs():
+            pass
+    assert graphs.frame_count == 1
+
+
+@pytest.mark.gpu
 @pytest.mark.usefixtures("_unasked")
 def test_a_gpu_answers_without_an_error() -> None:
     with warnings.catch_warnings(record=True) as caught:

@@ -21,7 +21,7 @@ from trainables.detectors import DETECTORS, Detector
 from trainables.failures import DetectorFailed
 from trainables.networks.wide_resnet import WideResNet
 from trainables.run import Run
-from trainables.scoring import Scorer, _batch_size
+from trainables.scoring import Scorer, images_per_batch
 from trainables.workers import Workers
 
 
@@ -100,10 +100,28 @@ def test_a_bfloat16_trained_network_is_scored_in_full_precision(
     np.testing.assert_allclose(cell.scores.by_detector["odin"], expected, atol=1e-5)
 
 
+def test_evaluations_keep_the_memory_layout_of_training(digits: Prepared, quick_run: Callable) -> None:
+    """With another one the network would round otherwise than it was trained."""
+    seen: dict[bool, set] = {True: set(), False: set()}
+    for search in (False, True):
+        cell = CellRun(quick_run(search=search, epochs=1, width=2, train_fraction=0.1), digits)
+        block = cell.training.network.groups[0][0]
+        block.conv1.register_forward_hook(
+            lambda module, inputs, output: seen[module.training].add(
+                tuple(
+                    each.is_contiguous(memory_format=torch.channels_last) for each in (*inputs, module.weight)
+                )
+            )
+        )
+        for _ in cell.epochs():
+            pass
+    assert seen == {True: {(True, True)}, False: {(True, True)}}
+
+
 @pytest.mark.parametrize(("side", "expected"), [(8, 256), (32, 256), (96, 56), (256, 8), (1024, 1)])
 def test_batches_of_large_images_are_smaller(side: int, expected: int) -> None:
     images = ImageTable.from_arrays("test", {"a": np.zeros((2, side, side, 1), np.uint8)})
-    assert _batch_size(images) == expected
+    assert images_per_batch(images) == expected
 
 
 def test_reported_metrics_are_those_of_the_scores(trained: CellRun) -> None:

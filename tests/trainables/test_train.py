@@ -110,7 +110,7 @@ def test_one_classification_step_is_torch_s_sgd_written_out(digits: Prepared, qu
             return normalise(images).double()
 
     training.normalisation = InDouble()  # type: ignore[assignment]
-    training._classification_step(positions, views)
+    training._classification_step(training.part.rows[positions], training.part.labels[positions], views)
     inputs = normalise(training.part.images.gather(training.part.rows[positions])).double()
     before.train()
     logits = before(inputs).float().double()
@@ -133,7 +133,7 @@ def test_micro_batches_accumulate_to_the_batch_s_gradient(digits: Prepared, quic
         from trainables.data.augment import draw_views
 
         views = draw_views(64, training.recipe, torch.Generator().manual_seed(0))
-        training._classification_step(torch.arange(64), views)
+        training._classification_step(training.part.rows[:64], training.part.labels[:64], views)
         gradients.append(torch.cat([p.grad.flatten() for p in training.network.parameters()]))  # type: ignore[union-attr]
     assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
 

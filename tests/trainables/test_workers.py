@@ -14,6 +14,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.images import folder_request
 from tests.trainables.auxiliary.test_cpc import photographs
@@ -27,7 +28,7 @@ from trainables.recipe import Recipe
 from trainables.run import Run, parse_method
 from trainables.scoring import Scorer
 from trainables.train import Training
-from trainables.workers import Workers
+from trainables.workers import Workers, as_they_lie
 
 EPOCHS, GLOBAL_BATCH, IMAGES = 5, 16, 64
 
@@ -286,3 +287,35 @@ def test_a_synchronised_norm_alone_is_batch_norm() -> None:
         assert torch.allclose(own.running_var, torchs.running_var, atol=1e-12)
     finally:
         dist.destroy_process_group()
+
+
+def test_gradients_are_averaged_by_one_message_and_one_copy(tmp_path: Path) -> None:
+    """A group of one stands in for the first of two workers, so that every gradient is halved."""
+
+    class Counted(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            names.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    names: list[str] = []
+    parameters = [nn.Parameter(torch.zeros(shape)) for shape in ((3, 2), (4,), (2, 2, 3))]
+    for number, parameter in enumerate(parameters[:2], start=1):
+        parameter.grad = torch.full_like(parameter, float(number))
+    dist.init_process_group("gloo", f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        with Counted():
+            Workers(0, 2).average_gradients(parameters)
+    finally:
+        dist.destroy_process_group()
+    assert [None if p.grad is None else p.grad.unique().tolist() for p in parameters] == [[0.5], [1.0], None]
+    assert [name for name in names if "copy" in name] == ["aten._foreach_copy_.default"]
+    assert len([name for name in names if "allreduce" in name]) == 1
+
+
+def test_gradients_as_they_lie_are_contiguous_views_of_them() -> None:
+    shapes = [(4, 3, 3, 3), (4, 3, 1, 1), (4, 1, 3, 3), (1, 2, 2, 2)]
+    last = [torch.randn(shape).to(memory_format=torch.channels_last) for shape in shapes]
+    found = as_they_lie([*last, torch.randn(4, 3, 3, 3), torch.randn(5, 2), torch.randn(3)])
+    assert all(each.is_contiguous() for each in found)
+    torch._foreach_copy_(found, [torch.full_like(each, 7.0) for each in found])
+    assert all((each == 7).all() for each in last)

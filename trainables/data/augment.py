@@ -35,6 +35,11 @@ class Views:
         masks = None if self.masks is None else self.masks[chosen]
         return Views(self.corners[chosen], self.flips[chosen], masks)
 
+    def to(self, device: torch.device) -> Views:
+        """Return the same views on a device."""
+        masks = None if self.masks is None else self.masks.to(device)
+        return Views(self.corners.to(device), self.flips.to(device), masks)
+
 
 def padding(recipe: Recipe) -> int:
     """Return the width in pixels of the reflected border on each side before the crop."""

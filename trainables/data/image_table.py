@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from trainables.data.image_file import OpenedClass, class_digest
+from trainables.data.sending import sent
 
 CPU = torch.device("cpu")
 
@@ -78,6 +79,11 @@ class ImageTable:
         return sum(self.counts)
 
     @property
+    def home(self) -> torch.device:
+        """Where the images are, and where rows should be: the device, or the CPU if they do not fit there."""
+        return self.chunks[0].device
+
+    @property
     def side(self) -> int:
         """Height and width in pixels."""
         return self.chunks[0].shape[1]
@@ -98,9 +104,9 @@ class ImageTable:
 
         Raise IndexError for a row outside the table.
         """
-        rows = rows.to(self.chunks[0].device)
+        rows = rows.to(self.home)
         gathered = self.chunks[0].index_select(0, rows) if len(self.chunks) == 1 else self._collect(rows)
-        return gathered.to(self.device)
+        return sent(gathered, self.device)
 
     def _collect(self, rows: Tensor) -> Tensor:
         """Return the images of these rows from several chunks on the CPU."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
@@ -32,7 +31,7 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         if not (self.training and self.together):
             return super().forward(x)
         values = x.float() if x.dtype.itemsize < 4 else x
-        count = torch.tensor(float(values.numel() // values.shape[1]), device=x.device, dtype=values.dtype)
+        count = values.new_full((), values.numel() // values.shape[1])
         dist.all_reduce(count)
         mean = all_reduce(values.sum((0, 2, 3))) / count
         centred = values - mean[:, None, None]

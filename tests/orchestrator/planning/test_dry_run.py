@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+
+import pytest
 
 from orchestrator.planning.costs import Images
 from orchestrator.planning.dry_run import describe_plan, look_ahead, readable
@@ -62,6 +65,42 @@ def test_images_of_a_folder_are_counted_by_name(tmp_path: Path) -> None:
     assert found.holdouts == images.classes
     rows = [line.split() for line in describe_plan(found, None, images).splitlines()]
     assert ["final", "classification", "9"] in [row[:3] for row in rows]
+    said = describe_plan(found, None, images)
+    assert "images: 12 for training and 5 for the test; by class: ant 3+1, bee 4+2, cow 5+2" in said
+
+
+def test_a_folder_of_ten_thousand_images_is_counted_at_once(tmp_path: Path) -> None:
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+        for number in range(5000):
+            (tmp_path / name / f"{number}.png").touch()
+    request = Request("image-folder", data=str(tmp_path))
+    began = time.process_time()
+    _, images, _ = look_ahead(request, draft(request))
+    assert time.process_time() - began < 3  # seconds of a CPU
+    assert images == Images(("ant", "bee"), (4000, 4000), (1000, 1000), channels=3)
+
+
+def test_a_folder_that_was_not_named_is_where_the_sweep_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    request = Request("image-folder")
+    assert look_ahead(request, draft(request))[1] is None
+    for path in write_folder(
+        tmp_path / "data", {"train": {"ant": 3, "bee": 4}, "test": {"ant": 1, "bee": 2}}
+    ):
+        Path(path).write_bytes(b"not an image")
+    _, images, _ = look_ahead(request, draft(request))
+    assert images == Images(("ant", "bee"), (3, 4), (1, 2), channels=3)
+
+
+def test_of_many_classes_the_first_are_named() -> None:
+    names = tuple(f"class{number}" for number in range(12))
+    many = Images(names, (2,) * 12, (1,) * 12, channels=3)
+    said = describe_plan(specification(names, benchmark="image-folder"), None, many)
+    assert "class9 2+1, and 2 more classes" in said
+    assert "class10" not in said.split("by class")[1].splitlines()[0]
 
 
 def test_the_cost_of_a_fixed_benchmark_needs_no_data() -> None:

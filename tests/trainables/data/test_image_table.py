@@ -107,7 +107,7 @@ def test_a_table_that_does_not_fit_stays_on_the_cpu_and_copies_batches(
         assert np.array_equal(back.gather(torch.tensor([14, 0, 3])).numpy(), ALL[[14, 0, 3]])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_table_moves_to_a_gpu_and_back() -> None:
     moved = ImageTable.from_arrays("test", ARRAYS).to("cuda")
     assert moved.gather(torch.tensor([14, 0])).device.type == "cuda"

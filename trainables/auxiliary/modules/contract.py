@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.data.normalisation import Normalisation
+from trainables.data.sending import sent
 from trainables.networks.wide_resnet import WideResNet
 
 
@@ -27,6 +28,17 @@ class Draws:
     def take(self, chosen: slice) -> Draws:
         """Return the draws of a slice of the examples, such as a worker's share."""
         return Draws(self.rows[chosen], {k: v[chosen] for k, v in self.each.items()}, self.shared)
+
+    def to(self, device: torch.device) -> Draws:
+        """Return the draws with the tensors of `each` and `shared` on a device; `rows` stay on the CPU."""
+        moved = [
+            {
+                name: sent(value, device) if isinstance(value, Tensor) else value
+                for name, value in part.items()
+            }
+            for part in (self.each, self.shared)
+        ]
+        return Draws(self.rows, *moved)
 
 
 class TaskModule(nn.Module, ABC):

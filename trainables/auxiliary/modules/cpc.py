@@ -23,9 +23,6 @@ PATCHES = GRID * GRID
 DISTANCES = GRID - 1
 CONTEXT_BLOCKS = 4
 
-ROWS, BELOW = torch.triu_indices(GRID, GRID, offset=1)
-"""The 15 pairs of a row of contexts and a row below it."""
-
 
 class CPCModule(TaskModule):
     """CPC's head: the context network, and a linear map without bias for each distance of 1 to 5 rows."""
@@ -140,7 +137,9 @@ def pair_scores(predictions: Tensor, codes: Tensor) -> Tensor:
     """
     wide = torch.promote_types(codes.dtype, torch.float32)
     predictions, codes = predictions.to(wide), codes.to(wide)
-    rows, below = ROWS.to(codes.device), BELOW.to(codes.device)
+    rows, below = torch.triu_indices(
+        GRID, GRID, offset=1, device=codes.device
+    )  # 15 pairs, one below the other
     predicted = predictions[:, below - rows - 1, :, rows]  # indexed axes come first: (15, B, D, K)
     actual = codes[:, :, below].permute(2, 0, 1, 3)
     return (predicted * actual).mean(2).transpose(0, 1)

@@ -45,13 +45,13 @@ def orient(images_NHWC: Tensor, orientation: Tensor, *, transposes: bool = False
     Orientations are counter-clockwise turns by 0, 90, 180 and 270 degrees, or with `transposes` those of the
     authors' code: identity, vertical flip, transpose, transpose of the flip.
     """
-    turned = images_NHWC.clone()
-    for k in range(1, ORIENTATIONS):
-        chosen = (orientation == k).nonzero().squeeze(1)
-        image = images_NHWC[chosen]
-        if not transposes:
-            turned[chosen] = torch.rot90(image, k, (1, 2))
-        else:
-            flipped = image.flip(1) if k in (1, 3) else image
-            turned[chosen] = flipped.transpose(1, 2) if k >= 2 else flipped
-    return turned
+    device, side = images_NHWC.device, images_NHWC.shape[1]
+    row, col = torch.arange(side, device=device)[:, None], torch.arange(side, device=device)
+    up, left = side - 1 - row, side - 1 - col
+    # Where each pixel comes from: one look-up for the batch, whatever the orientations are.
+    sources = [(row, col), (up, col), (col, row), (left, row)]
+    if not transposes:
+        sources = [(row, col), (col, up), (up, left), (left, row)]
+    rows, cols = (torch.stack([s[axis].expand(side, side) for s in sources]) for axis in (0, 1))
+    batch = torch.arange(len(images_NHWC), device=device)[:, None, None]
+    return images_NHWC[batch, rows[orientation], cols[orientation]]
