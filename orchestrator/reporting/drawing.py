@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator.tracking.views import COLOURS
+from orchestrator.tracking.views import colour_of
 
 # matplotlib is imported inside the functions that need it: it takes 0.6 s, and not every report is drawn.
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, min(height, 40.0)), layout="constrained")
 
 
-def style(number: int) -> dict[str, Any]:
-    """Return the colour and marker of the method with this number."""
-    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+def style(method: str, methods: Sequence[str]) -> dict[str, Any]:
+    """Return the colour and marker of a method among a sweep's methods."""
+    marker = MARKERS[methods.index(method) % len(MARKERS)]
+    return {"color": colour_of(method, methods), "marker": marker}
 
 
 def plain(name: str) -> str:
@@ -51,10 +53,20 @@ def add_legend(figure: Figure) -> None:
         [handles[label] for label in labels],
         labels,
         loc="outside lower center",
-        ncols=min(5, len(labels)),
+        ncols=_legend_columns(labels, figure.get_figwidth()),
         fontsize=9,
         frameon=False,
     )
+
+
+def _legend_columns(labels: Sequence[str], inches: float) -> int:
+    """Return how many columns a legend may have in a figure of this width; it is filled column by column."""
+
+    def width(number: int) -> float:
+        columns = np.array_split([len(label) for label in labels], number)
+        return sum(0.5 + 0.065 * float(max(column)) for column in columns)
+
+    return next((n for n in range(min(5, len(labels)), 1, -1) if width(n) <= inches), 1)
 
 
 def add_grid(axes: Axes) -> None:

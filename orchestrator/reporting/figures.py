@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -153,7 +153,7 @@ def _ap_panel(axes: Axes, results: Results, shown: list[str], title: str) -> Non
             linestyle="none",
             capsize=2.5,
             markersize=5,
-            **style(number),
+            **style(method, methods),
         )
         seeds = results.by_class(method, metric)
         dots = [
@@ -209,11 +209,12 @@ def curves_by_class(results: Results) -> Figure | None:
     figure = new_figure(0.6 + 2.1 * columns, 1.1 + 1.9 * lines)
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axes, holdout in zip(grid.flat, shown, strict=False):
-        for number, method in enumerate(results.specification.methods):
-            finals = results.finals_of(method, holdout) if method in methods else []
+        for method in methods:
+            finals = results.finals_of(method, holdout)
             if finals:
+                look = style(method, results.specification.methods)
                 curves = _curves(results, finals)
-                _plot(axes, curves, f"ap/{followed[0].name}", number, "-", scale=100, label=method)
+                _plot(axes, curves, f"ap/{followed[0].name}", look, "-", scale=100, label=method)
         skew = results.skew(holdout)
         if skew is not None:
             axes.axhline(100 * skew, color=GREY, linestyle=":", linewidth=1.2, label=CHANCE)
@@ -234,17 +235,18 @@ def curves_by_class(results: Results) -> Figure | None:
 def _curve_column(panels: Sequence[Axes], results: Results, holdout: str) -> None:
     loss, accuracy, ap = panels
     loss.set_title(f"held out: {plain(holdout)}", fontsize=10)
-    for number, method in enumerate(results.specification.methods):
+    for method in results.specification.trained:
         finals = results.finals_of(method, holdout)
-        if not finals or method not in results.specification.trained:
+        if not finals:
             continue
+        look = style(method, results.specification.methods)
         curves = _curves(results, finals)
-        _plot(loss, curves, "train/loss", number, "-", label=method)
-        _plot(loss, curves, "test/loss", number, "--")
-        _plot(accuracy, curves, "train/accuracy", number, "-", scale=100)
-        _plot(accuracy, curves, "test/accuracy", number, "--", scale=100)
+        _plot(loss, curves, "train/loss", look, "-", label=method)
+        _plot(loss, curves, "test/loss", look, "--")
+        _plot(accuracy, curves, "train/accuracy", look, "-", scale=100)
+        _plot(accuracy, curves, "test/accuracy", look, "--", scale=100)
         for detector, line in _followed(results).items():
-            _plot(ap, curves, f"ap/{detector.name}", number, line, scale=100)
+            _plot(ap, curves, f"ap/{detector.name}", look, line, scale=100)
     skew = results.skew(holdout)
     if skew is not None:
         ap.axhline(100 * skew, color=GREY, linestyle=":", linewidth=1.2, label=CHANCE)
@@ -285,7 +287,7 @@ def _plot(
     axes: Axes,
     curves: dict[str, Curve],
     name: str,
-    number: int,
+    look: Mapping[str, Any],
     line: str,
     *,
     scale: float = 1.0,
@@ -294,7 +296,6 @@ def _plot(
     if name not in curves:
         return
     epochs, means, spreads = curves[name]
-    look = style(number)
     marker = look["marker"] if len(epochs) <= FEW_POINTS else None
     axes.plot(
         epochs, scale * means, color=look["color"], linestyle=line, marker=marker, markersize=3, label=label

@@ -68,15 +68,26 @@ class Report(Content):
                     estimate = results.estimate(method, results.specification.holdouts[0], metric)
                 if estimate is None:
                     continue
-                name = f"{method.replace('+', '-')}/{metric}"
-                found[f"mean/{name}"] = estimate.mean
+                found[_mean_name(method, metric)] = estimate.mean
                 if estimate.std is not None:
-                    found[f"std/{name}"] = estimate.std
+                    found[_mean_name(method, metric, "std")] = estimate.std
         return found | cost_metrics(self.cost.spending)
 
     def summary(self) -> Summary:
         """Return what MLflow is told of the sweep as a whole."""
-        return Summary(self.summary_metrics(), self.compared, "\n\n".join(map(to_markdown, self.tables[0])))
+        tables = "\n\n".join(map(to_markdown, self.tables[0]))
+        return Summary(self.summary_metrics(), self.compared, tables, self._means())
+
+    def _means(self) -> str:
+        """Return a sentence with the mean of each reported metric that every method's cells are done for."""
+        means = self.summary_metrics()
+        found: dict[str, list[str]] = {}
+        for method in self.results.specification.methods:
+            for metric, title in self.results.metrics_of(method).items():
+                mean = means.get(_mean_name(method, metric))
+                if mean is not None:
+                    found.setdefault(title, []).append(f"{method} {100 * mean:.2f}%")
+        return "; ".join(f"{title}: {', '.join(each)}" for title, each in found.items())
 
     @property
     def compared(self) -> list[str]:
@@ -207,6 +218,11 @@ def _benchmark(specification: Specification) -> Benchmark:
     if name not in specification.plugins:
         return find_benchmark(name)
     return Benchmark(name, "", specification.recipe, specification.methods, specification.lambda_trials)
+
+
+def _mean_name(method: str, metric: str, what: str = "mean") -> str:
+    """Return what MLflow calls a method's mean, or another statistic."""
+    return f"{what}/{method.replace('+', '-')}/{metric}"
 
 
 def _printed(tables: list[Table]) -> list[str]:

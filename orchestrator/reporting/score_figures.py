@@ -21,6 +21,7 @@ from orchestrator.reporting.drawing import (
 )
 from orchestrator.reporting.results import ACCURACY, Results
 from orchestrator.reporting.scored import Scored, Scores, label_of
+from orchestrator.tracking.views import COLOURS, colour_of
 from trainables.metrics import precision_and_recall
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _precision_panel(axes: Axes, results: Results, scores: Scores, holdout: str)
         for scored in scores.get((method, holdout), []):
             precision, recall = precision_and_recall(scored.scores, scored.is_anomaly)
             precision, recall = np.append(precision[:1], precision), np.append(0.0, recall)
-            colour = style(number)["color"]
+            colour = colour_of(method, results.specification.methods)
             # Between two thresholds precision is that of the higher one, as average precision counts it.
             axes.step(
                 100 * recall, 100 * precision, where="pre", color=colour, linewidth=1.1, alpha=0.8,
@@ -118,7 +119,7 @@ def _histogram(axes: Axes, seeds: Sequence[Scored], edges: list[float]) -> None:
         weights = np.full(len(values), 1 / len(values))
         axes.hist(
             values, edges, weights=weights, histtype="stepfilled", alpha=0.45, label=label,
-            color=style(number)["color"], edgecolor=style(number)["color"], hatch=("", "////")[number],
+            color=COLOURS[number], edgecolor=COLOURS[number], hatch=("", "////")[number],
         )  # fmt: skip
 
 
@@ -129,7 +130,7 @@ def accuracy_against_ap(results: Results) -> Figure | None:
         return None
     figure = new_figure(6.0, 4.4)
     axes = figure.subplots()
-    for number, method in enumerate(results.specification.methods):
+    for method in results.specification.methods:
         cells = [final for name in results.held_out for final in results.finals_of(method, name)]
         pairs = [(final.value(ACCURACY), final.value(metric)) for final in cells]
         known = [(100 * x, 100 * y) for x, y in pairs if x is not None and y is not None]
@@ -140,7 +141,7 @@ def accuracy_against_ap(results: Results) -> Figure | None:
                 markersize=5,
                 alpha=0.8,
                 label=method,
-                **style(number),
+                **style(method, results.specification.methods),
             )
     if not axes.lines:
         return None

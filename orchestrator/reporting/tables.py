@@ -116,6 +116,7 @@ def to_latex(table: Table) -> str:
     r"""Return a table of at most \textwidth, across both columns if there are two."""
     spec = "".join("l" if column.kind == TEXT else "r" for column in table.columns)
     lines = [NEEDS, r"\begin{table*}", r"\centering", r"\footnotesize", r"\setlength{\tabcolsep}{4pt}"]
+    lines += [r"\setlength{\belowcaptionskip}{4pt}"]  # article leaves no room between a caption and a rule
     lines += [rf"\caption{{{_prose(table.caption)}}}", rf"\label{{{table.label}}}"]
     lines += [NO_WIDER, rf"\begin{{tabular}}{{{spec}}}", r"\toprule", *_latex_groups(table)]
     lines += [_latex_row([_prose(column.title) for column in table.columns]), r"\midrule"]

@@ -79,6 +79,8 @@ class Summary:
     """MLflow's names of the metrics by which final cells are compared."""
     note: str
     """The tables, as Markdown."""
+    results: str
+    """The means by metric and method, as a sentence."""
 
 
 def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Record:
@@ -135,7 +137,7 @@ def cell_record(cell: Cell, specification: Specification, ledger: Ledger) -> Rec
         later=len(later_points),
         held_back=held_back,
         ended=ended,
-        looks={COLOUR_TAG: colour_of(cell.method)},
+        looks={COLOUR_TAG: colour_of(cell.method, specification.methods)},
         data=tuple(
             Opened(
                 specification.benchmark,

@@ -36,9 +36,10 @@ from orchestrator.planning.cells import FINAL, SEARCH, Cell
 from orchestrator.planning.specification import Specification
 from orchestrator.tracking import answers, uris
 from orchestrator.tracking.client import LONGEST_TIMEOUT, SHORTEST_TIMEOUT, TIMEOUT, import_client
+from orchestrator.tracking.notes import about, sweep_line, with_line
 from orchestrator.tracking.records import Opened, Point, Record, Summary, cell_record, summary_record
 from orchestrator.tracking.retry_queue import Later, RetryQueue
-from orchestrator.tracking.views import saved_views, view_address
+from orchestrator.tracking.views import saved_views, view_address, view_link
 from trainables.mistake import Mistake, counted, one_line
 
 # MLflow is imported inside the functions that need it: it takes seconds, and may not be installed.
@@ -68,7 +69,7 @@ ACCOUNTS = "cost/"
 """What the names of metrics begin with that may change after a cell is done."""
 
 DESCRIPTION = "mlflow.note.content"
-"""Tag of a run's description on MLflow's page."""
+"""Tag of a run's or an experiment's description on MLflow's page."""
 LONGEST_NOTE, LONGEST_DIGEST = 8000, 36
 """Characters that MLflow takes of a tag, and of the digest of a data set."""
 
@@ -479,10 +480,11 @@ class Tracker:
             self._queue.put(partial(self._write_cell, key, "KILLED"))
 
     def summarise(self, summary: Summary, files: Mapping[str, bytes], *, finished: bool) -> None:
-        """Send the sweep's own run, with the report's files, by name, as artifacts; save its views."""
+        """Send the sweep's own run, with the report's files, by name, as artifacts; save views and notes."""
         left = dict(files)
         self._queue.put(lambda: self._write_summary(summary, left, finished))
         self._queue.put(lambda: self._save_views(summary))
+        self._queue.put(lambda: self._save_notes(summary))
         self._queue.put(self._settle)
 
     def close(self, timeout: float, *, patient: bool = False) -> bool:
@@ -521,6 +523,25 @@ class Tracker:
         views = saved_views(self._ledger.name, self._identity, summary.compared, searched)
         for tag, state in views.items():
             self._client.set_experiment_tag(self._experiments[FINAL], tag, state)
+
+    def _save_notes(self, summary: Summary) -> None:
+        """Give the sweep a line in the notes of its experiments."""
+        done = self._ledger.read_results(self._cells)
+        page = view_link(self._experiments[FINAL], self._ledger.name)
+        for phase, experiment in self._experiments.items():
+            keys = [key for key, cell in self._cells.items() if cell.phase == phase]
+            states = f"{sum(key in done for key in keys)} of {counted(len(keys), 'cell')} done"
+            results = summary.results if phase == FINAL else ""
+            line = sweep_line(self._ledger.name, page, states, results)
+            if keys:
+                self._save_note(experiment, about(self._specification.benchmark, phase), line)
+
+    def _save_note(self, experiment: str, said: str, line: str) -> None:
+        with uris.opening_lock(self._uri):  # another sweep may end at the same time
+            note = self._client.get_experiment(experiment).tags.get(DESCRIPTION, "")
+            new = with_line(note, said, self._ledger.name, line)
+            if new != note:
+                self._client.set_experiment_tag(experiment, DESCRIPTION, new)
 
     def _write_summary(self, summary: Summary, left: dict[str, bytes], finished: bool) -> None:
         """Write the sweep's own run, and upload the files that are left to upload."""

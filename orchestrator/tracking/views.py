@@ -16,11 +16,12 @@ from trainables.auxiliary import TASKS
 from trainables.run import CLASSIFICATION
 
 COLOUR_TAG = "mlflow.runColor"
-NOTE_TAG = "mlflow.note.content"
 _STATE_TAG = "mlflow.sharedViewState."
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette, which colour-blind readers can tell apart; the report's figures have it, too."""
+OWN_COLOURS = (CLASSIFICATION, *reversed(TASKS.built_in))[:4]
+"""The methods that have the first colours in every sweep: classification, and the built-in tasks alone."""
 
 LONGEST_STATE = 5000
 """Characters that MLflow takes of an experiment's tag."""
@@ -28,18 +29,28 @@ MOST_RUNS = 500
 """Most runs in a chart, which MLflow offers at most."""
 
 
-def colour_of(method: str) -> str:
-    """Return the colour of a method's runs, which is the same in every sweep: classification has the first.
+def colour_of(method: str, methods: Sequence[str]) -> str:
+    """Return the colour of a method among a sweep's methods, on MLflow's pages and in the report's figures.
 
-    A task alone has that of its place among the tasks, and any other method one of the rest by its name.
+    Those of OWN_COLOURS have the same in every sweep. Any other has one that follows from its name, or
+    the next that is free where an earlier method of the sweep has it.
     """
-    known = [CLASSIFICATION, *TASKS.names]
-    left = COLOURS[len(known) :] or COLOURS
-    return COLOURS[known.index(method)] if method in known[: len(COLOURS)] else _by_name(method, left)
+    taken: dict[str, str] = {}
+    for each in [*(m for m in OWN_COLOURS if m in methods), *methods]:
+        if each not in taken:
+            free = [colour for colour in COLOURS if colour not in taken.values()] or COLOURS
+            taken[each] = next(colour for colour in _preferred(each) if colour in free)
+    return taken[method]
 
 
-def _by_name(method: str, colours: Sequence[str]) -> str:
-    return colours[zlib.crc32(method.encode()) % len(colours)]
+def _preferred(method: str) -> Sequence[str]:
+    """Return all colours, from the one that a method has where it is free."""
+    left = len(COLOURS) - len(OWN_COLOURS)
+    if method in OWN_COLOURS:
+        first = OWN_COLOURS.index(method)
+    else:
+        first = len(OWN_COLOURS) + zlib.crc32(method.encode()) % left
+    return *COLOURS[first:], *COLOURS[:first]
 
 
 def saved_views(
@@ -64,8 +75,13 @@ def saved_views(
 
 def view_address(uri: str, experiment: str, sweep: str) -> str:
     """Return the address that opens a sweep's view, under the server that `uri` names or a local one."""
+    return f"{origin(uri)}/{view_link(experiment, sweep)}"
+
+
+def view_link(experiment: str, sweep: str) -> str:
+    """Return the link from another of a server's pages to a sweep's view."""
     return (
-        f"{origin(uri)}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+        f"#/experiments/{experiment}/runs?workflowType=machine_learning"
         f"&viewStateShareKey={quote(sweep, safe='')}&compareRunsMode=CHART"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shutil
 import signal
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.tracking.views import colour_of
 from orchestrator.ui import main
 from tests.hand_made_ledger import specification, write_sweep
-from tests.sweeps import ROOT, command, only_sweep, run
+from tests.sweeps import ROOT, command, run
 
+THREE, TWO = "three-methods", "two-methods"
 METHODS = ("classification", "rotation", "pixel-gaussian")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -32,18 +35,21 @@ def test_a_sweep_without_a_page_is_refused_with_the_command_that_makes_it(
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The storage folder of a finished sweep of three methods."""
+    """The storage folder of two finished sweeps, THREE and TWO, in one experiment."""
     folder = tmp_path_factory.mktemp("shown")
-    words = ("--holdouts", "3", "8", "--seeds", "2", "--aux-weight", "0.5", "--set", "epochs=2")
-    done = run("--methods", *METHODS, *words, "--executor", "inline", "--storage", folder)
-    assert done.returncode == 0, done.stderr
+    shared = ("--aux-weight", "0.5", "--set", "epochs=2", "--executor", "inline", "--storage", folder)
+    for name, methods, words in (
+        (THREE, METHODS, ("--holdouts", "3", "8", "--seeds", "2")),
+        (TWO, METHODS[:2], ("--holdouts", "5", "--seeds", "1")),
+    ):
+        done = run("--name", name, "--methods", *methods, *words, *shared)
+        assert done.returncode == 0, done.stderr
     return folder
 
 
 @pytest.mark.slow
 def test_it_serves_the_page_until_it_is_interrupted(storage: Path) -> None:
-    sweep = only_sweep(storage)
-    line = command(sweep.name, "--storage", storage, "--no-browser", module="orchestrator.ui")
+    line = command(THREE, "--storage", storage, "--no-browser", module="orchestrator.ui")
     with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             address = address_in(process)
@@ -59,25 +65,52 @@ def test_it_serves_the_page_until_it_is_interrupted(storage: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
-def test_the_page_shows_every_method_s_ap_and_accuracy_by_held_out_class(storage: Path) -> None:
-    sweep = only_sweep(storage)
-    assert BROWSER is not None
-    line = command(sweep.name, "--storage", storage, "--no-browser", module="orchestrator.ui")
+def test_each_sweep_s_page_shows_its_own_cells_alone_and_their_numbers(storage: Path) -> None:
+    line = command(THREE, "--storage", storage, "--no-browser", module="orchestrator.ui")
     with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             address = address_in(process)
-            look = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1600,2400"]
-            look += ["--virtual-time-budget=60000", "--dump-dom", address]
-            page = subprocess.run(look, capture_output=True, text=True, timeout=300).stdout
+            addresses = {THREE: address, TWO: address.replace(f"Key={THREE}", f"Key={TWO}")}
+            charts = {name: look(each) for name, each in addresses.items()}
+            tables = {
+                name: look(each.replace("&compareRunsMode=CHART", "")) for name, each in addresses.items()
+            }
         finally:
             process.send_signal(signal.SIGINT)
-    seen = re.sub(r"<[^>]+>", " ", page)
-    for words in ("Model training", "By held-out class", "holdout vs. final/ap_msp", "final/test_accuracy"):
-        assert words in seen, words
-    for method in METHODS:
-        assert f"{method}/3/s0" in seen
-        assert f"{method}/8/s0" in seen
-    assert "rotation/3/search0" not in seen
+    for name, matching in ((THREE, 10), (TWO, 2)):
+        for words in (
+            "Model training",
+            "By held-out class",
+            "holdout vs. final/ap_msp",
+            "final/test_accuracy",
+        ):
+            assert words in charts[name], words
+        assert f"{matching} matching runs" in tables[name]
+        for cell in cells_of(storage, name):
+            label = f"{cell['method']}/{cell['holdout']}/s{cell['seed']}"
+            assert label in charts[name]
+            assert f"{colour_of(cell['method'], METHODS)} {label} " in tables[name]
+            for metric in ("ap_msp", "ap_odin", "test_accuracy", "ap_pixel-gaussian"):
+                assert f" {cell.get(metric) or cell['holdout']} " in tables[name], (label, metric)
+        for cell in cells_of(storage, TWO if name == THREE else THREE):
+            assert f"{cell['method']}/{cell['holdout']}/" not in charts[name] + tables[name]
+        # The experiment's note is on every page of it, with both sweeps' means.
+        assert re.search(rf"{THREE} ?: 10 of 10 cells done. AP-MSP: classification \d", tables[name])
+        assert re.search(rf"{TWO} ?: 2 of 2 cells done. AP-MSP: classification \d", tables[name])
+
+
+def look(address: str) -> str:
+    """What a wide browser shows at an address, as text."""
+    assert BROWSER is not None
+    line = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=2600,2400"]
+    line += ["--virtual-time-budget=60000", "--dump-dom", address]
+    page = subprocess.run(line, capture_output=True, text=True, timeout=300).stdout
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+def cells_of(storage: Path, name: str) -> list[dict[str, str]]:
+    with (storage / name / "report" / "cells.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 def address_in(process: subprocess.Popen[str]) -> str:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from orchestrator.planning.cells import FINAL, SEARCH, Cell
+from orchestrator.reporting.drawing import add_legend, as_files, new_figure
 from orchestrator.reporting.figures import (
     ap_by_class,
     curves_by_class,
@@ -19,7 +20,9 @@ from orchestrator.reporting.figures import (
     search_choice,
 )
 from orchestrator.reporting.results import Results, collect
+from orchestrator.reporting.score_figures import accuracy_against_ap
 from orchestrator.reporting.scored import read_scored
+from orchestrator.tracking.records import cell_record
 from tests.hand_made_ledger import curve_rows, finish, plain_value, specification, write_sweep
 
 
@@ -68,6 +71,38 @@ def test_a_method_that_trains_nothing_has_a_panel_of_its_own_and_no_curve(tmp_pa
     assert "edge-energy" not in {text.get_text() for text in curves.legends[0].get_texts()}
     alone = swept(tmp_path / "alone", methods=("edge-energy",))
     assert set(drawn(alone)) == {"ap-by-class.png"}
+
+
+def test_a_method_has_the_colour_of_its_runs_in_mlflow(tmp_path: Path) -> None:
+    methods = ("rotation", "pixel-gaussian", "classification")
+    results = swept(tmp_path, methods=methods)
+    figure = accuracy_against_ap(results)
+    assert figure is not None
+    drawn_with = {line.get_label(): line.get_color() for line in figure.axes[0].lines}
+    assert set(drawn_with) == {"rotation", "classification"}
+    for method, colour in drawn_with.items():
+        cell = next(cell for cell in results.cells.all() if cell.method == method)
+        record = cell_record(cell, results.specification, results.ledger)
+        assert record.looks == {"mlflow.runColor": colour}
+    curves = learning_curves(results)
+    assert curves is not None
+    (entries,) = curves.legends
+    seen = dict(zip([text.get_text() for text in entries.get_texts()], entries.get_lines(), strict=True))
+    assert {name: seen[name].get_color() for name in drawn_with} == drawn_with
+
+
+def test_a_legend_is_no_wider_than_its_figure() -> None:
+    long = tuple(f"rotation+center-mask-{number}" for number in range(4))
+    figure = new_figure(5.0, 4.0)
+    axes = figure.subplots()
+    for label in (*long, "classification"):
+        axes.plot([0, 1], [0, 1], label=label)
+    add_legend(figure)
+    as_files("figure", figure)  # which lays it out
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= 5.0 * figure.dpi
+    assert len({round(text.get_window_extent().x0) for text in legend.get_texts()}) == 2
 
 
 def test_ap_by_class_shows_means_deviations_and_chance(tmp_path: Path) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +23,9 @@ HOSTILE = (
     'a & b\'s "x"',
     "<img src=http://example.org/x.png onerror=alert(1)>",
 )
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+A4 = 688
+"""Pixels between the margins of a printed page."""
 VOID = {"meta", "img", "br", "link"}
 LOADING = {"src", "href", "srcset", "action", "data", "poster", "background", "formaction"}
 
@@ -186,6 +192,96 @@ def test_the_page_can_be_read_without_seeing_it(whole: Report) -> None:
     names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(set(names)) == len(names)
     assert {attributes["href"] for attributes in page.of("a")} == {f"#{name}" for name in names}
+
+
+def test_the_page_s_text_stands_out_from_what_is_behind_it(whole: Report) -> None:
+    source, _ = page_of(whole)
+    found = re.findall(r":root {([^}]*)}", source)
+    assert len(found) == 3  # light, dark and printed
+    for rules in found:
+        colours = dict(re.findall(r"--(\w+): (#\w+)", rules))
+        for ink in ("ink", "soft", "link"):
+            for behind in ("paper", "band"):
+                assert contrast(colours[ink], colours[behind]) >= 4.5, (ink, behind, rules)
+    assert contrast("#000", "#ffffff") == pytest.approx(21)
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of two colours' luminances as WCAG 2 defines it."""
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        shares = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares]
+        return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.fixture(scope="module")
+def shown(wide: Report, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Opens the report's page in Chromium, without a network; what it requests is in `requests`."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    if BROWSER is None:
+        pytest.skip("needs Chromium")
+    path = tmp_path_factory.mktemp("shown") / "report.html"
+    path.write_bytes(wide.files["report.html"])
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+
+        def open_page(width: int = 1400, **how: Any) -> Any:
+            viewport = {"width": width, "height": 1000}
+            page = browser.new_context(viewport=viewport, offline=True, **how).new_page()
+            page.requests = []
+            page.on("request", lambda request: page.requests.append(request.url))
+            page.goto(path.as_uri())
+            return page
+
+        yield open_page
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The report of a sweep of three methods with scores, whose main table has 13 columns."""
+    wanted = specification(
+        methods=("classification", "rotation", "rotation+center-mask"), seeds=2, aux_weight=("0.5",)
+    )
+    ledger, cells = write_sweep(tmp_path_factory.mktemp("wide"), wanted)
+    for cell in cells.all():
+        finish(ledger, wanted, cell, scores=scores_of(cell) if cell.phase == FINAL else None)
+    return make_report(ledger)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1400, 400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_requests_nothing_and_finds_the_page_accessible(
+    shown: Callable[..., Any], width: int, scheme: str
+) -> None:
+    page = shown(width, color_scheme=scheme, bypass_csp=True)  # the page allows no script, as axe is
+    assert [url for url in page.requests if not url.startswith("data:")] == [page.url]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    found = axe.Axe().run(page)
+    assert not found.response["violations"], found.generate_report()
+
+
+@pytest.mark.slow
+def test_nothing_is_cut_or_dark_on_paper(shown: Callable[..., Any]) -> None:
+    page = shown(width=A4, color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    ends = page.eval_on_selector_all(
+        "table, img, pre, li, p", "all => all.map(each => each.getBoundingClientRect().right)"
+    )
+    assert len(ends) > 30
+    assert max(ends) <= A4
+    ground = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    inverted = "all => all.filter(each => getComputedStyle(each).filter != 'none').length"
+    assert page.eval_on_selector_all("img", inverted) == 0
+    assert page.pdf(format="A4").startswith(b"%PDF-")
 
 
 def test_names_of_classes_are_shown_and_not_obeyed(tmp_path: Path) -> None:

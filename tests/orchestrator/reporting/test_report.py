@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,10 @@ def test_a_complete_sweep_s_table_is_its_cells_arithmetic(tmp_path: Path) -> Non
     assert metrics["mean/classification/ap_msp"] == pytest.approx(0.31)
     assert metrics["std/rotation/ap_odin"] == pytest.approx(0.01)
     assert metrics["mean/rotation/test_accuracy"] == pytest.approx(0.96)
+    assert report.summary().results == (
+        "AP-MSP: classification 31.00%, rotation 36.00%; AP-ODIN: classification 36.00%, rotation 41.00%; "
+        "accuracy: classification 91.00%, rotation 96.00%"
+    )
 
 
 def test_what_is_written_can_be_read_again(tmp_path: Path) -> None:
@@ -87,3 +93,22 @@ def test_costs_of_version_0_1_are_at_least_what_its_results_say(tmp_path: Path) 
     assert "Cost: at least 0.000833 CPU-hours in 2 attempts" in report.text
     assert "2 attempts left no record" in " ".join(report.text.split())
     assert not [name for name in report.summary_metrics() if name.startswith("cost/")]
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_the_tables_fit_an_article_of_two_columns(tmp_path: Path) -> None:
+    wanted = specification(methods=("classification", "rotation", "center-mask"), aux_weight=("0.5",))
+    ledger, cells = write_sweep(tmp_path, wanted)
+    finish_all(ledger, wanted, cells)
+    latex = make_report(ledger).latex()
+    (tmp_path / "table.tex").write_text(latex, encoding="utf-8")
+    (tmp_path / "article.tex").write_text(
+        r"\documentclass[twocolumn]{article}\usepackage{booktabs,graphicx}"
+        r"\begin{document}Tables. \input{table.tex}\end{document}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "article.tex"]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+    assert "Overfull" not in done.stdout
+    captions = re.findall(r"\\contentsline \{table\}", (tmp_path / "article.aux").read_text())
+    assert len(captions) == latex.count(r"\begin{table*}") > 1

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Experiment, Run
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.passwords import masked
@@ -70,7 +70,9 @@ def sweep(tmp_path: Path) -> Sweep:
 
 def told(**metrics: float) -> Summary:
     """What a report says, with these metrics."""
-    return Summary(metrics, ["final/ap_msp", "final/test_accuracy"], "| held out | AP-MSP |")
+    return Summary(
+        metrics, ["final/ap_msp", "final/test_accuracy"], "| held out | AP-MSP |", "AP-MSP: rotation 35.00%"
+    )
 
 
 def test_a_cell_s_run_holds_its_params_its_curves_and_its_values(sweep: Sweep) -> None:
@@ -114,6 +116,8 @@ def test_a_cell_s_run_holds_its_params_its_curves_and_its_values(sweep: Sweep) -
     experiment = MlflowClient(sweep.uri).get_experiment_by_name("digits")
     view = json.loads(experiment.tags["mlflow.sharedViewState.mine"])
     assert sweep.ledger.identity() in view["searchFilter"]
+    assert_note(experiment, ": 4 of 4 cells done. AP-MSP: rotation 35.00%")
+    assert_note(MlflowClient(sweep.uri).get_experiment_by_name("digits-search"), ": 4 of 4 cells done")
     search = runs["rotation/8/search1"].data
     assert search.params["search_index"] == "1"
     assert search.params["aux_weight"] == "0.2"
@@ -130,6 +134,42 @@ def test_a_cell_s_run_holds_its_params_its_curves_and_its_values(sweep: Sweep) -
     artifacts = [file.path for file in client.list_artifacts(runs["mine"].info.run_id)]
     assert artifacts == ["table.md"]
     assert Path(client.download_artifacts(runs["mine"].info.run_id, "table.md")).read_text() == "# ±"
+
+
+def assert_note(experiment: Experiment, end: str) -> None:
+    """The experiment's note has one line of a sweep, which leads to its page."""
+    (line,) = [each for each in experiment.tags["mlflow.note.content"].splitlines() if each.startswith("- ")]
+    assert line.startswith("- [**mine**](#/experiments/")
+    assert "viewStateShareKey=mine&" in line
+    assert line.endswith(end)
+
+
+def test_an_experiment_s_note_keeps_a_person_s_words_and_other_sweeps(sweep: Sweep) -> None:
+    wanted = specification(seeds=1, methods=("classification",))
+    ledger, cells = write_sweep(sweep.storage, wanted, name="yours")
+    finish(ledger, wanted, cells.all()[0])
+    finish_all(sweep.ledger, sweep.wanted, sweep.cells)
+    client = MlflowClient(sweep.uri)
+    for again in (False, True):
+        for tracker in (
+            Tracker(sweep.uri, sweep.ledger, sweep.wanted, sweep.cells.all()),
+            Tracker(sweep.uri, ledger, wanted, cells.all()),
+        ):
+            tracker.connect()
+            tracker.summarise(told(), {}, finished=True)
+            assert tracker.close(timeout=60)
+        experiment = client.get_experiment_by_name("digits")
+        note = experiment.tags["mlflow.note.content"]
+        assert note.startswith("Please ask Ada.\n\n") == again
+        assert [each.partition("]")[0] for each in note.splitlines() if each.startswith("- ")] == [
+            "- [**yours**",
+            "- [**mine**",
+        ]
+        assert ": 1 of 2 cells done. AP-MSP" in note
+        client.set_experiment_tag(
+            experiment.experiment_id, "mlflow.note.content", f"Please ask Ada.\n\n{note}"
+        )
+    assert "yours" not in client.get_experiment_by_name("digits-search").tags["mlflow.note.content"]
 
 
 def test_sending_again_makes_no_second_point_and_no_second_run(sweep: Sweep) -> None:

@@ -55,9 +55,20 @@ def test_the_address_is_short_and_opens_the_page_under_model_training(uri: str, 
     }
 
 
-def test_a_method_has_one_colour_and_the_paper_s_methods_have_different_ones() -> None:
-    named = ["classification", "rotation", "cpc", "rotation+cpc"]
-    assert len({colour_of(method) for method in named}) == 4
-    assert colour_of("classification") == COLOURS[0]
-    assert colour_of("pixel-gaussian") == colour_of("pixel-gaussian")
-    assert colour_of("pixel-gaussian") in COLOURS
+def test_the_paper_s_methods_have_the_same_colours_in_every_sweep_and_others_by_their_name() -> None:
+    paper = ["classification", "rotation", "cpc"]
+    for methods in (paper, ["pixel-gaussian", *reversed(paper)], [*paper, "rotation+cpc"]):
+        assert [colour_of(method, methods) for method in paper] == list(COLOURS[:3])
+    assert colour_of("pixel-gaussian", ["pixel-gaussian"]) == colour_of(
+        "pixel-gaussian", [*paper, "pixel-gaussian"]
+    )
+
+
+def test_no_two_of_a_sweep_s_methods_have_one_colour_as_long_as_there_are_enough() -> None:
+    many = [f"method-{number}" for number in range(7)]
+    for number in range(1, 7):
+        assert len({colour_of(method, many[:number]) for method in many[:number]}) == number
+    for shown in (["rotation"], many[:3]):  # a sweep that grows keeps the colours that it has
+        grown = [*shown, "method-9"]
+        assert [colour_of(m, shown) for m in shown] == [colour_of(m, grown) for m in shown]
+    assert colour_of(many[6], many) in COLOURS
