@@ -14,7 +14,7 @@ from orchestrator.execution.attempt import cell_files
 from orchestrator.ledger.attempts import DONE
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import FINAL, Cell, lay_out, run_of
-from orchestrator.planning.forecast import Kind, Measured
+from orchestrator.planning.forecast import AROUND, Kind, Measured
 from orchestrator.planning.hyperparameters import Hyperparameters
 from orchestrator.planning.plugins import load
 from orchestrator.planning.sweep import Sweep
@@ -26,23 +26,19 @@ from trainables.probing import measure
 from trainables.run import parse_method
 from trainables.training_free_run import TrainingFreeRun
 
-Found = tuple[dict[Kind, Pace], float]
-"""The pace of each kind of cell, and the moment at which the process was ready."""
+Paces = dict[Kind, Pace]
 MOST_ROWS = 1000
 """Epochs whose curves are written to see how long that takes."""
 
 
-def measured(found: Sequence[Found], began: float, seconds: float, where: str, at_once: int) -> Measured:
-    """Return what processes measured that were started at a moment."""
-    kinds = found[0][0]
-    paces = {kind: mean_pace([each[kind] for each, _ in found]) for kind in kinds}
-    start = sum(ready - began for _, ready in found) / len(found)
-    return Measured(paces, seconds, where, at_once, len(found), start)
+def measured(found: Sequence[Paces], seconds: float, where: str, at_once: int, executor: str) -> Measured:
+    """Return what processes measured beside each other."""
+    paces = {kind: mean_pace([each[kind] for each in found]) for kind in found[0]}
+    return Measured(paces, seconds, where, at_once, len(found), AROUND[executor])
 
 
-def measure_kinds(sweep: Sweep, seconds: float, device: str | None = None) -> Found:
+def measure_kinds(sweep: Sweep, seconds: float, device: str | None = None) -> Paces:
     """Measure a cell of every phase and method in this process, for so many seconds in all."""
-    ready = time.time()
     if device is not None:  # Ray tells its own processes
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     load(sweep.plugins)
@@ -50,7 +46,7 @@ def measure_kinds(sweep: Sweep, seconds: float, device: str | None = None) -> Fo
     chosen: dict[Kind, Cell] = {}
     for cell in lay_out(sweep.specification, sweep.fingerprint).all():
         chosen.setdefault((cell.phase, cell.method), cell)
-    return {kind: _pace(sweep, cell, seconds / len(chosen)) for kind, cell in chosen.items()}, ready
+    return {kind: _pace(sweep, cell, seconds / len(chosen)) for kind, cell in chosen.items()}
 
 
 def _pace(sweep: Sweep, cell: Cell, seconds: float) -> Pace:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
 
@@ -58,11 +57,11 @@ def probe_here(sweep: Sweep, request: Request, seconds: float) -> Measured:
         at_once = cells_at_once(resources, here)
     processes = min(at_once * resources.workers, len(lay_out(sweep.specification, "").all()))
     spawn = multiprocessing.get_context("spawn")
-    together, began = spawn.Barrier(processes), time.time()
+    together = spawn.Barrier(processes)
     with ProcessPoolExecutor(processes, spawn, _wait_for_all, (together,)) as pool:
         devices = _devices(processes, resources.gpus_per_worker)
         found = list(pool.map(measure_kinds, [sweep] * processes, [seconds] * processes, devices))
-    return measured(found, began, seconds, "this machine", at_once)
+    return measured(found, seconds, "this machine", at_once, request.executor)
 
 
 def _wait_for_all(together: Barrier) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import ray
 
 from orchestrator.execution.cell_paces import measure_kinds, measured
@@ -33,7 +31,6 @@ def probe_cluster(address: str, sweep: Sweep, request: Request, seconds: float) 
             num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker, max_retries=0
         )(measure_kinds)
         pinned = task.options(label_selector=None, resources={f"node:{node.address}": 0.001})
-        began = time.time()
         calls = [pinned.remote(sweep, seconds) for _ in range(processes)]
         done, late = ray.wait(calls, num_returns=len(calls), timeout=seconds + WAIT_SECONDS)
         if late:
@@ -42,4 +39,4 @@ def probe_cluster(address: str, sweep: Sweep, request: Request, seconds: float) 
                 "leave --probe out."
             )
         found = ray.get(done)
-    return measured(found, began, seconds, str(node), cells_at_once(resources, nodes))
+    return measured(found, seconds, str(node), cells_at_once(resources, nodes), request.executor)

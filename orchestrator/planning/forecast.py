@@ -27,6 +27,8 @@ from trainables.run import parse_method
 MARGIN = 0.2
 """How far a machine's speed drifts between a probe and a sweep, as a share; what a probe saw comes on top."""
 MOST_MARGIN = 0.9
+AROUND = {"inline": 10.0, "ray": 25.0}
+"""Seconds of a command beside its cells (imports, Ray, MLflow, the report) on two cores of an AMD EPYC."""
 CPU_RATES = (3e9, 150e9)
 """FLOP/s of a thread: tiny networks reach the former, and wide ones on a fast processor the latter."""
 GPU_RATES = (5e12, 300e12)
@@ -63,8 +65,8 @@ class Measured:
     at_once: int
     processes: int
     """How many measured beside each other, as cells will run."""
-    start: float
-    """Seconds until a process was ready to work."""
+    around: float
+    """Seconds that the command takes beside its cells."""
 
     @property
     def share(self) -> float:
@@ -234,7 +236,7 @@ def from_probe(
     around = Range(1 - margin, (1 + margin) / measured.share)
     return Expected(
         around.times(found.busy * _units(specification) / 3600),
-        around.times(found.wall + measured.start),
+        around.times(found.wall + measured.around),
         measured.at_once,
         storage(specification, images, settings, measured.at_once),
         measured,

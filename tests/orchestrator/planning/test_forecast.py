@@ -121,7 +121,7 @@ def test_a_probe_s_pace_becomes_hours_and_money_s_range() -> None:
     wanted = study_alone(assignments=("epochs=4", "ap_window=1", "batch_size=32"))
     pace = Pace(begin=1.0, step=0.1, epoch=0.0, evaluated_image=0.001, end=0.5)
     paces = {("search", "rotation"): pace, ("final", "rotation"): pace}
-    measured = Measured(paces, 20.0, "here", at_once=2, processes=2, start=3.0)
+    measured = Measured(paces, 20.0, "here", at_once=2, processes=2, around=3.0)
     found = from_probe(wanted, images(), RunSettings(), measured)
     kept = sum(images().train) - 110  # images of 3
     aside = sum(round(0.2 * n) for name, n in zip("0123456789", images().train, strict=True) if name != "3")
@@ -136,14 +136,14 @@ def test_a_probe_s_pace_becomes_hours_and_money_s_range() -> None:
 def test_noise_widens_the_range() -> None:
     wanted = study_alone()
     paces = {(phase, "rotation"): Pace(1, 1, 1, 1, 1, noise=0.1) for phase in ("search", "final")}
-    measured = Measured(paces, 20.0, "here", at_once=1, processes=1, start=0.0)
+    measured = Measured(paces, 20.0, "here", at_once=1, processes=1, around=0.0)
     found = from_probe(wanted, images(), RunSettings(), measured).hours
     assert found.high / found.low == pytest.approx((1.2 + MARGIN) / (0.8 - MARGIN))
 
 
 def test_other_work_on_the_machine_raises_the_upper_ends() -> None:
     paces = {(phase, "rotation"): Pace(1, 1, 1, 1, 1, share=0.5) for phase in ("search", "final")}
-    measured = Measured(paces, 20.0, "here", at_once=1, processes=1, start=0.0)
+    measured = Measured(paces, 20.0, "here", at_once=1, processes=1, around=0.0)
     found = from_probe(study_alone(), images(), RunSettings(), measured)
     for each in (found.hours, found.wall):
         assert each.high / each.low == pytest.approx(2 * (1 + MARGIN) / (1 - MARGIN))
@@ -152,7 +152,7 @@ def test_other_work_on_the_machine_raises_the_upper_ends() -> None:
 def test_threads_and_workers_count_as_cpus() -> None:
     wanted = dataclasses.replace(study_alone(), threads=2, workers=3)
     paces = {(phase, "rotation"): Pace(3600, 0, 0, 0, 0) for phase in ("search", "final")}
-    measured = Measured(paces, 20.0, "here", at_once=1, processes=3, start=0.0)
+    measured = Measured(paces, 20.0, "here", at_once=1, processes=3, around=0.0)
     found = from_probe(wanted, images(), RunSettings(), measured)
     assert found.hours.low == pytest.approx((1 - MARGIN) * 6 * 2 * 3)
 
