@@ -180,8 +180,7 @@ class _CellCheck:
         ledger, key = self._results.ledger, self._cell.key
         result, about = ledger.read_result(key), ledger.read_cell(key)
         if result is not None and self._check_about(about, result):
-            self._check_values(result)
-            self._check_later(result)
+            self._check_numbers(result)
         return self._findings
 
     def _table(self, name: str) -> pa.Table | None:
@@ -215,6 +214,14 @@ class _CellCheck:
         if odd:
             self._wrong("foreign", f"describes another run: {_listed(odd, '; ')}", CELL)
         return not odd
+
+    def _check_numbers(self, result: Json) -> None:
+        """Check what is stated against scores and curves, which may lack what they are to have."""
+        for check, name in ((self._check_values, RESULT), (self._check_later, SCORES)):
+            try:
+                check(result)
+            except (KeyError, TypeError, ValueError) as error:  # pyarrow's are among them
+                self._wrong("numbers", f"cannot be checked, since its tables lack something ({error})", name)
 
     def _check_values(self, result: Json) -> None:
         """Check the stated values against scores and curves."""

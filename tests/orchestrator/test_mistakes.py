@@ -25,7 +25,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     assert main([str(word) for word in words]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    lines = captured.err.strip().splitlines()
+    lines = [line for line in captured.err.strip().splitlines() if not line.endswith(" ...")]  # steps
     assert len(lines) == 1, captured.err
     assert lines[0].startswith("Error: ")
     return lines[0]
@@ -180,7 +180,7 @@ def test_a_sweep_json_of_another_version_is_said_to_be_one(
 def test_without_ray_the_way_that_needs_none_is_named(tmp_path: Path) -> None:
     done = run("--storage", tmp_path / "runs", blocked=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("Error: Ray is not installed here")
+    assert "Error: Ray is not installed here" in done.stderr
     assert "--executor inline" in done.stderr
     assert not (tmp_path / "runs").exists()
 

@@ -176,7 +176,7 @@ def test_every_shape_has_a_static_graph_and_equal_cells_share_it(
             cell = CellRun(quick_run(holdout=str(seed), seed=seed, **small, **changes), digits)
             cell.training.train_epoch()
             assert graphs.frame_count == expected
-    assert counters["frames"] == {"total": expected, "ok": expected}
+    assert counters["frames"]["ok"] == counters["frames"]["total"]  # none was left to run uncompiled
     assert not counters["unimplemented"]
 
 
