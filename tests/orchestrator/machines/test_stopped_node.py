@@ -19,8 +19,8 @@ from tests.sweeps import PLAIN, cells, command, only_sweep
 
 PATIENCE = 600
 ONE_CELL = ["--holdouts", "3", "--seeds", "1", "--methods", "classification"]
-LONG = ["--set", "epochs=300", "ap_window=1", "checkpoint_seconds=0"]
-"""A cell that takes longer than Ray takes to find out."""
+LONG = ["--set", "epochs=900", "ap_window=1", "checkpoint_seconds=0"]
+"""A cell that takes minutes: its process trains on until Ray has found out, after one or so."""
 
 
 @pytest.fixture
