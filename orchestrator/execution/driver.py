@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -88,36 +89,49 @@ def opened(request: Request, draft: Draft | None) -> Iterator[Driver]:
     uri = resolve_tracking_uri(request.tracking_uri, request.storage)
     fresh, new_storage = not sweep.ledger.has_folder(), not sweep.ledger.has_storage()
     with hold(sweep.ledger) as held, contextlib.ExitStack() as stack:
-        sweep = replace(sweep, ledger=held.ledger)
-        existed = sweep.ledger.exists()
-        with _undone_if_refused(sweep.ledger, fresh=fresh and not existed, new_storage=new_storage):
-            stored = check_name(sweep, must_exist=request.resume)
-            if stored is not None:
-                sweep = with_scoring(sweep, stored, request)
-            elif draft is not None:
-                draft.check_batch(dict(zip(prepared.classes, prepared.counts["train"], strict=True)))
-            cells = lay_out(sweep.specification, sweep.fingerprint)
-            keys = [cell.key for cell in cells.all()]
-            with step(f"Checking the files of {sweep.ledger.name}"):
-                results, damaged = sweep.ledger.examine(keys)
-            trains = len(results) < len(keys)
-            if stored is not None:
-                _check_versions(request, sweep, stored, cells, results)
-            _set_aside(sweep.ledger, damaged)
-            sweep.ledger.close_lost(keys)
-            sweep.ledger.clear_left_behind(results, keep_checkpoints=sweep.settings.keep_checkpoints)
-            if trains:
-                sets = check_image_sets(sweep.settings.image_sets, prepared)
-                sweep = replace(sweep, settings=replace(sweep.settings, image_sets=sets))
-                with imported_meanwhile(uri):
-                    stack.enter_context(executor.ready(sweep))
-            tracker = _tracker(uri, sweep, executor, cells)
-            write_down(sweep, prepared, stored, trains=trains)
-            if draft is not None:
-                sweep.ledger.write_config(kept_config(request))
-        dispatcher = _dispatcher(sweep, prepared, cells, results, tracker)
-        tell(name=sweep.ledger.name, resume=resume_command(request, sweep.ledger.name))
+        with _collections_paused():
+            sweep = replace(sweep, ledger=held.ledger)
+            existed = sweep.ledger.exists()
+            with _undone_if_refused(sweep.ledger, fresh=fresh and not existed, new_storage=new_storage):
+                stored = check_name(sweep, must_exist=request.resume)
+                if stored is not None:
+                    sweep = with_scoring(sweep, stored, request)
+                elif draft is not None:
+                    draft.check_batch(dict(zip(prepared.classes, prepared.counts["train"], strict=True)))
+                cells = lay_out(sweep.specification, sweep.fingerprint)
+                keys = [cell.key for cell in cells.all()]
+                with step(f"Checking the files of {sweep.ledger.name}"):
+                    results, damaged = sweep.ledger.examine(keys)
+                trains = len(results) < len(keys)
+                if stored is not None:
+                    _check_versions(request, sweep, stored, cells, results)
+                _set_aside(sweep.ledger, damaged)
+                sweep.ledger.close_lost(keys)
+                sweep.ledger.clear_left_behind(results, keep_checkpoints=sweep.settings.keep_checkpoints)
+                if trains:
+                    sets = check_image_sets(sweep.settings.image_sets, prepared)
+                    sweep = replace(sweep, settings=replace(sweep.settings, image_sets=sets))
+                    with imported_meanwhile(uri):
+                        stack.enter_context(executor.ready(sweep))
+                tracker = _tracker(uri, sweep, executor, cells)
+                write_down(sweep, prepared, stored, trains=trains)
+                if draft is not None:
+                    sweep.ledger.write_config(kept_config(request))
+            dispatcher = _dispatcher(sweep, prepared, cells, results, tracker)
+            tell(name=sweep.ledger.name, resume=resume_command(request, sweep.ledger.name))
         yield Driver(sweep, executor, dispatcher, tracker, existed)
+
+
+@contextlib.contextmanager
+def _collections_paused() -> Iterator[None]:
+    """Collect no garbage: what is read of thousands of cells stays, and searching it takes seconds."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _check_versions(

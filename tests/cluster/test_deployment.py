@@ -197,13 +197,13 @@ def test_a_sweep_outlives_its_machines_and_its_tracking_server(cluster: Deployme
     submit = f"ray job submit --no-wait --submission-id faults -- python -m orchestrator.sweep {words}"
     submitted = cluster.machines.ssh(HEAD, submit)
     assert submitted.returncode == 0, submitted.stderr
-    wait_for(lambda: all_are_training(cluster), cluster, 120)
+    wait_for(lambda: all_are_training(cluster), cluster, 240)
     cluster.machines.power_cut(3)
     cluster.machines.unplug(2)
     stop_mlflow(cluster)
     time.sleep(20)
     start_mlflow(cluster)
-    wait_for(lambda: "succeeded" in job_status(cluster), cluster, 240)
+    wait_for(lambda: "succeeded" in job_status(cluster), cluster, 480)
     assert cluster.files("faults", "result.json") == CELLS
     cluster.machines.plug(2)
 
